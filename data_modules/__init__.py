@@ -1,0 +1,1 @@
+"""LightningDataModules that read public medical image-text data sets in their true layouts."""
