@@ -1,0 +1,272 @@
+"""The data module base: batch keys, what a data set hands over (``DataSpec``), and the skeleton every data set shares.
+
+Batch keys (an absent modality is an absent key; B samples, C channels, crop S x S, T tokens, K classes)::
+
+    id              list[str]        unique sample id (a DICOM id, a relative path, ...)
+    patient         list[str]
+    group           int64 (B,)       stable hash of the connected component "same study OR same normalised text"
+    seed            int64 (B,)       stable_hash(run seed, epoch, id), epoch 0 outside training; masks and
+                                     augmentation of a sample follow from it alone
+    image           uint8 (B,C,S,S)  ONE crop at target resolution; the task normalises and down-samples on the device
+    input_ids       int64 (B,T)      padded to T = max_tokens
+    attention_mask  int64 (B,T)      1 on tokens, 0 on padding
+    word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
+    labels          float32 (B,K)    NaN = unknown
+    text            list[str]        the cleaned report that was tokenised
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import pandas as pd
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data_modules.batch_sampler import ShardedBatchSampler
+from data_modules.dataset import SampleDataset
+from data_modules.folder import folder_index
+from data_modules.groups import connected_groups
+from data_modules.hashing import stable_hash
+from data_modules.index import drop_missing_images, manifest_hash
+from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
+from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
+from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
+from mpma_lightning.errors import UserError
+
+DEFAULT_IMAGE_SIZE = 224
+SPLITS = ("train", "val", "test")
+
+
+class Sample(TypedDict):
+    """One sample as ``SampleDataset`` returns it; ``collate`` stacks tensors and lists strings."""
+
+    id: str
+    patient: str
+    group: Tensor
+    seed: Tensor
+    image: NotRequired[Tensor]
+    input_ids: NotRequired[Tensor]
+    attention_mask: NotRequired[Tensor]
+    word_ids: NotRequired[Tensor]
+    labels: NotRequired[Tensor]
+    text: NotRequired[str]
+
+
+@dataclass
+class DataSpec:
+    """What a task needs to know of the data: plain types only, so that it can live in a checkpoint."""
+
+    name: str
+    classes: list[str] = field(default_factory=list)
+    tokenizer: str | None = None
+    image_size: int = DEFAULT_IMAGE_SIZE
+    channels: int = 1
+    max_tokens: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    manifest_hash: str = ""
+
+
+class DataModule(LightningDataModule):
+    """Skeleton of a data set: a subclass writes ``read_index`` and calls ``drop`` for what it leaves out.
+
+    Args:
+        image_size: side S of the crop; None takes the task's ``crop_size`` and else 224.
+        channels: 1 (gray) or 3.
+        batch_size: samples a batch **on each process**.
+        num_workers: loader processes.
+        seed: of sample order, augmentation, masks and a drawn split.
+        augment: training augmentation and how evaluation images are fitted.
+        text: tokeniser and text lengths.
+        exclude: manifest files (a JSON list, or one id a line) of patients to leave out.
+        max_missing: fraction of the images of each split that may be absent on disk.
+        folder: ``predict`` embeds the images of this folder in place of the test split.
+    """
+
+    label_names: list[str]
+    one_image_per_study = False
+    """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
+
+    def __init__(
+        self,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
+        self.image_size, self.channels = image_size, channels
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.augment, self.text = augment, text
+        self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
+        self.label_names = []
+        self.index: pd.DataFrame | None = None
+        self.spec: DataSpec | None = None
+        self.tokenizer: Tokenizer | None = None
+        self._dropped: dict[str, int] = {}
+        self._datasets: dict[str, SampleDataset] = {}
+
+    def read_index(self) -> pd.DataFrame:
+        """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
+
+        ``image`` holds paths, ``text`` cleaned reports; a data set without one of them omits the column.
+        A frame without ``split`` (or with blanks only) is split 80/10/10 by patient. Raises UserError.
+        """
+        raise NotImplementedError
+
+    def drop(self, reason: str, count: int) -> None:
+        """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
+        if count:
+            self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
+        if stage == "predict" and self.folder is not None:
+            self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
+            if self.spec is None:
+                self.spec = self._make_spec({"predict": len(self._datasets["predict"])}, "")
+            return
+        if self.index is None:
+            self.index = self._checked_index()
+            if "text" in self.index:
+                self.tokenizer = self._settle_tokenizer(self.index)
+            counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
+            self.spec = self._make_spec(counts, manifest_hash(self.index, self.label_names))
+            rank_zero_info(self.summary())
+        for split in SPLITS:
+            if split not in self._datasets:
+                self._datasets[split] = self._dataset(self.index[self.index["split"] == split], split)
+
+    def summary(self) -> str:
+        """One line: samples per split and what was dropped, with reasons."""
+        assert self.spec is not None
+        counts = ", ".join(f"{split} {n:,}" for split, n in self.spec.counts.items())
+        dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.spec.dropped.items())) or "nothing"
+        return f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped."""
+        sampler = self._sampler("train", train=True)
+        if not len(sampler):
+            raise UserError(
+                f"{type(self).__name__}: found {sampler.num_samples} training samples, expected at least one global "
+                f"batch of {self.batch_size} x {sampler.world_size}; lower batch_size"
+            )
+        if self.trainer is None:
+            return ResumableLoader(self._datasets["train"], sampler, self.num_workers)
+        sampler.set_epoch(epochs_done(self.trainer))
+        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, trainer_progress(self.trainer))
+
+    def val_dataloader(self) -> DataLoader:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """The images of ``folder``, else the test split; indices are tracked by lightning."""
+        name = "predict" if self.folder is not None else "test"
+        order = [pair for batch in self._sampler(name, train=False) for pair in batch]
+        return self._loader(name, sampler=order, batch_size=self.batch_size)
+
+    def samples(self, split: str) -> SampleDataset:
+        """The samples of a split as evaluation sees them: no augmentation, every image, epoch 0."""
+        assert self.index is not None, "call setup first"
+        return self._dataset(self.index[self.index["split"] == split], f"{split} samples")
+
+    def probe_samples(self, count: int | None = None) -> SampleDataset:
+        """One image of each of ``count`` (default: all) training studies, in the order of a hash of (seed, study)."""
+        assert self.index is not None, "call setup first"
+        train = self.index[self.index["split"] == "train"].drop_duplicates("study")
+        order = train["study"].map(lambda study: stable_hash("probe", self.seed, study)).argsort(kind="stable")
+        return self._dataset(train.iloc[order].head(count or len(train)), "probe samples")
+
+    def _eval_loader(self, split: str) -> DataLoader:
+        return self._loader(split, batch_sampler=self._sampler(split, train=False))
+
+    def _loader(self, name: str, **sampling: Any) -> DataLoader:
+        keep = self.num_workers > 0
+        return DataLoader(
+            self._datasets[name],
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=False,
+            persistent_workers=keep,
+            **sampling,
+        )
+
+    def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return ShardedBatchSampler(len(self._datasets[name]), self.batch_size, self.seed, rank, world, train)
+
+    def _checked_index(self) -> pd.DataFrame:
+        frame = drop_excluded(self.read_index().reset_index(drop=True), self.exclude, self.drop)
+        self._refuse_empty(frame)
+        if frame["id"].duplicated().any():
+            twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
+            raise UserError(f"{type(self).__name__}: found sample id {twice!r} twice; ids must be unique")
+        frame["group"] = connected_groups(frame, ("study", "text"))
+        if "split" not in frame or frame["split"].isna().all():
+            frame["split"] = random_splits(connected_groups(frame, ("patient", "study", "text")), self.seed)
+        else:
+            frame["split"] = normalise_splits(frame["split"], frame["id"])
+        check_disjoint(frame)
+        if "image" in frame:
+            frame = drop_missing_images(frame, self.max_missing, self.drop)
+            self._refuse_empty(frame)
+        return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
+
+    def _refuse_empty(self, frame: pd.DataFrame) -> None:
+        if frame.empty:
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self._dropped.items())) or "none was listed"
+            raise UserError(f"{type(self).__name__}: found no usable sample ({reasons}); loosen what leaves them out")
+
+    def _settle_tokenizer(self, frame: pd.DataFrame) -> Tokenizer:
+        inherited = getattr(self.trainer.lightning_module, "tokenizer_json", None) if self.trainer else None
+        if inherited is not None:
+            return Tokenizer.from_json(inherited)
+        train_texts = frame.loc[frame["split"] == "train", "text"]
+        texts = (train_texts if len(train_texts) else frame["text"]).tolist()
+        return Tokenizer.make(self.text, texts)
+
+    def _dataset(self, frame: pd.DataFrame, split: str) -> SampleDataset:
+        train = split == "train"
+        return SampleDataset(
+            frame,
+            label_names=self.label_names,
+            transform=Transform(self._crop_size(), self.augment, train) if "image" in frame else None,
+            channels=self.channels,
+            tokenizer=self.tokenizer if "text" in frame else None,
+            max_tokens=self.text.max_tokens,
+            seed=self.seed,
+            one_per_study=train and self.one_image_per_study,
+        )
+
+    def _crop_size(self) -> int:
+        task = self.trainer.lightning_module if self.trainer else None
+        return self.image_size or getattr(task, "crop_size", None) or DEFAULT_IMAGE_SIZE
+
+    def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
+        return DataSpec(
+            name=type(self).__name__,
+            classes=list(self.label_names),
+            tokenizer=self.tokenizer.to_json() if self.tokenizer else None,
+            image_size=self._crop_size(),
+            channels=self.channels,
+            max_tokens=self.text.max_tokens if self.tokenizer else None,
+            counts=counts,
+            dropped=dict(self._dropped),
+            manifest_hash=digest,
+        )

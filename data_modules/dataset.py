@@ -1,0 +1,90 @@
+"""The map-style data set behind every loader: rows of an Arrow table to samples, addressed by (epoch, index)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch.utils.data import Dataset
+
+from data_modules.hashing import stable_hash
+from data_modules.images import read_image
+from data_modules.text import Tokenizer
+from data_modules.transforms import Transform
+from mpma_lightning.errors import UserError
+
+COLUMNS = ("id", "patient", "study", "group", "image", "text")
+
+
+class SampleDataset(Dataset):
+    """Samples of one split; stateless, so that any worker gives the same sample for the same (epoch, index).
+
+    The rows lie in an Arrow table and the labels in one array: forked workers share them without copies.
+
+    Args:
+        frame: rows of the index, sorted by study.
+        label_names: columns that become ``labels``.
+        transform: of images; None reads no image.
+        channels: 1 or 3.
+        tokenizer: of texts; None reads no text.
+        max_tokens: T.
+        seed: run seed.
+        one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        *,
+        label_names: list[str],
+        transform: Transform | None,
+        channels: int,
+        tokenizer: Tokenizer | None,
+        max_tokens: int,
+        seed: int,
+        one_per_study: bool = False,
+    ) -> None:
+        self.table = pa.Table.from_pandas(frame[[c for c in COLUMNS if c in frame]], preserve_index=False)
+        self.table = self.table.combine_chunks()
+        self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
+        self.transform, self.channels = transform, channels
+        self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
+        self.starts: np.ndarray | None = None
+        if one_per_study:
+            codes = pd.factorize(frame["study"])[0]
+            self.starts = np.append(np.flatnonzero(np.diff(codes, prepend=-1)), len(frame))
+
+    def __len__(self) -> int:
+        return self.table.num_rows if self.starts is None else len(self.starts) - 1
+
+    def __getitem__(self, where: tuple[int, int] | int) -> dict[str, Any]:
+        epoch, i = where if isinstance(where, tuple) else (0, where)
+        row = i if self.starts is None else self._draw(epoch, i)
+        record = {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
+        seed = stable_hash(self.seed, epoch, record["id"])
+        sample: dict[str, Any] = {
+            "id": record["id"],
+            "patient": str(record["patient"]),
+            "group": torch.tensor(record["group"]),
+            "seed": torch.tensor(seed),
+        }
+        if self.transform is not None:
+            try:
+                image = read_image(record["image"], self.channels)
+            except UserError as error:
+                raise UserError(f"{error} (sample {record['id']})") from None
+            sample["image"] = torch.from_numpy(self.transform(image, seed)["image"])
+        if self.tokenizer is not None:
+            ids, mask, words = self.tokenizer.encode(record["text"], self.max_tokens)
+            sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
+            sample["word_ids"], sample["text"] = torch.tensor(words), record["text"]
+        if self.labels is not None:
+            sample["labels"] = torch.from_numpy(self.labels[row])
+        return sample
+
+    def _draw(self, epoch: int, study: int) -> int:
+        assert self.starts is not None
+        first, last = int(self.starts[study]), int(self.starts[study + 1])
+        name = self.table.column("study")[first].as_py()
+        return first + stable_hash("image of study", self.seed, epoch, name) % (last - first)

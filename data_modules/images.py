@@ -1,0 +1,63 @@
+"""Read one image file as uint8, gray or RGB, whatever its mode and bit depth."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mpma_lightning.errors import UserError
+
+
+def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
+    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3.
+
+    Transparency is flattened on black and palettes are resolved. Deeper than 8 bits: 16-bit files keep their upper
+    8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
+    maximum, so that a 10- or 12-bit radiograph is not black; floats are scaled from their own range.
+
+    Raises:
+        UserError: missing, truncated or unreadable file, with its path and the reason.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            array = _eight_bits(image)
+    except FileNotFoundError:
+        raise UserError(f"{path}: image not found; complete the download, or set max_missing") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not an image that Pillow can read; replace the file") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: {error}; resize the file first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = str(error).replace("\n", " ")
+        raise UserError(f"{path}: broken image ({reason}); download it again, or drop it with max_missing") from None
+    if channels == 3:
+        return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+    return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """(H, W) of a gray image, (H, W, 3) of a coloured one."""
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image)
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith("I"):
+        return _scale(np.asarray(image).astype(np.int64))
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        span = values.max() - values.min()
+        return ((values - values.min()) * (255 / span if span else 0)).round().astype(np.uint8)
+    if "A" in image.getbands() or "transparency" in image.info:
+        layers = image.convert("RGBA")
+        black = Image.new("RGBA", layers.size, (0, 0, 0, 255))
+        flat = Image.alpha_composite(black, layers).convert("RGB")
+        return np.asarray(flat.convert("L") if image.mode in ("LA", "La") else flat)
+    return np.asarray(image.convert("RGB"))
+
+
+def _scale(values: np.ndarray) -> np.ndarray:
+    values = values - min(int(values.min()), 0)
+    bits = max(int(values.max()).bit_length(), 8)
+    bits = 16 if 12 < bits <= 16 else bits
+    return (values >> (bits - 8)).astype(np.uint8)

@@ -1,0 +1,44 @@
+"""Checks on an index of samples: images that are absent on disk, and the hash that names its content."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mpma_lightning.errors import UserError
+
+THREADS = 16
+CHUNK = 1000
+
+
+def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing`` of them."""
+    chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found_files = pool.map(lambda paths: [Path(path).is_file() for path in paths], chunks)
+        present = np.fromiter((flag for flags in found_files for flag in flags), bool)
+    if present.all():
+        return frame
+    found = pd.Series(present, index=frame.index).groupby(frame["split"]).agg(["sum", "count"])
+    if (1 - found["sum"] / found["count"] > max_missing).any():
+        counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
+        raise UserError(
+            f"found images: {counts}; first missing: {frame.loc[~present, 'image'].iloc[0]}; complete the download, "
+            f"or set max_missing (now {max_missing:g}) to go on with what is there"
+        )
+    drop("missing image", int((~present).sum()))
+    return frame[present].reset_index(drop=True)
+
+
+def manifest_hash(frame: pd.DataFrame, label_names: list[str]) -> str:
+    """SHA-256 over the rows sorted by id: id, patient, study, split, text and labels; not where images lie."""
+    columns = [c for c in ("id", "patient", "study", "split", "text") if c in frame]
+    texts = frame.sort_values("id")[columns].astype("string").fillna("")
+    digest = hashlib.sha256("\x1f".join([*columns, *label_names]).encode())
+    for row in texts.itertuples(index=False):
+        digest.update("\x1f".join(row).encode() + b"\x1e")
+    digest.update(frame.sort_values("id")[label_names].to_numpy("<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""MIMIC-CXR-JPG images, MIMIC-CXR reports, CheXpert or NegBio labels, in the layout PhysioNet ships."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.labels import CHEXPERT, Blank, Uncertain, read_labels
+from data_modules.mimic_reports import read_reports, report_names
+from data_modules.reports import Sections
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+TABLE = "mimic-cxr-2.0.0-"
+SOURCE = "it comes with MIMIC-CXR-JPG (physionet.org/content/mimic-cxr-jpg); complete the download"
+VIEW_CODES = {
+    "postero-anterior": "PA",
+    "antero-posterior": "AP",
+    "lateral": "LATERAL",
+    "left lateral": "LL",
+    "right lateral": "RL",
+}
+"""ViewCodeSequence_CodeMeaning -> ViewPosition, where the latter is blank."""
+
+
+class MIMICCXRDataModule(DataModule):
+    """Studies of MIMIC-CXR; two roots, either of which may be null (image-only, text-only).
+
+    Args:
+        image_root: MIMIC-CXR-JPG 2.0.0 or 2.1.0: ``files/`` and the tables, .csv or .csv.gz. Images .jpg or .png.
+        report_root: MIMIC-CXR: ``files/`` or ``mimic-cxr-reports.zip``. Alone, it also holds the tables; without a
+            split table its ``cxr-study-list`` is split by patient.
+        views: ViewPosition to keep (blank ones are filled from ViewCodeSequence_CodeMeaning); [] keeps all.
+        sections: which text of a report.
+        encoding: of the reports.
+        study_sampling: training shows one image per study and epoch, or all images.
+        labels: names, in the order of ``labels`` columns; [] reads no label table.
+        labels_from: which labeller.
+        uncertain: what -1 becomes.
+        blank: what "not mentioned" becomes in a listed study (one that is not listed is unknown).
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        image_root: str | None = None,
+        report_root: str | None = None,
+        views: Sequence[str] = ("PA", "AP"),
+        sections: Sections = "findings+impression",
+        encoding: str = "utf-8",
+        study_sampling: Literal["one", "all"] = "one",
+        labels: Sequence[str] = CHEXPERT,
+        labels_from: Literal["chexpert", "negbio"] = "chexpert",
+        uncertain: Uncertain = "ignore",
+        blank: Blank = "zeros",
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+        )
+        self.image_root = Path(image_root) if image_root else None
+        self.report_root = Path(report_root) if report_root else None
+        self.views = list(views)
+        self.sections, self.encoding = sections, encoding
+        self.one_image_per_study = study_sampling == "one"
+        self.label_names = list(labels)
+        self.labels_from, self.uncertain, self.blank = labels_from, uncertain, blank
+
+    def read_index(self) -> pd.DataFrame:
+        roots = [root for root in (self.image_root, self.report_root) if root is not None]
+        for root in roots:
+            if not root.exists():
+                raise UserError(f"{root}: folder not found; set data.image_root and data.report_root, or null")
+        if not roots:
+            raise UserError("found neither data.image_root nor data.report_root, expected one or both")
+        frame = self._images(self.image_root, roots) if self.image_root else self._studies(roots)
+        if self.label_names:
+            table = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
+            values = read_labels(table, "study_id", self.label_names, self.uncertain, self.blank)
+            frame = frame.join(values, on="study")
+        return self._with_reports(frame, self.report_root) if self.report_root else frame
+
+    def _images(self, root: Path, roots: list[Path]) -> pd.DataFrame:
+        splits = read_table(find_table(roots, TABLE + "split", SOURCE), ["dicom_id", "study_id", "subject_id", "split"])
+        frame = splits.set_axis(["id", "study", "patient", "split"], axis=1)
+        if self.views:
+            code = "ViewCodeSequence_CodeMeaning"
+            views = read_table(
+                find_table(roots, TABLE + "metadata", SOURCE), ["dicom_id", "ViewPosition"], optional=[code]
+            ).set_index("dicom_id")
+            view = views["ViewPosition"]
+            if code in views:
+                view = view.fillna(views[code].str.lower().map(VIEW_CODES))
+            keep = frame["id"].isin(view.index[view.isin(self.views)])
+            self.drop("view", int((~keep).sum()))
+            frame = frame[keep].reset_index(drop=True)
+        stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]
+        shrunken = not any(Path(f"{stem}.jpg").is_file() for stem in stems[:50])
+        png = shrunken and any(Path(f"{stem}.png").is_file() for stem in stems[:50])
+        return frame.assign(image=stems + (".png" if png else ".jpg"))
+
+    def _studies(self, roots: list[Path]) -> pd.DataFrame:
+        try:
+            table = find_table(roots, TABLE + "split", SOURCE)
+        except UserError:
+            frame = read_table(find_table(roots, "cxr-study-list", SOURCE), ["study_id", "subject_id"])
+            frame = frame.set_axis(["study", "patient"], axis=1)
+        else:
+            frame = read_table(table, ["study_id", "subject_id", "split"])
+            frame = frame.set_axis(["study", "patient", "split"], axis=1).drop_duplicates("study")
+        return frame.assign(id="s" + frame["study"]).reset_index(drop=True)
+
+    def _with_reports(self, frame: pd.DataFrame, root: Path) -> pd.DataFrame:
+        names = report_names(frame["patient"], frame["study"])
+        reports = read_reports(root, names.unique(), self.sections, self.encoding, self.text.min_tokens)
+        frame = frame.assign(name=names).join(reports, on="name")
+        for reason, count in frame["reason"].value_counts().items():
+            self.drop(str(reason), int(count))
+        return frame[frame["reason"].isna()].drop(columns=["name", "reason"])

@@ -1,0 +1,97 @@
+"""Anyone's own image-text pairs: one table (JSON lines, CSV, Parquet) beside a folder of images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.pair_tables import find_column, label_columns_to_numbers, locate_images, read_pairs
+from data_modules.reports import clean, count_words
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
+TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
+SPLIT = ("split", "subset")
+PATIENT = ("patient", "patient_id", "patientid", "subject_id")
+GROUP = ("group", "study", "study_id")
+LICENCE = ("license", "licence")
+
+
+class PairsDataModule(DataModule):
+    """Images with a text each; splits, patients, groups and labels where the table has them.
+
+    Args:
+        root: folder of the table; image paths are relative to it, or to its ``images`` folder.
+        table: file name; default: the first of pairs.jsonl, pairs.csv, pairs.parquet, metadata.csv, metadata.jsonl.
+        image_column, text_column: default: the first usual name there is.
+        split_column: without one, 80/10/10 by patient, group and equal text.
+        patient_column: without one every group is a patient.
+        group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
+        label_columns: numbers (blank = unknown), or one column of names, which becomes a class a name.
+
+    A licence column stays in ``index``. The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        table: str | None = None,
+        image_column: str | None = None,
+        text_column: str | None = None,
+        split_column: str | None = None,
+        patient_column: str | None = None,
+        group_column: str | None = None,
+        label_columns: Sequence[str] = (),
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+        )
+        self.root, self.table = Path(root), table
+        self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
+        self.patient_column, self.group_column = patient_column, group_column
+        self.label_columns = list(label_columns)
+
+    def read_index(self) -> pd.DataFrame:
+        path, table = read_pairs(self.root, self.table)
+        image = find_column(path, table, "image", self.image_column, IMAGE)
+        text = find_column(path, table, "text", self.text_column, TEXT)
+        if image is None or text is None:
+            raise UserError(
+                f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
+                f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
+            )
+        table = table[table[image].notna()]
+        again = table.groupby(image).cumcount()
+        frame = pd.DataFrame({"id": table[image].where(again == 0, table[image] + "#" + again.astype(str))})
+        group = find_column(path, table, "group", self.group_column, GROUP)
+        frame["study"] = table[group].fillna(frame["id"]) if group else table[image]
+        patient = find_column(path, table, "patient", self.patient_column, PATIENT)
+        frame["patient"] = table[patient].fillna(frame["study"]) if patient else frame["study"]
+        split = find_column(path, table, "split", self.split_column, SPLIT)
+        if split:
+            frame["split"] = table[split]
+        licence = find_column(path, table, "licence", None, LICENCE)
+        if licence:
+            frame["license"] = table[licence]
+        frame["image"] = locate_images(self.root, table[image])
+        frame["text"] = table[text].fillna("").map(clean)
+        labels = label_columns_to_numbers(path, table, self.label_columns)
+        self.label_names = labels.columns.tolist()
+        frame = frame.join(labels)
+        words = frame["text"].map(count_words)
+        self.drop("no text", int((words == 0).sum()))
+        self.drop(f"text under {self.text.min_tokens} words", int(((words > 0) & (words < self.text.min_tokens)).sum()))
+        return frame[words >= max(self.text.min_tokens, 1)]

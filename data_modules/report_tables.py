@@ -1,0 +1,93 @@
+"""Facts of the official MIMIC-CXR section rules as tables: section names, view words, studies handled by hand.
+
+Source: github.com/MIT-LCP/mimic-cxr, ``txt/section_parser.py`` (MIT licence).
+"""
+
+_SYNONYMS = {
+    "preamble": "preamble",
+    "impression": (
+        "impression conclusion findings_and_impression findings/impression findings/_impression ndication impresson "
+        "imprression imoression impressoin imprssion impresion imperssion mpression impession"
+    ),
+    "findings": (
+        "findings finding findins findindgs findgings findngs findnings finidngs reference_findings chest,_two_views"
+    ),
+    "comparison": (
+        "comparison comparisons reference_exam comparison_exam comparison_film comparision comparsion comparrison "
+        "comparisions"
+    ),
+    "indication": "indication reason_for_examination reason_for_exam clinical_indication idication",
+    "history": "history clinical_history clinical_information patient_history pfi",
+    "examination": "examination exam type_of_examination",
+    "technique": "technique",
+    "notification": "notification",
+    "recommendations": "recommendation(s) recommendations recommendation",
+    "addendum": "addendum",
+    "date": "date",
+    "comment": "comment",
+    "wet read": "wet_read wetread",
+}
+SECTION_NAMES = {word.replace("_", " "): name for name, words in _SYNONYMS.items() for word in words.split()}
+"""Header in lower case -> section. ``ndication`` -> impression is odd and official."""
+
+VIEW_WORDS = (
+    "chest",
+    "portable",
+    "pa and lateral",
+    "lateral and pa",
+    "ap and lateral",
+    "lateral and ap",
+    "frontal and",
+    "two views",
+    "frontal view",
+    "pa view",
+    "ap view",
+    "one view",
+    "lateral view",
+    "bone window",
+    "frontal upright",
+    "frontal semi-upright",
+    "ribs",
+    "pa and lat",
+)
+"""A header that contains one of these names a findings section."""
+
+_TAKE = {
+    "recommendations": "50913680 59768032 59067458 59087630 58157373 56482935 58375018",
+    "examination": "59363654 53356173 50743547 59215320 55157853",
+    "technique": "59279892 53202765 50808053",
+    "indication": "57936451 50058765 51966317 55124749 54365831 54654948",
+    "note": "56451190",
+    "history": "51491012",
+}
+EXCEPTION_SECTIONS = {f"s{study}": name for name, studies in _TAKE.items() for study in studies.split()}
+"""23 studies whose text is in another section."""
+
+EXCEPTION_SLICES = {
+    "s50525523": (201, 349),
+    "s57564132": (233, 554),
+    "s59982525": (313, 717),
+    "s53488209": (149, 475),
+    "s54875119": (234, 988),
+    "s50196495": (59, 399),
+    "s56579911": (59, 218),
+    "s52648681": (292, 631),
+    "s59889364": (172, 453),
+    "s53514462": (73, 377),
+    "s59505494": (59, 450),
+    "s53182247": (59, 412),
+    "s51410602": (47, 320),
+    "s56412866": (522, 822),
+    "s54986978": (59, 306),
+    "s59003148": (262, 505),
+    "s57150433": (61, 394),
+    "s56760320": (219, 457),
+    "s59562049": (158, 348),
+    "s52674888": (145, 296),
+    "s55258338": (192, 568),
+    "s59330497": (140, 655),
+    "s52119491": (179, 454),
+    **dict.fromkeys(["s58235663", "s50798377", "s54168089", "s53071062", "s56724958", "s54231141"], (0, 0)),
+    **dict.fromkeys(["s53607029", "s52035334"], (0, 0)),
+}
+"""31 studies whose text is a slice of the raw file with LF newlines; (0, 0) = no usable text."""

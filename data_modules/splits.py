@@ -1,0 +1,85 @@
+"""Splits: their many names, patients to leave out, a drawn split, and the check that no patient is in two."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data_modules.hashing import stable_hash
+from mpma_lightning.errors import UserError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+DRAWN = (("train", 0.8), ("val", 0.9), ("test", 1.0))
+"""Upper ends of the drawn split: 80 % train, 10 % val, 10 % test."""
+
+
+def normalise_splits(splits: pd.Series, ids: pd.Series) -> pd.Series:
+    """``validate``, ``valid``, ``validation`` ... become ``val``; an unknown or blank name is a UserError."""
+    named = splits.astype("string").str.strip().str.lower().map(SPLIT_NAMES)
+    if named.isna().any():
+        row = int(np.flatnonzero(named.isna())[0])
+        raise UserError(
+            f"found split {splits.iloc[row]!r} of sample {ids.iloc[row]}, expected one of {', '.join(SPLIT_NAMES)}; "
+            "correct the table"
+        )
+    return named
+
+
+def random_splits(units: pd.Series, seed: int) -> pd.Series:
+    """80/10/10 by unit (patients joined by study and text), the same for a unit whatever else is in the index."""
+
+    def draw(unit: int) -> str:
+        place = (stable_hash("split", seed, unit) % 10**9) / 10**9
+        return next(name for name, end in DRAWN if place < end)
+
+    return units.map({unit: draw(unit) for unit in units.unique()})
+
+
+def check_disjoint(frame: pd.DataFrame) -> None:
+    """UserError naming a patient that is in two splits; blank patients are not compared."""
+    pairs = frame.loc[frame["patient"].notna(), ["patient", "split"]].drop_duplicates()
+    twice = pairs[pairs["patient"].duplicated(keep=False)]
+    if len(twice):
+        patient = twice["patient"].iloc[0]
+        splits = " and ".join(sorted(twice.loc[twice["patient"] == patient, "split"]))
+        raise UserError(
+            f"found patient {patient} in {splits} ({twice['patient'].nunique()} such patients), expected every "
+            "patient in one split; correct the split table, or remove the split column to draw one by patient"
+        )
+
+
+def read_manifest(path: str) -> set[str]:
+    """Patient ids of a manifest: a JSON list, or one id a line (# starts a comment)."""
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{file}: exclusion manifest not found; expected a JSON list or one patient id a line")
+    text = file.read_text(encoding="utf-8-sig").strip()
+    if not text.startswith("["):
+        lines = (line.split("#")[0].strip() for line in text.splitlines())
+        return {line for line in lines if line}
+    try:
+        return {str(patient).strip() for patient in json.loads(text)}
+    except ValueError as error:
+        raise UserError(f"{file}: found broken JSON ({error}), expected a list of patient ids") from None
+
+
+def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """Leave out the patients of ``manifests`` and count them."""
+    excluded: set[str] = set().union(*map(read_manifest, manifests))
+    if not excluded:
+        return frame
+    keep = ~frame["patient"].astype("string").isin(list(excluded)).astype(bool)
+    drop("excluded patient", int((~keep).sum()))
+    return frame[keep].reset_index(drop=True)

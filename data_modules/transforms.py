@@ -1,0 +1,102 @@
+"""Augmentation and fitting of images: the only file that knows albumentations."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+MASK32 = 0xFFFFFFFF
+DISTORTION = (0.75, 4 / 3)
+"""Aspect ratios of a random crop."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Training augmentation, and how evaluation images are fitted to the square crop.
+
+    Args:
+        crop_scale: area of the random crop, as a fraction of the image.
+        flip: mirror half of the images. Off by default: reports speak of left and right.
+        rotate: largest angle, degrees.
+        brightness, contrast: largest relative change.
+        fit: evaluation: "crop" (shorter side to S, centre), "letterbox" (longer side to S, black bars), "stretch".
+    """
+
+    crop_scale: tuple[float, float] = (0.6, 1.0)
+    flip: bool = False
+    rotate: float = 5.0
+    brightness: float = 0.1
+    contrast: float = 0.1
+    fit: Literal["crop", "letterbox", "stretch"] = "crop"
+
+
+DEFAULT_AUGMENT = Augment()
+
+
+class Transform:
+    """uint8 image (H, W) or (H, W, 3) to a uint8 crop (C, S, S); stateless: the seed decides alone.
+
+    Shrinking averages areas (INTER_AREA), enlarging is bicubic; masks keep their values (nearest).
+    """
+
+    def __init__(self, image_size: int, augment: Augment = DEFAULT_AUGMENT, train: bool = False) -> None:
+        self.image_size, self.augment, self.train = image_size, augment, train
+        self._pipeline: Any = None
+
+    def __call__(
+        self, image: np.ndarray, seed: int = 0, mask: np.ndarray | None = None, boxes: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """``image`` (C, S, S); with a mask (H, W) also ``mask`` (1, S, S); with boxes (n, 4) as x1, y1, x2, y2 in
+        pixels of the image also ``boxes`` (m, 4) in pixels of the crop and ``kept`` (m,), their rows."""
+        if self._pipeline is None:
+            self._pipeline = self._build()
+        for place, step in enumerate(self._pipeline.transforms):
+            step.set_random_seed((seed + place) & MASK32)
+        given: dict[str, Any] = {"image": image}
+        if mask is not None:
+            given["mask"] = mask
+        if boxes is not None:
+            corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+            given["bboxes"] = np.column_stack([corners, np.arange(len(corners))])  # a fifth column rides along
+        done = self._pipeline(**given)
+        crop = done["image"]
+        out = {"image": _own(crop[None] if crop.ndim == 2 else crop.transpose(2, 0, 1))}
+        if mask is not None:
+            out["mask"] = _own(done["mask"][None])
+        if boxes is not None:
+            left = np.asarray(done["bboxes"], dtype=np.float64).reshape(-1, 5)
+            out["boxes"], out["kept"] = left[:, :4].astype(np.float32), left[:, 4].astype(np.int64)
+        return out
+
+    def _build(self) -> Any:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        import albumentations as A  # importing takes two seconds: only where images are read
+        import cv2
+
+        cv2.setNumThreads(0)  # threads of OpenCV and forked workers do not mix
+        size, augment = self.image_size, self.augment
+        resize: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "area_for_downscale": "image"}
+        steps: list[Any]
+        if self.train:
+            steps = [A.RandomResizedCrop((size, size), scale=augment.crop_scale, ratio=DISTORTION, **resize)]
+            if augment.flip:
+                steps.append(A.HorizontalFlip(p=0.5))
+            if augment.rotate:
+                steps.append(A.Rotate(limit=augment.rotate, border_mode=cv2.BORDER_CONSTANT, p=1.0))
+            if augment.brightness or augment.contrast:
+                steps.append(A.RandomBrightnessContrast(augment.brightness, augment.contrast, p=1.0))
+        elif augment.fit == "crop":
+            steps = [A.SmallestMaxSize(size, **resize), A.CenterCrop(size, size)]
+        elif augment.fit == "letterbox":
+            pad = A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0)
+            steps = [A.LongestMaxSize(size, **resize), pad]
+        else:
+            steps = [A.Resize(size, size, **resize)]
+        boxes = A.BboxParams(format="pascal_voc", clip=True, min_area=1)
+        return A.Compose(steps, bbox_params=boxes)
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """Contiguous and writable, copied only where needed (an image that already fits is passed through)."""
+    return np.require(array, requirements=["C", "W"])

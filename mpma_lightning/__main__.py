@@ -1,0 +1,8 @@
+"""python -m mpma_lightning"""
+
+import sys
+
+from mpma_lightning.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

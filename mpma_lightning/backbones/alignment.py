@@ -1,0 +1,26 @@
+"""Projection heads of Global and Local Alignment (GLA)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """Two-layer MLP d → hidden → e with LayerNorm; L2-normalised unless asked otherwise [MGCA, LayerNorm ours]."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+    def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
+        """(…, D) to (…, e)."""
+        projected = self.mlp(x)
+        return F.normalize(projected.float(), dim=-1) if normalise else projected
+
+
+class AlignmentHeads(nn.Module):
+    """One projection for the image and one for the text; built once for global and once for local alignment."""
+
+    def __init__(self, image_width: int, text_width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.image = ProjectionHead(image_width, hidden, out)
+        self.text = ProjectionHead(text_width, hidden, out)

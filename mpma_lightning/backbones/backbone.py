@@ -1,0 +1,104 @@
+"""Backbone: image encoder, text encoder, fusion and alignment heads — only the parts a task asked for."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mpma_lightning.backbones.alignment import AlignmentHeads
+from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.fusion import PooledFusion
+from mpma_lightning.backbones.presets import resolve
+from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
+
+PARTS = ("image", "text", "fusion", "align_global", "align_local")
+
+
+class Backbone(nn.Module):
+    """The parts of one backbone; a part that was not asked for is absent, so DDP has no unused parameters.
+
+    Args:
+        spec: a complete spec (see :func:`resolve`).
+        parts: any of ``PARTS``; ``fusion`` and the alignment heads bring the encoders they read.
+        vocabulary: needed when the text encoder is built.
+    """
+
+    image: Any
+    text: Any
+    fusion: Any
+    align_global: AlignmentHeads
+    align_local: AlignmentHeads
+
+    def __init__(self, spec: BackboneSpec, parts: Iterable[str], vocabulary: Vocabulary | None = None) -> None:
+        super().__init__()
+        self.spec = spec = resolve(spec)
+        wanted = set(parts)
+        if unknown := wanted - set(PARTS):
+            raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")
+        if wanted & {"fusion", "align_global", "align_local"}:
+            wanted |= {"image", "text"}
+        self.parts = tuple(part for part in PARTS if part in wanted)
+        if "image" in wanted:
+            self.image = REGISTRY.build(
+                "image",
+                spec.image,
+                image_size=spec.image_size,
+                pool=spec.image_pool,
+                weights=spec.image_weights,
+                **(spec.image_options or {}),
+            )
+        if "text" in wanted:
+            if vocabulary is None:
+                raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
+            self.text = REGISTRY.build("text", spec.text, **self._text_options(vocabulary))
+        if "fusion" in wanted:
+            self.fusion = REGISTRY.build(
+                "fusion",
+                spec.fusion,
+                width=self.text.width,
+                image_width=self.image.width,
+                depth=spec.fusion_depth,
+                heads=spec.fusion_heads,
+                memory=spec.memory,
+                slots=spec.memory_slots,
+                dropout=spec.dropout,
+            )
+        for part in ("align_global", "align_local"):
+            if part in wanted:
+                heads = AlignmentHeads(self.image.width, self.text.width, spec.align_hidden or 0, spec.align_width or 0)
+                self.add_module(part, heads)
+
+    def _text_options(self, vocabulary: Vocabulary) -> dict[str, object]:
+        spec = self.spec
+        options: dict[str, object] = {
+            "vocab_size": vocabulary.size,
+            "pad_id": vocabulary.pad_id,
+            "depth": spec.text_depth,
+            "pool": spec.text_pool,
+        }
+        if spec.text == "bert":
+            options |= {"width": spec.text_width, "heads": spec.text_heads, "dropout": spec.dropout}
+        return options
+
+    def fuse(self, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Fused text tokens H (B, T, D). ``text`` may be ``None`` for pooled fusion, which reads the ids itself."""
+        if isinstance(self.fusion, PooledFusion):
+            return self.text(input_ids, attention_mask, bias=self.fusion.bias(image)).tokens
+        if text is None:
+            text = self.text(input_ids, attention_mask)
+        return self.fusion(image, text, attention_mask)
+
+    def embed_image(self, image: Features) -> Tensor:
+        """(B, e) L2-normalised global image embedding."""
+        return self.align_global.image(image.pooled)
+
+    def embed_text(self, text: Features) -> Tensor:
+        """(B, e) L2-normalised global text embedding."""
+        return self.align_global.text(text.pooled)
+
+    @torch.no_grad()
+    def count_parameters(self) -> dict[str, int]:
+        """Parameters of each part built."""
+        return {part: sum(p.numel() for p in getattr(self, part).parameters()) for part in self.parts}

@@ -1,0 +1,26 @@
+"""What every encoder returns."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Features:
+    """Output of an image or text encoder.
+
+    Attributes:
+        pooled: (B, D) one vector a sample.
+        tokens: (B, N, D) patch tokens (only the visible ones after token dropping) or word-piece tokens.
+        prefix: (B, P, D) class and register tokens; P may be 0.
+        grid: (H', W') patches of the whole image, ``None`` for text.
+        visible: (B, K) patch ids that entered the encoder, ``None`` when all did.
+        levels: feature maps (B, D, H', W') of the blocks asked for, in that order.
+    """
+
+    pooled: Tensor
+    tokens: Tensor
+    prefix: Tensor
+    grid: tuple[int, int] | None = None
+    visible: Tensor | None = None
+    levels: list[Tensor] = field(default_factory=list)

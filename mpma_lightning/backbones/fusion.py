@@ -1,0 +1,144 @@
+"""Memory-Augmented Cross-Modal Fusion (MA-CMF): the text reads the image, and a learned memory.
+
+The paper names the module; its inside follows Meshed-Memory (CVPR 2020) and is our inference otherwise.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.registry import REGISTRY
+
+
+@REGISTRY.register("memory", "slots")
+class SlotMemory(nn.Module):
+    """Learned keys and values beside the image's [Meshed-Memory]; one set a layer.
+
+    Standard deviations 1/d_h and 1/m as in the reference code, scaled by sqrt(d_h) and sqrt(m) when read.
+    """
+
+    def __init__(self, width: int, head_width: int, slots: int) -> None:
+        super().__init__()
+        self.key_scale, self.value_scale = math.sqrt(head_width), math.sqrt(slots)
+        self.memory_keys = nn.Parameter(torch.randn(slots, width) / head_width)
+        self.memory_values = nn.Parameter(torch.randn(slots, width) / slots)
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append m slots to (B, N, D) keys and values."""
+        batch = keys.shape[0]
+        more_keys = (self.key_scale * self.memory_keys).to(keys.dtype).expand(batch, -1, -1)
+        more_values = (self.value_scale * self.memory_values).to(values.dtype).expand(batch, -1, -1)
+        return torch.cat([keys, more_keys], dim=1), torch.cat([values, more_values], dim=1)
+
+
+@REGISTRY.register("memory", "none")
+class NoMemory(nn.Module):
+    """Plain cross-attention (ablation)."""
+
+    def __init__(self, width: int, head_width: int, slots: int) -> None:
+        super().__init__()
+
+    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return keys, values
+
+
+class MemoryCrossAttention(nn.Module):
+    """Text queries over image tokens and memory slots."""
+
+    def __init__(self, width: int, image_width: int, heads: int, memory: str, slots: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(image_width, width)
+        self.value = nn.Linear(image_width, width)
+        self.out = nn.Linear(width, width)
+        self.memory = REGISTRY.build("memory", memory, width, width // heads, slots)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, text: Tensor, image: Tensor) -> Tensor:
+        """(B, T, D) text and (B, N, Dv) image tokens to (B, T, D)."""
+        keys, values = self.memory(self.key(image), self.value(image))
+        query, keys, values = self._split(self.query(text)), self._split(keys), self._split(values)
+        attended = F.scaled_dot_product_attention(query, keys, values, dropout_p=self.dropout if self.training else 0.0)
+        return self.out(attended.transpose(1, 2).flatten(2))
+
+    @torch.no_grad()
+    def attention(self, text: Tensor, image: Tensor) -> Tensor:
+        """(B, heads, T, N + m) attention weights; the last m columns are the memory's."""
+        keys, _ = self.memory(self.key(image), self.value(image))
+        query, keys = self._split(self.query(text)), self._split(keys)
+        return (query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])).float().softmax(-1)
+
+
+class FusionLayer(nn.Module):
+    """Pre-norm: text self-attention, memory-augmented cross-attention, feed-forward."""
+
+    def __init__(self, width: int, image_width: int, heads: int, memory: str, slots: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.self_attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.cross_attention = MemoryCrossAttention(width, image_width, heads, memory, slots, dropout)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, text: Tensor, padding: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the new text tokens and the queries the cross-attention read (for attention maps)."""
+        normed = self.norm_self(text)
+        attended, _ = self.self_attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)
+        text = text + self.drop(attended)
+        queries = self.norm_cross(text)
+        text = text + self.drop(self.cross_attention(queries, image))
+        return text + self.drop(self.mlp(self.norm_mlp(text))), queries
+
+
+@REGISTRY.register("fusion", "cross")
+class CrossFusion(nn.Module):
+    """MA-CMF: N layers in which the text attends to the image and to memory."""
+
+    def __init__(
+        self, width: int, image_width: int, depth: int, heads: int, memory: str, slots: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            FusionLayer(width, image_width, heads, memory, slots, dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, image: Features, text: Features, attention_mask: Tensor, **_: Any) -> Tensor:
+        """Fused text tokens H (B, T, D)."""
+        keys = torch.cat([image.prefix, image.tokens], dim=1)
+        fused, padding = text.tokens, attention_mask == 0
+        for layer in self.layers:
+            fused, _queries = layer(fused, padding, keys)
+        return self.norm(fused)
+
+    @torch.no_grad()
+    def attention_maps(self, image: Features, text: Features, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Last layer's attention, mean over heads: (B, T, N) to the patches, and (B, T) the mass on memory."""
+        keys = torch.cat([image.prefix, image.tokens], dim=1)
+        fused, padding = text.tokens, attention_mask == 0
+        for layer in self.layers:
+            fused, queries = layer(fused, padding, keys)
+        assert isinstance(layer, FusionLayer)
+        weights = layer.cross_attention.attention(queries, keys).mean(1)
+        first, last = image.prefix.shape[1], keys.shape[1]
+        return weights[..., first:last], weights[..., last:].sum(-1)
+
+
+@REGISTRY.register("fusion", "pooled")
+class PooledFusion(nn.Module):
+    """MRM: the mean image token, projected, is added to every word embedding before the text transformer."""
+
+    def __init__(self, width: int, image_width: int, **_: Any) -> None:
+        super().__init__()
+        self.project = nn.Linear(image_width, width)
+
+    def bias(self, image: Features) -> Tensor:
+        """(B, D) vector added to the word embeddings."""
+        return self.project(image.tokens.mean(1))

@@ -1,0 +1,100 @@
+"""Text encoders, from transformers: a BERT of any depth with random weights, or a published one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, BertConfig, BertModel
+
+from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.errors import UserError
+
+
+class TextEncoder(nn.Module):
+    """A BERT-style encoder. ``bias`` is added to every word embedding: that is how MRM shows the text the image."""
+
+    def __init__(self, bert: Any, pool: str) -> None:
+        super().__init__()
+        self.bert = bert
+        self.pool = pool
+        self.width: int = bert.config.hidden_size
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """(vocabulary, D) table, shared with the report head."""
+        return self.bert.get_input_embeddings().weight
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, bias: Tensor | None = None) -> Features:
+        """Encode (B, T) ids; ``bias`` (B, D) shifts the word embeddings of a sample."""
+        longest = self.bert.config.max_position_embeddings
+        if input_ids.shape[1] > longest:
+            raise UserError(
+                f"texts have {input_ids.shape[1]} tokens but the text encoder has {longest} positions; "
+                f"set data.text.max_tokens to {longest} or less"
+            )
+        embeddings = self.bert.get_input_embeddings()(input_ids)
+        if bias is not None:
+            embeddings = embeddings + bias.unsqueeze(1)
+        tokens = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
+        if self.pool == "cls":
+            pooled = tokens[:, 0]
+        else:
+            weight = attention_mask.unsqueeze(-1).to(tokens.dtype)
+            pooled = (tokens * weight).sum(1) / weight.sum(1)
+        return Features(pooled, tokens, tokens[:, :0])
+
+
+@REGISTRY.register("text", "bert")
+def random_bert(
+    vocab_size: int,
+    width: int = 768,
+    depth: int = 6,
+    heads: int = 12,
+    max_tokens: int = 512,
+    dropout: float = 0.1,
+    pool: str = "cls",
+    pad_id: int = 0,
+) -> TextEncoder:
+    """A BERT with random weights (6 layers of 768 by default [MRM])."""
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=max_tokens,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        pad_token_id=pad_id,
+    )
+    return TextEncoder(BertModel(config, add_pooling_layer=False), pool)
+
+
+@REGISTRY.register("text", "hf/")
+def published_bert(
+    name: str, vocab_size: int, depth: int | None = 6, pool: str = "cls", pad_id: int = 0
+) -> TextEncoder:
+    """A BERT-like model from the hub or a local folder, cut to its first ``depth`` layers [MGCA].
+
+    Raises:
+        UserError: the model is not to be had, or its vocabulary is not the tokeniser's.
+    """
+    try:
+        bert = AutoModel.from_pretrained(name, dtype=torch.float32, add_pooling_layer=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"text encoder hf/{name} could not be loaded: {str(error).splitlines()[0]}") from error
+    rows = bert.get_input_embeddings().weight.shape[0]
+    if rows != vocab_size:
+        raise UserError(
+            f"text encoder hf/{name} has {rows} vocabulary rows but the tokeniser has {vocab_size} tokens; "
+            f"set data.text.tokenizer to {name} so that both agree"
+        )
+    if depth is not None:
+        if not hasattr(bert, "encoder") or not hasattr(bert.encoder, "layer"):
+            raise UserError(
+                f"text encoder hf/{name} is not BERT-like (no encoder.layer); choose a BERT, RoBERTa or similar"
+            )
+        bert.encoder.layer = bert.encoder.layer[:depth]
+        bert.config.num_hidden_layers = len(bert.encoder.layer)
+    return TextEncoder(bert, pool)

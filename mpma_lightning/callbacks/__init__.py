@@ -1,0 +1,1 @@
+"""Callbacks: evaluation while training, pictures, result rows, guards."""

@@ -1,0 +1,1 @@
+"""Plain functions that score features: no trainer, no files."""

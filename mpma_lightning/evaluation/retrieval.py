@@ -1,0 +1,54 @@
+"""Image–report retrieval with several positives (protocol ``ret-pairs``)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import hypergeom
+
+
+@dataclass
+class Retrieval:
+    """Recall at K and median rank of the best positive, over the queries that have a positive."""
+
+    recall: dict[int, float]
+    median_rank: float
+    queries: int
+
+
+def retrieval(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    query_group: np.ndarray,
+    gallery_group: np.ndarray,
+    ks: tuple[int, ...] = (1, 5, 10),
+    chunk: int = 1024,
+) -> Retrieval:
+    """Rank the gallery for each query by dot product; a hit is any item of the query's group.
+
+    Ties count against us: an item scored like the positive ranks before it.
+
+    Args:
+        query, gallery: (N, e) and (M, e), normalised.
+        query_group, gallery_group: (N,) and (M,).
+        ks: cut-offs.
+        chunk: queries scored at once.
+    """
+    ranks: list[np.ndarray] = []
+    for start in range(0, len(query), chunk):
+        scores = query[start : start + chunk] @ gallery.T
+        positive = query_group[start : start + chunk, None] == gallery_group[None]
+        scores, positive = scores[positive.any(1)], positive[positive.any(1)]
+        best = np.where(positive, scores, -np.inf).max(1, keepdims=True)
+        ranks.append(1 + ((scores >= best) & ~positive).sum(1))
+    rank = np.concatenate(ranks)
+    return Retrieval({k: float((rank <= k).mean()) for k in ks}, float(np.median(rank)), len(rank))
+
+
+def chance_recall(query_group: np.ndarray, gallery_group: np.ndarray, k: int) -> float:
+    """Expected recall at ``k`` of a random ranking: mean of 1 − C(M − p, k) / C(M, k) over queries with p positives."""
+    items = len(gallery_group)
+    groups, counts = np.unique(gallery_group, return_counts=True)
+    position = np.searchsorted(groups, query_group).clip(0, len(groups) - 1)
+    positives = np.where(groups[position] == query_group, counts[position], 0)
+    positives = positives[positives > 0]
+    return float(1 - hypergeom.pmf(0, items, positives, min(k, items)).mean())

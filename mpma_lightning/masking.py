@@ -1,0 +1,107 @@
+"""Paired masking of image patches and report words; every draw follows from the sample's seed alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IMAGE_STREAM, REPORT_STREAM = 1, 2
+
+
+def _signed(value: int) -> int:
+    """``value`` modulo 2^64 as torch's int64 holds it."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_GAMMA, _MIX1, _MIX2 = (_signed(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch's own keeps the sign)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def hashed_uniform(seed: Tensor, count: int, stream: int) -> Tensor:
+    """Counter-based uniform numbers in [0, 1): SplitMix64 of (seed, stream, position).
+
+    The same on every device and however a batch is split over processes; no generator state is kept.
+
+    Args:
+        seed: (B,) int64.
+        count: numbers a sample.
+        stream: which of the sample's independent sequences.
+
+    Returns:
+        (B, count) float64.
+    """
+    position = torch.arange(1, count + 1, device=seed.device, dtype=torch.int64)
+    x = _mix(seed ^ _signed(stream * _GAMMA)).unsqueeze(1) + position * _GAMMA
+    return _shift_right(_mix(x), 11).to(torch.float64) * 2.0**-53
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift_right(x, 30)) * _MIX1
+    x = (x ^ _shift_right(x, 27)) * _MIX2
+    return x ^ _shift_right(x, 31)
+
+
+@dataclass
+class ImageMask:
+    """``visible`` (B, K) ids in rising order; ``masked`` (B, L) bool, true where a patch is hidden."""
+
+    visible: Tensor
+    masked: Tensor
+
+
+@dataclass
+class ReportMask:
+    """``input_ids`` (B, T) with [MASK] put in; ``masked`` (B, T) bool, true at every piece of a masked word."""
+
+    input_ids: Tensor
+    masked: Tensor
+
+
+def mask_image(seed: Tensor, num_patches: int, ratio: float) -> ImageMask:
+    """Hide ``round(ratio · L)`` patches of each sample, uniformly [MAE]; at least one patch stays visible.
+
+    Args:
+        seed: (B,) int64.
+        num_patches: L.
+        ratio: in [0, 1); 0 hides nothing.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"image mask ratio is {ratio}; expected 0 <= ratio < 1")
+    keep = max(1, num_patches - int(ratio * num_patches + 0.5))
+    visible = hashed_uniform(seed, num_patches, IMAGE_STREAM).argsort(dim=1)[:, :keep].sort(dim=1).values
+    masked = torch.ones(len(seed), num_patches, dtype=torch.bool, device=seed.device)
+    return ImageMask(visible, masked.scatter(1, visible, False))
+
+
+def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float, mask_id: int) -> ReportMask:
+    """Replace whole words by [MASK] [MRM]: ``max(1, round(ratio · n))`` of the n words of a report.
+
+    At least two words stay visible when n ≥ 3, so that alignment has words to read; special tokens
+    (``word_ids`` of -1) are never masked.
+
+    Args:
+        seed: (B,) int64.
+        input_ids: (B, T).
+        word_ids: (B, T), the word each piece belongs to, -1 at special tokens.
+        ratio: in [0, 1); 0 hides nothing.
+        mask_id: id of [MASK].
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"report mask ratio is {ratio}; expected 0 <= ratio < 1")
+    if ratio == 0:
+        return ReportMask(input_ids, torch.zeros_like(input_ids, dtype=torch.bool))
+    words = word_ids.max(dim=1).values + 1
+    chosen = (ratio * words.double() + 0.5).floor().long().clamp(min=1)
+    chosen = torch.where(words >= 3, torch.minimum(chosen, words - 2), chosen)
+    slots = word_ids.shape[1]
+    noise = hashed_uniform(seed, slots, REPORT_STREAM)
+    exists = torch.arange(slots, device=seed.device) < words.unsqueeze(1)
+    rank = noise.masked_fill(~exists, 2.0).argsort(dim=1).argsort(dim=1)
+    word_masked = (rank < chosen.unsqueeze(1)) & exists
+    masked = word_masked.gather(1, word_ids.clamp(min=0)) & (word_ids >= 0)
+    return ReportMask(input_ids.masked_fill(masked, mask_id), masked)

@@ -1,0 +1,84 @@
+"""Global alignment: symmetric InfoNCE over the batch of all ranks, with groups."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mpma_lightning.backbones import Backbone
+from mpma_lightning.distributed import gather_rows
+from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.state import PretrainingState
+
+
+@dataclass
+class GlobalAlignmentOptions(ObjectiveOptions):
+    """L_g [MGCA], with groups [ours]: pairs of one study or one text are positives, not negatives.
+
+    Attributes:
+        weight: λ_g.
+        temperature: τ_g.
+        learn_temperature: train the log-scale, clamped to τ ≥ 0.01 [CLIP].
+    """
+
+    temperature: float = 0.07
+    learn_temperature: bool = False
+
+    needs: ClassVar[tuple[str, ...]] = ("align_global",)
+
+    def build(self, backbone: Backbone) -> "GlobalAlignment":
+        return GlobalAlignment(self)
+
+
+def group_contrast(rows: Tensor, columns: Tensor, row_group: Tensor, column_group: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of each row to the uniform target over its group's columns, less its floor log|P|.
+
+    Args:
+        rows: (b, e) normalised; ``columns``: (n, e) normalised.
+        row_group, column_group: (b,) and (n,) int64.
+        scale: 1/τ.
+
+    Returns:
+        (b,) losses, 0 at best.
+    """
+    log_probability = (scale * rows @ columns.T).log_softmax(dim=1)
+    positive = row_group.unsqueeze(1) == column_group.unsqueeze(0)
+    count = positive.sum(1)
+    return -(log_probability * positive).sum(1) / count - count.to(rows.dtype).log()
+
+
+class GlobalAlignment(Objective):
+    """½ (image→text + text→image); sum over local rows, columns from every rank."""
+
+    trains = ("image", "text")
+
+    def __init__(self, options: GlobalAlignmentOptions) -> None:
+        super().__init__()
+        if options.temperature <= 0:
+            raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        log_scale = torch.tensor(math.log(1 / options.temperature))
+        self.log_scale: Tensor
+        if options.learn_temperature:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
+        """Sum over the local pairs, and their number."""
+        state.require("image", "report_mask", "group")
+        assert state.group is not None
+        image, text, group = state.global_image, state.global_text, state.group
+        gather = gather_rows if state.across_ranks else (lambda rows: rows)
+        all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
+        loss = group_contrast(image, gather(text), group, all_groups, scale)
+        loss = loss + group_contrast(text, gather(image), group, all_groups, scale)
+        return loss.sum() / 2, torch.tensor(float(len(image)), device=image.device)
+
+    def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
+        """In-batch retrieval accuracy (local batch): the best report of an image is one of its group."""
+        assert state.group is not None
+        best = (state.global_image @ state.global_text.T).argmax(1)
+        right = state.group[best] == state.group
+        return {"in_batch_retrieval": (right.sum().float(), torch.tensor(float(len(right)), device=best.device))}

@@ -1,0 +1,80 @@
+"""Masked image reconstruction with a super-resolution target."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mpma_lightning.backbones import Backbone
+from mpma_lightning.heads.image_decoder import ImageDecoder
+from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.state import PretrainingState
+
+
+def patchify(image: Tensor, patch: int) -> Tensor:
+    """(B, C, H, W) to (B, L, patch · patch · C), row by row [MAE]."""
+    batch, channels, height, width = image.shape
+    blocks = image.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+def unpatchify(patches: Tensor, grid: tuple[int, int], channels: int) -> Tensor:
+    """The inverse of :func:`patchify`."""
+    side = round((patches.shape[-1] / channels) ** 0.5)
+    blocks = patches.reshape(len(patches), *grid, side, side, channels)
+    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), channels, grid[0] * side, grid[1] * side)
+
+
+def normalise_patches(patches: Tensor) -> Tensor:
+    """Each patch to zero mean and unit variance (unbiased, ε = 1e-6) [MAE]."""
+    return (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+
+
+@dataclass
+class ImageReconstructionOptions(ObjectiveOptions):
+    """L_img: mean squared error to the per-patch normalised target, over masked patches.
+
+    Attributes:
+        weight: λ_img.
+        depth, width, heads: the decoder (4 blocks of 768, 6 heads [MRM]).
+    """
+
+    depth: int = 4
+    width: int = 768
+    heads: int = 6
+
+    needs: ClassVar[tuple[str, ...]] = ("image",)
+
+    def build(self, backbone: Backbone) -> "ImageReconstruction":
+        return ImageReconstruction(self, backbone)
+
+
+class ImageReconstruction(Objective):
+    """Reads image tokens only: assistance goes from image to report [paper]."""
+
+    trains = ("image",)
+
+    def __init__(self, options: ImageReconstructionOptions, backbone: Backbone) -> None:
+        super().__init__()
+        self.patch = backbone.image.patch_size
+        self.decoder = ImageDecoder(backbone.image.width, options.width, options.depth, options.heads)
+
+    def set_target(self, scale: int, channels: int) -> None:
+        """Fix the values a patch has: (patch · scale)² · channels."""
+        self.decoder.set_output((self.patch * scale) ** 2 * channels)
+
+    def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
+        """Sum over masked patches of the mean squared error, and their number."""
+        state.require("target", "image_mask")
+        assert state.target is not None and state.image_mask is not None
+        features = state.image_features
+        assert features.grid is not None and features.visible is not None
+        predicted = self.decoder(features.tokens, features.visible, features.grid, features.prefix)
+        patches = patchify(state.target, state.target.shape[-1] // features.grid[1])
+        if predicted.shape != patches.shape:
+            raise ValueError(f"decoder gives {tuple(predicted.shape)}, the target has {tuple(patches.shape)}")
+        state.outputs["image_prediction"] = predicted.detach()
+        error = (predicted.float() - normalise_patches(patches.float())).square().mean(-1)
+        masked = state.image_mask.masked
+        return (error * masked).sum(), masked.sum().to(torch.float32)

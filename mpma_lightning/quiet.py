@@ -1,0 +1,24 @@
+"""Silences advice of third parties that a user of this package cannot act on; each line says which."""
+
+import logging
+import warnings
+
+_MUTED = [
+    r".*does not have many workers",  # num_workers is a documented argument of every data set
+    r"LightningCLI's args parameter is intended",  # we pass argv ourselves
+    r"Checkpoint directory .* exists and is not empty",  # continuing a run is the rule here
+    r"The number of training batches .* is smaller than the logging interval",  # small sets, debug runs
+    r".*isinstance\(treespec, LeafSpec\)",  # torch's own deprecation, inside lightning
+]
+
+
+def silence_noise() -> None:
+    """Add the filters; calling it again changes nothing."""
+    for message in _MUTED:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_is_not_a_tip)  # advertisements for other products
+
+
+def _is_not_a_tip(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("💡 Tip:")

@@ -1,0 +1,103 @@
+"""The folder of a run: its name, its last checkpoint, and whether a command may continue it."""
+
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import mpma_lightning
+from mpma_lightning.errors import UserError
+
+CONFIG_NAME = "config.yaml"
+_CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
+_FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
+
+
+def run_folder(configs: Sequence[Path]) -> Path:
+    """``runs/<last config below experiments/, without suffix>``, else ``runs/<its stem>``; stable between calls."""
+    if not configs:
+        return Path("runs", "unnamed")
+    path = configs[-1].resolve().with_suffix("")
+    folders = path.parts[:-1]
+    if "experiments" in folders:
+        below = len(folders) - folders[::-1].index("experiments")
+        return Path("runs", *path.parts[below:])
+    return Path("runs", path.name)
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest ``last*.ckpt`` below ``run``."""
+    return max(run.rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def best_checkpoint(last: Path) -> Path:
+    """The checkpoint that the monitoring ``ModelCheckpoint`` of the run behind ``last`` kept as its best."""
+    import torch
+
+    states = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {}).values()
+    best = [state["best_model_path"] for state in states if state.get("monitor") and state.get("best_model_path")]
+    if not best:
+        raise UserError(f"{last} knows no best checkpoint: give its ModelCheckpoint a `monitor`, or --ckpt_path last")
+    return last.parent / Path(best[0]).name
+
+
+def check_continues(run: Path, settings: dict[str, Any]) -> None:
+    """Refuse to continue ``run`` with another model, data set or seed than it was started with.
+
+    Args:
+        run: the run folder.
+        settings: the whole effective config of the new command, plain types.
+    """
+    stored_file = run / CONFIG_NAME
+    if not stored_file.is_file() or last_checkpoint(run) is None:
+        return
+    stored = dict(_flat({key: _load(stored_file).get(key) for key in _CONTINUED}))
+    new = dict(_flat({key: settings.get(key) for key in _CONTINUED}))
+    changed = [
+        f"{key} {_show(stored, key)} -> {_show(new, key)}"
+        for key in dict.fromkeys([*stored, *new])
+        if key not in _FREE and stored.get(key, KeyError) != new.get(key, KeyError)
+    ]
+    if changed:
+        raise UserError(
+            f"{run} was started with other settings: {'; '.join(changed)}. Set them back to continue it, or start a "
+            f"new run with --trainer.default_root_dir OTHER, or delete {run}"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the run; ``commit`` where the package runs from a git checkout."""
+    found = {"python": platform.python_version(), "mpma_lightning": mpma_lightning.__version__}
+    for name in ("torch", "lightning", "transformers", "timm"):
+        found[name] = version(name)
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    with suppress(OSError, subprocess.SubprocessError):  # no git, or no checkout: the versions stand alone
+        found["commit"] = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return found
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: delete {path.parent}, or choose --trainer.default_root_dir OTHER")
+    return content
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _show(settings: dict[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "(absent)"

@@ -1,0 +1,38 @@
+"""Writes what a run was: its effective config, the versions, and its last step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
+
+from mpma_lightning.run_folder import CONFIG_NAME, versions
+
+
+class RunRecord(SaveConfigCallback):
+    """``config.yaml`` and ``versions.json`` for fit, ``test.yaml`` and ``test.versions.json`` for test, and so on."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Rank 0 only, before the first batch."""
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.parser.save(
+            self.config, str(folder / self.config_filename), skip_none=False, overwrite=True, multifile=False
+        )
+        prefix = "" if self.config_filename == CONFIG_NAME else f"{Path(self.config_filename).stem}."
+        (folder / f"{prefix}versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """One line that says that, and where, a run goes on."""
+        if trainer.state.fn == "fit":
+            rank_zero_info(f"continuing {trainer.default_root_dir} at step {checkpoint['global_step']}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last step: ``ModelCheckpoint(every_n_train_steps=100)`` alone would leave step 150 at 100."""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
+                name = f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
+                trainer.save_checkpoint(Path(callback.dirpath, name), weights_only=callback.save_weights_only)

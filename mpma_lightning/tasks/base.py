@@ -1,0 +1,208 @@
+"""Task: the LightningModule every task derives from; it owns the skeleton so that a task is its loss and its head."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
+from mpma_lightning.distributed import global_mean
+from mpma_lightning.errors import UserError
+from mpma_lightning.metrics import RunningMeans
+from mpma_lightning.optim import Optim
+from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
+
+GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
+Step = dict[str, Any]
+
+
+class Task(LightningModule):
+    """Backbone, optimiser, logging and checkpoint cargo.
+
+    A subclass names the backbone ``parts`` it needs, builds its heads in :meth:`build_heads`, and returns
+    from :meth:`step` a dictionary: ``<name>_loss`` entries as (sum, count), weighted by ``loss_weights``,
+    and any further (sum, count) figures to log.
+
+    Args:
+        backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
+        checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
+            The backbone's spec, the tokeniser and the normalisation come with it.
+        optim: optimiser and schedule.
+        mean: of the gray values in [0, 1], MIMIC-CXR's by default.
+        std: likewise.
+    """
+
+    target_scale = 1
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__()
+        self.optim = optim or Optim()
+        self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
+        self.spec = self._agree(backbone)
+        self.normalisation = (self.source and self.source.normalisation) or (mean, std)
+        self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
+        self.means = RunningMeans()
+        self._built = False
+
+    def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
+        carried = self.source.spec if self.source else None
+        if backbone is None:
+            return carried or resolve("mpma_vit_b16")
+        given = BackboneSpec(name=backbone) if isinstance(backbone, str) else backbone
+        if carried is None:
+            return resolve(given)
+        assert self.source is not None
+        if differences := resolve(given).differences(carried):
+            raise UserError(
+                f"model.backbone disagrees with checkpoint {self.source.path}: {'; '.join(differences[:4])}. "
+                "Leave model.backbone out to take the checkpoint's, or train without model.checkpoint"
+            )
+        return carried
+
+    # what a subclass says
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Backbone parts this task needs."""
+        raise NotImplementedError
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each ``<name>_loss``; 1 where absent."""
+        return {}
+
+    def build_heads(self) -> None:
+        """Build what depends on the backbone and on ``trainer.datamodule.spec``."""
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        """Losses and figures of one batch as (sum, count); ``stage`` is train, val or test."""
+        raise NotImplementedError
+
+    # skeleton
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops the data module should deliver."""
+        return (self.spec.image_size or 224) * self.target_scale
+
+    def configure_model(self) -> None:
+        """Build the backbone's parts and the heads, then fill the backbone from ``checkpoint``."""
+        if self._built:
+            return
+        if self.tokenizer_json is None:
+            self.tokenizer_json = self.trainer.datamodule.spec.tokenizer  # type: ignore[attr-defined]
+        self.backbone = Backbone(self.spec, self.parts, self._vocabulary())
+        self.build_heads()
+        if self.source is not None:
+            load_weights(self.backbone, self.source, self.tokenizer_json)
+            self.source.state = {}
+        self._built = True
+
+    def _vocabulary(self) -> Vocabulary | None:
+        from data_modules.text import Tokenizer
+
+        if self.tokenizer_json is None:
+            return None
+        tokenizer = Tokenizer.from_json(self.tokenizer_json)
+        return Vocabulary(len(tokenizer), tokenizer.pad_id, tokenizer.mask_id)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
+        mean, std = self.normalisation
+        return (image.to(torch.float32) / 255 - mean) / std
+
+    def encoder_input(self, normalised: Tensor) -> Tensor:
+        """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
+        if self.target_scale != 1:
+            side = normalised.shape[-1] // self.target_scale
+            normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
+        return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        outcome = self.step(batch, "train")
+        losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
+        total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
+        self._log_step({**losses, "loss": total}, outcome)
+        return total
+
+    def _weight(self, name: str) -> float:
+        return self.loss_weights.get(name.removesuffix("_loss"), 1.0)
+
+    def _log_step(self, losses: dict[str, Tensor], outcome: Step) -> None:
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
+        for name, value in outcome.items():
+            if isinstance(value, tuple) and name not in losses:
+                self.log(f"train/{name}", value[0].detach() / value[1].clamp(min=1))
+
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Step:
+        outcome = self.step(batch, stage)
+        for name, value in outcome.items():
+            if isinstance(value, tuple):
+                self.means.update(name, *value)
+        return outcome
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Step:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Step:
+        return self._evaluate(batch, "test")
+
+    def _log_epoch(self, stage: str) -> None:
+        means = self.means.compute()
+        losses = [self._weight(name) * value for name, value in means.items() if name.endswith("_loss")]
+        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
+        self.log(f"{stage}/loss", sum(losses), prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> Any:
+        trainer = self.trainer
+        batch = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        optimizer, scheduler = self.optim.build(self, batch, trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout follows from (seed, step, rank) alone, so a resumed run draws what the undisturbed one drew."""
+        from data_modules.hashing import stable_hash
+
+        seed = stable_hash(self.trainer.datamodule.seed, self.global_step, batch_idx, self.global_rank)  # type: ignore[attr-defined]
+        torch.manual_seed(seed % (1 << 63))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CARGO] = {
+            "task": type(self).__name__,
+            "spec": asdict(self.spec),
+            "tokenizer": self.tokenizer_json,
+            "normalisation": list(self.normalisation),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        cargo = checkpoint.get(CARGO)
+        if cargo is None:
+            raise UserError(
+                "ckpt_path names a file this project did not write; use model.checkpoint to start from its weights"
+            )
+        if differences := BackboneSpec(**cargo["spec"]).differences(self.spec):
+            raise UserError(
+                f"ckpt_path holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same run, "
+                "model.checkpoint starts a new one from weights"
+            )
+        if cargo["tokenizer"] != self.tokenizer_json:
+            raise UserError(
+                "ckpt_path was trained with another tokeniser than the data give now; evaluate it with "
+                "--model.checkpoint FILE --ckpt_path null, which brings its own tokeniser"
+            )

@@ -1,0 +1,179 @@
+"""MPMA pre-training: paired masking, reconstruction and alignment in one pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data_modules.text import Tokenizer
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.errors import UserError
+from mpma_lightning.masking import mask_image, mask_report
+from mpma_lightning.objectives import Objective, Objectives, PretrainingState
+from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
+from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
+from mpma_lightning.optim import Optim
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+
+
+@dataclass
+class Masking:
+    """Paired masking (``pairing: joint``): one pass sees the masked image and the masked report.
+
+    Attributes:
+        image_ratio: share of patches hidden [MRM: 0.75].
+        report_ratio: share of words hidden [MRM: 0.5].
+    """
+
+    image_ratio: float = 0.75
+    report_ratio: float = 0.5
+
+
+class PretrainingTask(Task):
+    """MPMA. A reimplementation from the abstract; unstated details follow MRM, MGCA, M3AE and Meshed-Memory.
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`.
+        masking: how much of each side is hidden.
+        objectives: the losses, their weights and options.
+        target_scale: side of the reconstruction target over the encoder input's (2 [MRM]; 1 is plain MAE).
+        optim: see :class:`Task`.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+        check_every: steps between checks that every loss sends a gradient to the features it should train;
+            the norms are logged.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        masking: Masking | None = None,
+        objectives: Objectives | None = None,
+        target_scale: int = 2,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+        check_every: int = 100,
+    ) -> None:
+        super().__init__(backbone, checkpoint, optim, mean, std)
+        self.masking = masking or Masking()
+        self.options = (objectives or Objectives()).active()
+        self.target_scale = target_scale
+        self.check_every = check_every
+        if not self.options:
+            raise UserError("every objective has weight 0; give at least one of model.objectives a weight above 0")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(sorted({part for option in self.options.values() for part in option.needs}))
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        return {name: option.weight for name, option in self.options.items()}
+
+    def build_heads(self) -> None:
+        self.objectives = nn.ModuleDict({name: option.build(self.backbone) for name, option in self.options.items()})
+        for objective in self.objectives.values():
+            if isinstance(objective, ImageReconstruction):
+                objective.set_target(self.target_scale, self.trainer.datamodule.spec.channels)  # type: ignore[attr-defined]
+        self.mask_id = Tokenizer.from_json(self.tokenizer_json).mask_id if self.tokenizer_json else 0
+
+    def state(self, batch: dict[str, Any], across_ranks: bool = False) -> PretrainingState:
+        """Masked inputs of a batch; masks follow from the samples' seeds."""
+        state = PretrainingState(self.backbone, group=batch["group"], across_ranks=across_ranks)
+        if "image" in batch and "image" in self.backbone.parts:
+            state.target = self.normalise(batch["image"])
+            state.image = self.encoder_input(state.target)
+            patches = (state.image.shape[-1] // self.backbone.image.patch_size) ** 2
+            if self.masking.image_ratio > 0:
+                state.image_mask = mask_image(batch["seed"], patches, self.masking.image_ratio)
+        if "input_ids" in batch and "text" in self.backbone.parts:
+            state.input_ids, state.word_ids = batch["input_ids"], batch["word_ids"]
+            state.attention_mask = batch["attention_mask"]
+            state.report_mask = mask_report(
+                batch["seed"], batch["input_ids"], batch["word_ids"], self.masking.report_ratio, self.mask_id
+            )
+        return state
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        state = self.state(batch, across_ranks=stage == "train")
+        outcome: Step = {}
+        for name, objective in self.objectives.items():
+            assert isinstance(objective, Objective)
+            outcome[f"{name}_loss"] = objective(state)
+        due = stage != "train" or self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if due:
+            for objective in self.objectives.values():
+                with torch.no_grad():
+                    outcome |= objective.monitor(state)  # type: ignore[operator]
+        if stage == "train" and self.global_step % self.check_every == 0:
+            self._check_gradients(state, outcome)
+        outcome["state"] = state
+        return outcome
+
+    def encode(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Features of whole images and reports.
+
+        Returns:
+            ``image``, ``text`` (B, D) and, when global alignment is trained, ``image_embedding``, ``text_embedding``
+            (B, e); of the modalities that the batch and the backbone have.
+        """
+        features: dict[str, Tensor] = {}
+        aligned = "align_global" in self.backbone.parts
+        if "image" in batch and "image" in self.backbone.parts:
+            image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+            features["image"] = image.pooled
+            if aligned:
+                features["image_embedding"] = self.backbone.embed_image(image)
+        if "input_ids" in batch and "text" in self.backbone.parts:
+            text = self.backbone.text(batch["input_ids"], batch["attention_mask"])
+            features["text"] = text.pooled
+            if aligned:
+                features["text_embedding"] = self.backbone.embed_text(text)
+        return features
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """(N, e) normalised embeddings of texts, in the global alignment space."""
+        assert self.tokenizer_json is not None
+        tokenizer = Tokenizer.from_json(self.tokenizer_json)
+        longest = 2 + max(len(text) for text in texts)
+        encoded = [tokenizer.encode(text, min(longest, 128)) for text in texts]
+        batch = {
+            name: torch.tensor([e[i] for e in encoded], device=self.device)
+            for i, name in enumerate(("input_ids", "attention_mask"))
+        }
+        return self.encode(batch)["text_embedding"].float()
+
+    @torch.no_grad()
+    def recover_report(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor, asked: Tensor) -> Tensor:
+        """(M,) likeliest pieces at the ``asked`` (B, T) positions of a masked report, given images (B, 3, S, S)."""
+        features = self.backbone.image(image)
+        fused = self.backbone.fuse(features, None, input_ids, attention_mask)
+        objective = self.objectives["report_reconstruction"]
+        assert isinstance(objective, ReportReconstruction)
+        return objective.head(fused[asked], self.backbone.text.word_embeddings).argmax(-1)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids and features of a batch; a callback writes them."""
+        return {"id": batch["id"], **self.encode(batch)}
+
+    def _check_gradients(self, state: PretrainingState, outcome: Step) -> None:
+        """Log the norm of each loss's gradient at each encoder's features; stop on a loss that gives none."""
+        for name, objective in self.objectives.items():
+            total, count = outcome[f"{name}_loss"]
+            for part in objective.trains:  # type: ignore[union-attr]
+                features = state.image_features if part == "image" else state.text_features
+                (gradient,) = torch.autograd.grad(
+                    total / count.clamp(min=1), features.tokens, retain_graph=True, allow_unused=True
+                )
+                norm = gradient.norm() if gradient is not None else torch.zeros((), device=total.device)
+                if count > 0 and norm == 0:
+                    raise UserError(
+                        f"objective '{name}' gives no gradient to the {part} encoder at step {self.global_step}; "
+                        f"set model.objectives.{name}.weight to 0 or mend its inputs"
+                    )
+                self.log(f"gradient/{name}/{part}", norm.detach())

@@ -1,0 +1,176 @@
+"""Read any checkpoint, map its tensors to a backbone's parts, report, refuse a poor match."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from mpma_lightning.backbones import Backbone, BackboneSpec
+from mpma_lightning.errors import UserError
+
+CARGO = "mpma"  # the key under which a task stores what downstream tasks need
+LEAST_MATCH = 0.9
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: the file.
+        state: tensor name to tensor; names of an MPMA checkpoint begin with the part (``image.`` …).
+        spec: the backbone's, ``None`` for files of other code bases.
+        tokenizer: tokeniser as JSON text, if carried.
+        normalisation: (mean, std), if carried.
+        step: optimiser steps taken, if known.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    spec: BackboneSpec | None = None
+    tokenizer: str | None = None
+    normalisation: tuple[float, float] | None = None
+    step: int | None = None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a Lightning checkpoint of ours, a ``.safetensors`` file, or any file of plain tensors.
+
+    Raises:
+        UserError: no such file, a file that is not a checkpoint, or one that is cut short.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "checkpoints" / "last.ckpt" if (path / "checkpoints").is_dir() else path
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; give a .ckpt file, a .safetensors file or a run folder")
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:  # every reader has its own exception types for a broken file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"checkpoint {path} cannot be read ({reason}); it may be cut short or not be a checkpoint"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, expected a dictionary of tensors")
+    cargo = content.get(CARGO)
+    state = next((content[k] for k in ("state_dict", "model", "module") if isinstance(content.get(k), dict)), content)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"checkpoint {path} holds no tensors; keys found: {', '.join(map(str, list(content)[:8]))}")
+    if cargo is None:
+        return Checkpoint(path, {name.removeprefix("module."): value for name, value in tensors.items()})
+    mine = {name.removeprefix("backbone."): v for name, v in tensors.items() if name.startswith("backbone.")}
+    mean, std = cargo["normalisation"]
+    return Checkpoint(
+        path, mine, BackboneSpec(**cargo["spec"]), cargo["tokenizer"], (mean, std), content.get("global_step")
+    )
+
+
+@dataclass
+class PartReport:
+    """How one part of the backbone was filled."""
+
+    matched: int = 0
+    resized: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return self.matched + len(self.resized) + len(self.missing) + len(self.mismatched)
+
+    @property
+    def share(self) -> float:
+        return (self.matched + len(self.resized)) / max(1, self.total)
+
+
+def load_weights(backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | None = None) -> dict[str, PartReport]:
+    """Fill the parts of ``backbone`` from ``checkpoint`` and print what matched.
+
+    Position embeddings are resampled to another grid and vocabulary rows are moved by token; both count
+    as resized. A part of which less than 90 % of the tensors fit is refused, with nothing loaded.
+
+    Args:
+        backbone: filled in place.
+        checkpoint: see :func:`read_checkpoint`.
+        tokenizer: the tokeniser in use, as JSON text, when it may differ from the checkpoint's.
+
+    Raises:
+        UserError: a poor match; the message names the part and the first tensors that did not fit.
+    """
+    plan: dict[str, Tensor] = {}
+    reports: dict[str, PartReport] = {}
+    for part in backbone.parts:
+        report = reports[part] = PartReport()
+        for name, target in getattr(backbone, part).state_dict().items():
+            full, found = f"{part}.{name}", _find(checkpoint, part, name)
+            if found is None:
+                report.missing.append(full)
+            elif found.shape == target.shape and not _moves_rows(full, checkpoint, tokenizer):
+                plan[full] = found
+                report.matched += 1
+            elif (resized := _resize(full, found, target, checkpoint, tokenizer)) is not None:
+                plan[full] = resized
+                report.resized.append(full)
+            else:
+                report.mismatched.append(f"{full} {tuple(found.shape)} → {tuple(target.shape)}")
+    _print_report(checkpoint, reports)
+    for part, report in reports.items():
+        if report.share < LEAST_MATCH:
+            first = (report.mismatched + report.missing)[:3]
+            raise UserError(
+                f"checkpoint {checkpoint.path} fits {report.share:.0%} of part '{part}' ({LEAST_MATCH:.0%} needed): "
+                f"{len(report.missing)} tensors missing, {len(report.mismatched)} of another shape; "
+                f"first: {'; '.join(first)}. "
+                "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file)"
+            )
+    backbone.load_state_dict(backbone.state_dict() | plan)
+    return reports
+
+
+def _find(checkpoint: Checkpoint, part: str, name: str) -> Tensor | None:
+    """The tensor for ``part.name``: under our own name, or under the bare name timm and transformers use."""
+    bare = name.split(".", 1)[1] if "." in name else name
+    candidates = [f"{part}.{name}"]
+    if checkpoint.spec is None and part in ("image", "text"):
+        candidates += [name, bare, f"bert.{bare}", f"encoder.{bare}"]
+    return next((checkpoint.state[c] for c in candidates if c in checkpoint.state), None)
+
+
+def _moves_rows(name: str, checkpoint: Checkpoint, tokenizer: str | None) -> bool:
+    different = tokenizer is not None and checkpoint.tokenizer is not None and tokenizer != checkpoint.tokenizer
+    return "word_embeddings" in name and different
+
+
+def _resize(name: str, found: Tensor, target: Tensor, checkpoint: Checkpoint, tokenizer: str | None) -> Tensor | None:
+    """``found`` in the shape of ``target`` where that has a meaning, else ``None``."""
+    if name.endswith("pos_embed") and found.ndim == 3 and found.shape[-1] == target.shape[-1]:
+        prefix = next(p for p in range(16) if round((target.shape[1] - p) ** 0.5) ** 2 == target.shape[1] - p)
+        side = round((target.shape[1] - prefix) ** 0.5)
+        return resample_abs_pos_embed(found, new_size=[side, side], num_prefix_tokens=prefix)
+    if "word_embeddings" in name and found.shape[-1] == target.shape[-1] and tokenizer and checkpoint.tokenizer:
+        old = json.loads(checkpoint.tokenizer)["model"]["vocab"]
+        new = json.loads(tokenizer)["model"]["vocab"]
+        rows = target.clone()
+        for token, row in new.items():
+            if token in old:
+                rows[row] = found[old[token]]
+        return rows
+    return None
+
+
+def _print_report(checkpoint: Checkpoint, reports: dict[str, PartReport]) -> None:
+    table = Table(title=f"weights from {checkpoint.path}", title_justify="left")
+    for column in ("part", "matched", "resized", "missing", "other shape"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part, r in reports.items():
+        table.add_row(part, f"{r.matched}/{r.total}", *(str(len(x)) for x in (r.resized, r.missing, r.mismatched)))
+    Console(stderr=True).print(table)

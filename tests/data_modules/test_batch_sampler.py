@@ -1,0 +1,51 @@
+"""Order, sharding and starting points of the batch sampler."""
+
+from itertools import chain
+
+import pytest
+
+from data_modules.batch_sampler import ShardedBatchSampler
+
+
+def test_smoke() -> None:
+    batches = list(ShardedBatchSampler(10, 3))
+    assert len(batches) == 3 and all(len(batch) == 3 for batch in batches)
+    assert all(epoch == 0 for batch in batches for epoch, _ in batch)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_value_ranks_together_are_the_single_process(world: int) -> None:
+    single = ShardedBatchSampler(50, 4 * world, seed=3)
+    ranks = [ShardedBatchSampler(50, 4, seed=3, rank=r, world_size=world) for r in range(world)]
+    for epoch in (0, 5):
+        for sampler in (single, *ranks):
+            sampler.set_epoch(epoch)
+        together = [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
+        assert together == list(single)
+        assert len(single) == 50 // (4 * world)
+
+
+def test_value_order_depends_on_seed_and_epoch() -> None:
+    sampler, other = ShardedBatchSampler(40, 8, seed=0), ShardedBatchSampler(40, 8, seed=1)
+    first = list(sampler)
+    assert first == list(sampler) != list(other)
+    sampler.set_epoch(1)
+    assert sorted(i for batch in sampler for _, i in batch) == list(range(40))
+    assert [i for batch in sampler for _, i in batch] != [i for batch in first for _, i in batch]
+
+
+def test_value_start_batch() -> None:
+    sampler = ShardedBatchSampler(40, 8)
+    whole = list(sampler)
+    sampler.start_batch = 3
+    assert list(sampler) == whole[3:] and len(sampler) == len(whole)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 5, 16, 17])
+def test_value_evaluation_neither_pads_nor_repeats(samples: int) -> None:
+    ranks = [ShardedBatchSampler(samples, 4, rank=r, world_size=3, train=False) for r in range(3)]
+    for sampler in ranks:
+        sampler.set_epoch(7)
+        assert len(list(sampler)) == len(sampler)
+    seen = [pair for sampler in ranks for batch in sampler for pair in batch]
+    assert sorted(seen) == [(0, i) for i in range(samples)]

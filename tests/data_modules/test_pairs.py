@@ -1,0 +1,156 @@
+"""Anyone's pairs in every table format, their errors, and the real sample."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_modules.pairs import PairsDataModule
+from data_modules.text import TextOptions
+from mpma_lightning.errors import UserError
+
+ROWS = [
+    {"image": f"{n}.png", "text": f"A report of number {n}.", "split": "train" if n < 6 else "validation", "patient": n}
+    for n in range(8)
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for n in range(8):
+        Image.fromarray(np.full((20, 24), n * 20, np.uint8)).save(tmp_path / "images" / f"{n}.png")
+    return tmp_path
+
+
+def make(root: Path, **options: Any) -> PairsDataModule:
+    settings: dict[str, Any] = {"image_size": 16, "batch_size": 2, "num_workers": 0, **options}
+    data = PairsDataModule(str(root), **{"text": TextOptions(max_tokens=16, vocab_size=300), **settings})
+    data.setup()
+    assert data.index is not None and data.spec is not None
+    return data
+
+
+def counts(data: PairsDataModule) -> list[int]:
+    assert data.spec is not None
+    return list(data.spec.counts.values())
+
+
+def index_of(data: PairsDataModule) -> pd.DataFrame:
+    assert data.index is not None
+    return data.index
+
+
+def write_lines(root: Path, rows: list[dict[str, Any]]) -> None:
+    (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "pairs.parquet", "metadata.csv"])
+def test_smoke(root: Path, name: str) -> None:
+    frame = pd.DataFrame(ROWS)
+    if name.endswith("jsonl"):
+        write_lines(root, ROWS)
+    elif name.endswith("csv"):
+        frame.to_csv(root / name, index=False)
+    else:
+        frame.to_parquet(root / name)
+    data = make(root)
+    assert counts(data) == [6, 2, 0]
+    batch = next(iter(data.val_dataloader()))
+    assert batch["image"].shape == (2, 1, 16, 16) and batch["text"] == [
+        "A report of number 6.",
+        "A report of number 7.",
+    ]
+    assert batch["patient"] == ["6", "7"]
+
+
+def test_value_other_column_names(root: Path) -> None:
+    rows = [{"Path": f"images/{r['image']}", "Caption": r["text"], "licence": "CC0"} for r in ROWS]
+    write_lines(root, rows)
+    index = index_of(make(root, seed=3))
+    assert len(index) == 8 and set(index["license"]) == {"CC0"} and set(index["split"]) <= {"train", "val", "test"}
+    write_lines(root, [{"scan": r["image"], "words": r["text"]} for r in ROWS])
+    assert len(index_of(make(root, image_column="scan", text_column="words"))) == 8
+
+
+def test_value_several_texts_of_an_image_are_one_group(root: Path) -> None:
+    write_lines(root, [*ROWS, {**ROWS[0], "text": "Another report of it."}])
+    index = index_of(make(root)).set_index("id")
+    assert index.loc["0.png", "group"] == index.loc["0.png#1", "group"] != index.loc["1.png", "group"]
+
+
+def test_value_groups(root: Path) -> None:
+    write_lines(root, [{**row, "group": n // 2} for n, row in enumerate(ROWS)])
+    index = index_of(make(root)).set_index("id")
+    assert index.loc["0.png", "group"] == index.loc["1.png", "group"] != index.loc["2.png", "group"]
+
+
+def test_value_labels(root: Path) -> None:
+    write_lines(root, [{**row, "sick": n % 2 if n else None, "kind": "ab"[n % 2]} for n, row in enumerate(ROWS)])
+    data = make(root, label_columns=["sick"])
+    assert data.label_names == ["sick"] and index_of(data)["sick"].isna().sum() == 1
+    data = make(root, label_columns=["kind"])
+    assert (
+        data.spec is not None
+        and data.spec.classes == ["a", "b"]
+        and (index_of(data)[["a", "b"]].sum(axis=1) == 1).all()
+    )
+    with pytest.raises(UserError, match=r"pairs\.jsonl: found 'a' in row 1, column kind, expected a number"):
+        make(root, label_columns=["sick", "kind"])
+    with pytest.raises(UserError, match=r"no column sik \(nearest: sick\)"):
+        make(root, label_columns=["sik"])
+
+
+def test_value_dropped_texts_are_counted(root: Path) -> None:
+    write_lines(root, [{**row, "text": ["", "One two.", "One two three."][n % 3]} for n, row in enumerate(ROWS)])
+    data = make(root)
+    assert data.spec is not None and data.spec.dropped == {"no text": 3, "text under 3 words": 3}
+
+
+def test_error(root: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: folder not found"):
+        make(root / "nowhere")
+    with pytest.raises(UserError, match=r"found no table, expected one of pairs\.jsonl"):
+        make(root)
+    (root / "pairs.jsonl").write_text(json.dumps(ROWS[0]) + "\n{'image': 1}\n")
+    with pytest.raises(UserError, match=r"pairs\.jsonl: row 2 is not JSON"):
+        make(root)
+    (root / "pairs.jsonl").write_text("[1]\n")
+    with pytest.raises(UserError, match=r"pairs\.jsonl: row 1 is list, expected an object"):
+        make(root)
+    (root / "pairs.jsonl").write_bytes(b'{"image": "\xff"}')
+    with pytest.raises(UserError, match=r"pairs\.jsonl: found byte 11 that is not UTF-8"):
+        make(root)
+    write_lines(root, [{"scan": "a", "words": "b"}])
+    with pytest.raises(UserError, match=r"found columns scan, words, expected one of image, .*data\.image_column"):
+        make(root)
+    with pytest.raises(UserError, match=r"no column skan \(nearest: scan\)"):
+        make(root, image_column="skan")
+    write_lines(root, [*ROWS, {**ROWS[0], "image": "absent.png"}])
+    with pytest.raises(UserError, match=r"found images: train 6/7, val 2/2; first missing: .*absent\.png"):
+        make(root)
+    (root / "pairs.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"pairs\.parquet: broken Parquet"):
+        make(root, table="pairs.parquet")
+
+
+@pytest.mark.parametrize("table", ["pairs.jsonl", "metadata.csv"])
+def test_value_covid_cxr(sample_data: Path, table: str) -> None:
+    """201 / 27 / 69 pairs; neither notes nor the published groups cross a split; licences survive."""
+    folder = sample_data / "covid_cxr"
+    data = make(folder, table=table, num_workers=2, batch_size=16, text=TextOptions(vocab_size=2000))
+    assert counts(data) == [201, 27, 69]
+    index = index_of(data)
+    assert index["license"].notna().all() and index["license"].str.startswith("CC").all()
+    assert (index.groupby("group")["split"].nunique() == 1).all()
+    assert index["text"].nunique() >= index["group"].nunique()
+    assert (index.groupby("text")["group"].nunique() == 1).all()
+    published = pd.read_csv(folder / "metadata.csv").set_index("image_file").loc[index["id"]]
+    assert (pd.Series(index["split"].to_numpy()).groupby(published["group"].to_numpy()).nunique() == 1).all()
+    seen = [name for batch in data.train_dataloader() for name in batch["id"]]
+    assert len(seen) == len(set(seen)) == 192
+    assert sum(len(batch["id"]) for batch in data.test_dataloader()) == 69

@@ -1,0 +1,50 @@
+"""A very small backbone and batch for the tests of objectives."""
+
+import torch
+
+from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary
+from mpma_lightning.masking import mask_image, mask_report
+from mpma_lightning.objectives import PretrainingState
+
+VOCABULARY, MASK = 60, 4
+SMALL = {
+    "name": "mpma_vit_t8",
+    "image_size": 32,
+    "image_options": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+    "text_width": 24,
+    "text_depth": 1,
+    "text_heads": 2,
+    "fusion_depth": 1,
+    "fusion_heads": 2,
+    "align_hidden": 16,
+    "align_width": 8,
+    "dropout": 0.0,
+}
+
+
+def small_backbone(*parts: str, **changes: object) -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(BackboneSpec(**{**SMALL, **changes}), parts, Vocabulary(VOCABULARY, mask_id=MASK)).double()
+
+
+def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, scale: int = 2) -> PretrainingState:
+    generator = torch.Generator().manual_seed(1)
+    length, seed = 12, torch.arange(batch) + 5
+    target = torch.randn(batch, 1, 32 * scale, 32 * scale, generator=generator, dtype=torch.float64)
+    image = torch.nn.functional.avg_pool2d(target, scale).expand(-1, 3, -1, -1)
+    ids = torch.randint(5, VOCABULARY, (batch, length), generator=generator)
+    words = torch.tensor([-1, 0, 1, 1, 2, 3, 4, 4, 5, 6, -1, -1]).repeat(batch, 1)
+    ids[:, 0], ids[:, 10], ids[:, 11] = 2, 3, 0
+    attention = torch.ones_like(ids)
+    attention[:, 11] = 0
+    return PretrainingState(
+        backbone,
+        image,
+        target,
+        mask_image(seed, 16, image_ratio),
+        ids,
+        attention,
+        words,
+        mask_report(seed, ids, words, 0.5, MASK),
+        torch.tensor([7, 8, 8, 9, 10, 11, 12, 13])[:batch],
+    )

@@ -1,0 +1,149 @@
+"""The backbone registry: presets, token dropping, any grid, fusion and its memory."""
+
+import math
+
+import pytest
+import torch
+from model_fixtures import SMALL, small_backbone, small_state
+from transformers import BertConfig, BertModel
+
+from mpma_lightning.backbones import PARTS, Backbone, BackboneSpec, Vocabulary, list_backbones, resolve
+from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
+from mpma_lightning.errors import UserError
+
+
+@pytest.mark.parametrize("name", [name for name, _ in list_backbones("mpma_*")])
+def test_preset_smoke(name: str) -> None:
+    backbone = Backbone(resolve(name), PARTS, Vocabulary(100))
+    counts = backbone.count_parameters()
+    assert set(counts) == set(PARTS) and all(counts.values())
+
+
+def test_visible_tokens_shape_and_value() -> None:
+    encoder = small_backbone("image").image.eval()
+    image = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    everything = encoder(image, torch.arange(16).repeat(2, 1))
+    assert torch.allclose(everything.tokens, encoder(image).tokens)
+    some = encoder(image, torch.tensor([[0, 5, 9], [1, 2, 15]]))
+    assert some.tokens.shape == (2, 3, 32) and some.prefix.shape == (2, 1, 32) and some.grid == (4, 4)
+    changed = image.clone()
+    changed[0, :, 8:16, 16:24] += 5  # patch 6, hidden in the first sample
+    assert torch.equal(encoder(changed, torch.tensor([[0, 5, 9], [1, 2, 15]])).tokens, some.tokens)
+
+
+def test_any_grid_shape() -> None:
+    features = small_backbone("image").image(torch.randn(1, 3, 48, 64, dtype=torch.float64))
+    assert features.grid == (6, 8) and features.tokens.shape == (1, 48, 32)
+
+
+def test_levels_shape_and_error() -> None:
+    encoder = small_backbone("image").image
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    assert [tuple(level.shape) for level in encoder(image, levels=(0, 1)).levels] == [(1, 32, 4, 4)] * 2
+    with pytest.raises(ValueError, match="whole image"):
+        encoder(image, torch.zeros(1, 2, dtype=torch.long), levels=(0,))
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_pooling_value(pool: str) -> None:
+    features = small_backbone("image", image_pool=pool).image(torch.randn(2, 3, 32, 32, dtype=torch.float64))
+    expected = features.prefix[:, 0] if pool == "cls" else features.tokens.mean(1)
+    assert torch.equal(features.pooled, expected)
+
+
+def test_text_mean_pooling_ignores_padding() -> None:
+    text = small_backbone("text", text_pool="mean").text.eval()
+    ids, mask = torch.tensor([[2, 9, 8, 3, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
+    assert torch.allclose(text(ids, mask).pooled, text(ids[:, :4], mask[:, :4]).pooled)
+
+
+def test_cnn_shape_and_error() -> None:
+    encoder = Backbone(resolve("timm/resnet18"), ["image"]).image
+    features = encoder(torch.randn(1, 3, 64, 64))
+    assert features.tokens.shape == (1, 4, 512) and features.prefix.shape[1] == 0
+    with pytest.raises(UserError, match="cannot drop"):
+        encoder(torch.randn(1, 3, 64, 64), torch.zeros(1, 2, dtype=torch.long))
+
+
+def test_memory_initial_scale() -> None:
+    memory = SlotMemory(768, 64, 40)
+    assert float(memory.memory_keys.std()) == pytest.approx(1 / 64, rel=0.05)
+    assert float(memory.memory_values.std()) == pytest.approx(1 / 40, rel=0.05)
+
+
+def test_memory_attention_value() -> None:
+    torch.manual_seed(0)
+    attention = MemoryCrossAttention(8, 6, 2, "slots", 3, 0.0).double()
+    text, image = torch.randn(1, 4, 8, dtype=torch.float64), torch.randn(1, 5, 6, dtype=torch.float64)
+    heads = []
+    query = attention.query(text)[0]
+    keys = torch.cat([attention.key(image)[0], math.sqrt(4) * attention.memory.memory_keys])
+    values = torch.cat([attention.value(image)[0], math.sqrt(3) * attention.memory.memory_values])
+    for head in (slice(0, 4), slice(4, 8)):
+        weights = (query[:, head] @ keys[:, head].T / math.sqrt(4)).softmax(-1)
+        heads.append(weights @ values[:, head])
+    assert torch.allclose(attention(text, image)[0], attention.out(torch.cat(heads, dim=-1)))
+
+
+def test_attention_maps_sum_to_one_with_memory() -> None:
+    backbone = small_backbone("fusion").eval()
+    state = small_state(backbone)
+    maps, mass = backbone.fusion.attention_maps(state.image_features, state.text_features, state.attention_mask)
+    assert maps.shape == (4, 12, 4) and mass.shape == (4, 12)
+    assert (maps.sum(-1) + mass < 1).all() and (mass > 0).all()  # the rest is on [CLS]
+
+
+def test_padding_does_not_reach_the_fused_text() -> None:
+    backbone = small_backbone("fusion").eval()
+    state, padded = small_state(backbone), small_state(backbone)
+    padded.report_mask.input_ids = padded.report_mask.input_ids.clone()
+    padded.report_mask.input_ids[:, 11] = 33
+    assert torch.allclose(state.fused[:, :11], padded.fused[:, :11])
+
+
+def test_pooled_fusion_without_image_signal_is_the_text_encoder() -> None:
+    backbone = small_backbone("fusion", fusion="pooled").eval()
+    state = small_state(backbone)
+    torch.nn.init.zeros_(backbone.fusion.project.weight)
+    torch.nn.init.zeros_(backbone.fusion.project.bias)
+    assert torch.allclose(state.fused, state.text_features.tokens)
+
+
+def test_published_text_encoder_from_a_folder(tmp_path) -> None:
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
+    bert = BertModel(config, add_pooling_layer=False).to(torch.bfloat16)
+    bert.save_pretrained(tmp_path)
+    backbone = Backbone(resolve(BackboneSpec(name=f"hf/{tmp_path}", text_depth=2)), ["text"], Vocabulary(50))
+    assert len(backbone.text.bert.encoder.layer) == 2
+    assert backbone.text.word_embeddings.dtype == torch.float32
+    assert torch.equal(backbone.text.word_embeddings, bert.embeddings.word_embeddings.weight.float())
+    with pytest.raises(UserError, match="50 vocabulary rows"):
+        Backbone(resolve(f"hf/{tmp_path}"), ["text"], Vocabulary(60))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mpma_vit_b61", "did you mean 'mpma_vit_b16'"),
+        (BackboneSpec(image="timm/vit_base_patch16_242"), "did you mean 'timm/vit_base_patch16_2"),
+        (BackboneSpec(fusion="corss"), "did you mean 'cross'"),
+        (BackboneSpec(memory="slot"), "did you mean 'slots'"),
+        (BackboneSpec(image="tim/resnet18"), "unknown image"),
+    ],
+)
+def test_unknown_name_error(spec, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Backbone(resolve(spec), PARTS, Vocabulary(100))
+
+
+def test_text_longer_than_positions_error() -> None:
+    with pytest.raises(UserError, match="max_tokens to 512"):
+        ids = torch.zeros(1, 513, dtype=torch.long)
+        small_backbone("text").text(ids, ids + 1)
+
+
+def test_partial_spec_keeps_the_presets_choices() -> None:
+    spec = resolve(BackboneSpec(name="mpma_vit_t8", image_options={"depth": 2}, memory="none"))
+    assert spec.image_options == {"patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 4}
+    assert spec.memory == "none" and spec.text_width == 128
+    assert resolve(BackboneSpec(**SMALL)).align_width == 8

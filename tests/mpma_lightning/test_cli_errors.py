@@ -1,0 +1,115 @@
+"""Mistakes on the command line and in configs: one line, the nearest right spelling, no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_run import EXPERIMENT, fit, toy, write
+
+from mpma_lightning.cli import main
+
+pytestmark = pytest.mark.usefixtures("toy")
+DATA = "data: {class_path: ToyData, init_args: {root: x}}\n"
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if not line.startswith("Seed set")]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and len(lines[0]) < 330, captured.err
+    assert captured.out == ""
+    return lines[0].removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--model.optm.lr", "3"], "model: ToyTask has no argument 'optm.lr'; did you mean 'optim'?"),
+        (["--model.optim.lrr", "3"], "model.optim: ToyOptim has no argument 'lrr'; did you mean 'lr'?"),
+        (["--model.optim.lr", "abc"], "model.optim.lr: expected a number, got 'abc'"),
+        (["--model", "ToyTsk"], "model: unknown class 'ToyTsk'; did you mean 'ToyTask'?"),
+        (["--trainer.max_stepz", "3"], "unknown key 'trainer.max_stepz'; did you mean 'trainer.max_steps'?"),
+        (["--trainer.max_steps", "many"], "trainer.max_steps: expected a whole number, got 'many'"),
+        (["--trainer.precision", "16-mixd"], "trainer.precision: unknown choice '16-mixd'; did you mean '16-mixed'?"),
+        (["--trainer.callbacks+", "ModelCheckpont"], "trainer.callbacks: unknown class 'ModelCheckpont'; did you mean"),
+        (["--trainer.logger", "CSVLoger"], "trainer.logger: unknown class 'CSVLoger'; did you mean 'CSVLogger'?"),
+        (["--data", "absent.yaml"], "data: file absent.yaml does not exist"),
+        (["--config", "absent.yaml"], "config file absent.yaml does not exist"),
+        (["--config", "experiments/toy/frst.yaml"], "does not exist; did you mean 'first.yaml'?"),
+        (["experiments/toy/first.yaml"], "unexpected argument 'experiments/toy/first.yaml'; options start with --"),
+        (["--modl.width", "3"], "unknown key 'modl.width'; did you mean 'model'?"),
+    ],
+)
+def test_error_on_the_command_line(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(*words) == 2
+    assert expected in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (DATA + "model: {class_path: ToyTask, init_args: {optim: {lrr: 1}}}", "no argument 'lrr'; did you mean 'lr'?"),
+        (DATA + "model: {class_path: ToyTask, init_args: {optm: {lr: 1}}}", "no argument 'optm.lr'; did you mean"),
+        (DATA + "model: {class_path: ToyTask, init_args: {optim: {lr: abc}}}", "model.optim.lr: expected a number"),
+        (DATA + "model: {class_path: ToyTask, width: 3}", "model: the arguments of a class belong under init_args"),
+        (DATA + "model: {init_args: {width: 3}}", "model: 'width' is given before its class"),
+        (DATA + "model: 3", "model: expected a class_path with init_args, got '3'"),
+        (DATA, "missing: model; name an experiment"),
+        (
+            DATA + "model: {class_path: ToyTask, init_args: {width: '${nope.x}'}}",
+            "model.init_args.width: ${nope.x} refers",
+        ),
+        (DATA + "model: {class_path: ToyTask, init_args: {optim: o.yaml}}", "model.optim: file o.yaml does not exist"),
+        (DATA + "model: ToyTask\ntrainer: {max_stepz: 1}", "'trainer.max_stepz'; did you mean 'trainer.max_steps'?"),
+        (DATA + "modl: ToyTask\nmodel: ToyTask", "unknown key 'modl'; did you mean 'model'?"),
+        (
+            DATA
+            + "model: ToyTask\ntrainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {save_lst: true}}]}",
+            "trainer.callbacks: ModelCheckpoint has no argument 'save_lst'; did you mean 'save_last'?",
+        ),
+        ("model: ToyTask\ndata: {class_path: ToyDat}", "data: unknown class 'ToyDat'; did you mean 'ToyData'?"),
+        ("model: ToyTask\ndata: {class_path: Elephant}", "data: unknown class 'Elephant'; there is: ToyData"),
+        ("model: ToyTask\ndata: {class_path: nope.Elephant}", "data: unknown class 'nope.Elephant'; there is: ToyData"),
+        ("model: ToyTask\ndata: {class_path: ToyData}", "data: ToyData needs root"),
+        ("model: ToyTask\ndata: parts/x.yaml", "config file parts/x.yaml does not exist, named in t.yaml"),
+        (DATA + "model:\n  class_path: ToyTask\n   width: 3", "t.yaml:4: not valid YAML: "),
+        ("", "t.yaml: expected `key: value` lines, found an empty file"),
+    ],
+)
+def test_error_in_a_config(text: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", write("t.yaml", text)]) == 2
+    assert expected in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fitt"], "unknown command 'fitt'; did you mean 'fit'?"),
+        (["phantom", "--outt", "x"], "unknown key 'outt'; did you mean 'out'?"),
+        (["phantom", "--out", "x", "--patients", "few"], "patients: expected a whole number, got 'few'"),
+        (["phantom"], "missing: out"),
+        (["backbones", "a", "b"], "backbones takes one PATTERN"),
+        (["fit"], "missing: data, model; name an experiment"),
+    ],
+)
+def test_error_of_commands(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert expected in one_line(capsys)
+
+
+def test_error_of_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--trainer.accelerator", "gpux") == 1
+    assert "trainer: You selected an invalid accelerator" in one_line(capsys)
+
+
+def test_error_reaches_the_shell_as_one_line() -> None:
+    write("broken.yaml", EXPERIMENT + "  - x")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "mpma_lightning", "fit", "--config", "broken.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: broken.yaml:9: not valid YAML") and done.stderr.count("\n") == 1
+
+
+__all__ = ["toy"]
