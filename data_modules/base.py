@@ -135,9 +135,9 @@ class DataModule(LightningDataModule):
         """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
         if stage == "predict" and self.folder is not None:
             self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
-            if self.spec is None:
-                self.spec = self._make_spec({"predict": len(self._datasets["predict"])}, "")
-            return
+            if self._inherited_tokenizer() is not None:
+                self.spec = self.spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
+                return
         if self.index is None:
             self.index = self._checked_index()
             if "text" in self.index:
@@ -234,12 +234,16 @@ class DataModule(LightningDataModule):
             raise UserError(f"{type(self).__name__}: found no usable sample ({reasons}); loosen what leaves them out")
 
     def _settle_tokenizer(self, frame: pd.DataFrame) -> Tokenizer:
-        inherited = getattr(self.trainer.lightning_module, "tokenizer_json", None) if self.trainer else None
+        inherited = self._inherited_tokenizer()
         if inherited is not None:
             return Tokenizer.from_json(inherited)
         train_texts = frame.loc[frame["split"] == "train", "text"]
         texts = (train_texts if len(train_texts) else frame["text"]).tolist()
         return Tokenizer.make(self.text, texts)
+
+    def _inherited_tokenizer(self) -> str | None:
+        """The tokeniser a task brings from its checkpoint, as JSON text."""
+        return getattr(self.trainer.lightning_module, "tokenizer_json", None) if self.trainer else None
 
     def _dataset(self, frame: pd.DataFrame, split: str) -> SampleDataset:
         train = split == "train"

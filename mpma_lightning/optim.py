@@ -44,7 +44,7 @@ class Optim:
         Raises:
             UserError: the number of steps is not known.
         """
-        if not math.isfinite(total_steps) or total_steps <= 0:
+        if not math.isfinite(total_steps) or total_steps < 0:
             raise UserError(
                 "the schedule needs to know how long training is; set trainer.max_steps or trainer.max_epochs"
             )

@@ -47,6 +47,7 @@ class Backbone(nn.Module):
                 image_size=spec.image_size,
                 pool=spec.image_pool,
                 weights=spec.image_weights,
+                stem=spec.image_stem,
                 **(spec.image_options or {}),
             )
         if "text" in wanted:

@@ -5,9 +5,11 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.patch_stem import PatchStem
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.errors import UserError
 
@@ -58,12 +60,17 @@ class ViTEncoder(nn.Module):
                 raise ValueError("levels need the whole image: call without visible")
             tokens, maps = self._intermediates(image, levels)
         else:
-            self.vit.patch_drop.visible = visible
+            self._show(visible)
             tokens = self.vit.forward_features(image)
-            self.vit.patch_drop.visible = None
+            self._show(None)
         prefix, patches = tokens[:, : self.vit.num_prefix_tokens], tokens[:, self.vit.num_prefix_tokens :]
         pooled = prefix[:, 0] if self.pool == "cls" else patches.mean(1)
         return Features(pooled, patches, prefix, grid, visible, maps)
+
+    def _show(self, visible: Tensor | None) -> None:
+        self.vit.patch_drop.visible = visible
+        if isinstance(self.vit.patch_embed, PatchStem):
+            self.vit.patch_embed.visible = visible
 
     def _intermediates(self, image: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
         final, maps = self.vit.forward_intermediates(image, indices=list(levels), output_fmt="NCHW")
@@ -95,9 +102,31 @@ class CNNEncoder(nn.Module):
         return Features(tokens.mean(1), tokens, prefix, (last.shape[-2], last.shape[-1]), None, maps)
 
 
+@torch.no_grad()
+def start_like_mae(vit: Any) -> None:
+    """MAE's random init: 2-D sin-cos positions (trained on from there) and Xavier-uniform projections.
+
+    timm's own starts positions and weights at a standard deviation of 0.02, which suits a width of 768 only: at 128
+    the blocks begin so close to the identity, and positions so faint, that a short run hardly moves.
+    """
+    positions = build_sincos2d_pos_embed(list(vit.patch_embed.grid_size), vit.num_features)
+    vit.pos_embed[:, : vit.num_prefix_tokens] = 0
+    vit.pos_embed[:, vit.pos_embed.shape[1] - len(positions) :] = positions
+    nn.init.xavier_uniform_(vit.patch_embed.proj.weight.flatten(1))
+    for module in vit.blocks.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
 @REGISTRY.register("image", "timm/")
 def timm_encoder(
-    name: str, image_size: int, pool: str = "mean", weights: str | None = None, **options: Any
+    name: str,
+    image_size: int,
+    pool: str = "mean",
+    weights: str | None = None,
+    stem: str = "linear",
+    **options: Any,
 ) -> nn.Module:
     """Any timm image model, by its timm name.
 
@@ -106,6 +135,7 @@ def timm_encoder(
         image_size: side of the square the position embedding is made for; other grids are resampled.
         pool: ``mean`` of patch tokens or ``cls``.
         weights: ``None`` (random), ``hub`` (timm's published weights) or a file that timm loads, resampling positions.
+        stem: patch embedding of a ViT: ``linear``, or ``convolution`` inside each patch (:class:`PatchStem`).
         options: further arguments of the timm model (``embed_dim``, ``depth``, ``patch_size`` …).
     """
     base = name.split(".")[0]
@@ -114,7 +144,7 @@ def timm_encoder(
         raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
     overlay = {"file": weights} if weights not in (None, "hub") else None
     if timm.models.is_model_in_modules(base, ["vision_transformer"]):
-        vit = timm.create_model(
+        vit: Any = timm.create_model(
             name,
             pretrained=weights is not None,
             pretrained_cfg_overlay=overlay,
@@ -123,6 +153,11 @@ def timm_encoder(
             dynamic_img_size=True,
             **options,
         )
+        if weights is None:
+            start_like_mae(vit)
+        if stem == "convolution":
+            first = vit.patch_embed
+            vit.patch_embed = PatchStem(first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels)
         return ViTEncoder(vit, pool)
     model = timm.create_model(
         name, pretrained=weights is not None, pretrained_cfg_overlay=overlay, num_classes=0, **options

@@ -15,6 +15,7 @@ def mpma_vit_b16() -> BackboneSpec:
         image="timm/vit_base_patch16_224",
         image_size=224,
         image_options={},
+        image_stem="linear",
         image_pool="mean",
         text="bert",
         text_width=768,
@@ -48,15 +49,17 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t8")
 def mpma_vit_t8() -> BackboneSpec:
-    """CPUs, demo and tests: ViT of 4 layers of 128, patch 8 at 96, text of 2 layers, 2 fusion layers."""
+    """CPUs, demo and tests: ViT of 4 layers of 128, patch 8 at 64, convolutional stem; 2 text and 2 fusion layers."""
     tiny = BackboneSpec(
         name="mpma_vit_t8",
         image="timm/vit_tiny_patch16_224",
-        image_size=96,
+        image_size=64,
+        image_stem="convolution",
         image_options={"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
         text_width=128,
         text_depth=2,
         text_heads=4,
+        text_pool="mean",
         fusion_depth=2,
         fusion_heads=4,
         align_hidden=256,

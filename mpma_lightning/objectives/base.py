@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from mpma_lightning.backbones import Backbone
+from mpma_lightning.backbones import Backbone, Features
 
 if TYPE_CHECKING:
     from mpma_lightning.objectives.state import PretrainingState
@@ -40,6 +40,10 @@ class Objective(nn.Module):
     def forward(self, state: "PretrainingState") -> tuple[Tensor, Tensor]:
         """Sum over what the loss is an average of, and how many there are."""
         raise NotImplementedError
+
+    def reads(self, state: "PretrainingState", part: str) -> Features:
+        """The features of ``part`` (``image`` or ``text``) through which this objective trains that encoder."""
+        return state.image_features if part == "image" else state.text_features
 
     def monitor(self, state: "PretrainingState") -> dict[str, tuple[Tensor, Tensor]]:
         """Further (sum, count) figures worth logging; no gradient is taken."""

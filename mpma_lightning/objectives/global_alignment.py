@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mpma_lightning.backbones import Backbone
+from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.distributed import gather_rows
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
@@ -32,21 +32,20 @@ class GlobalAlignmentOptions(ObjectiveOptions):
         return GlobalAlignment(self)
 
 
-def group_contrast(rows: Tensor, columns: Tensor, row_group: Tensor, column_group: Tensor, scale: Tensor) -> Tensor:
+def group_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor) -> Tensor:
     """Cross-entropy of each row to the uniform target over its group's columns, less its floor log|P|.
 
     Args:
-        rows: (b, e) normalised; ``columns``: (n, e) normalised.
+        logits: (b, n) similarities over τ.
         row_group, column_group: (b,) and (n,) int64.
-        scale: 1/τ.
 
     Returns:
         (b,) losses, 0 at best.
     """
-    log_probability = (scale * rows @ columns.T).log_softmax(dim=1)
+    log_probability = logits.log_softmax(dim=1)
     positive = row_group.unsqueeze(1) == column_group.unsqueeze(0)
     count = positive.sum(1)
-    return -(log_probability * positive).sum(1) / count - count.to(rows.dtype).log()
+    return -(log_probability * positive).sum(1) / count - count.to(logits.dtype).log()
 
 
 class GlobalAlignment(Objective):
@@ -65,6 +64,9 @@ class GlobalAlignment(Objective):
         else:
             self.register_buffer("log_scale", log_scale)
 
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.aligned_image if part == "image" else state.aligned_text
+
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the local pairs, and their number."""
         state.require("image", "report_mask", "group")
@@ -72,8 +74,8 @@ class GlobalAlignment(Objective):
         image, text, group = state.global_image, state.global_text, state.group
         gather = gather_rows if state.across_ranks else (lambda rows: rows)
         all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
-        loss = group_contrast(image, gather(text), group, all_groups, scale)
-        loss = loss + group_contrast(text, gather(image), group, all_groups, scale)
+        loss = group_contrast(scale * image @ gather(text).T, group, all_groups)
+        loss = loss + group_contrast(scale * text @ gather(image).T, group, all_groups)
         return loss.sum() / 2, torch.tensor(float(len(image)), device=image.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:

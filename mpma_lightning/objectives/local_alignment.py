@@ -1,14 +1,15 @@
-"""Local alignment of words and patches, within a pair."""
+"""Local alignment of words and patches, within a pair or across the batch."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpma_lightning.backbones import Backbone
+from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.global_alignment import group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words
 
 
@@ -19,14 +20,19 @@ class LocalAlignmentOptions(ObjectiveOptions):
     Attributes:
         weight: λ_l.
         temperature: τ_l, of the attention and of the contrast.
+        negatives: ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can
+            solve; ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA].
+        chunk: images scored at once against all reports under ``batch``; bounds memory.
     """
 
     temperature: float = 0.1
+    negatives: Literal["pair", "batch"] = "pair"
+    chunk: int = 16
 
     needs: ClassVar[tuple[str, ...]] = ("align_local",)
 
     def build(self, backbone: Backbone) -> "LocalAlignment":
-        return LocalAlignment(self.temperature)
+        return LocalAlignment(self)
 
 
 def token_contrast(query: Tensor, context: Tensor, valid: Tensor, same: Tensor | None, temperature: float) -> Tensor:
@@ -60,8 +66,31 @@ def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float
     return F.normalize(scores.softmax(-1) @ keys, dim=-1)
 
 
+def pair_scores(words: Words, patches: Tensor, temperature: float, chunk: int) -> Tensor:
+    """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
+
+    The context is never formed: with attention a, its dot product with the word is a·s and its squared length aᵀGa,
+    G being the patches' inner products. Every report must have a word.
+
+    GLoRIA sums over words where we average, so that long reports do not score higher; its sharpness of 5 is kept.
+    """
+    sharpness = 5.0
+    query, valid = words.embeddings[words.valid], words.valid
+    columns = []
+    for block in patches.split(chunk):
+        similarity = query @ block.transpose(1, 2)
+        weights = (similarity / temperature).softmax(-1)
+        gram = block @ block.transpose(1, 2)
+        length = ((weights @ gram) * weights).sum(-1).clamp(min=1e-12).sqrt()
+        cosine = (weights * similarity).sum(-1) / length
+        filled = cosine.new_full((len(block), *valid.shape), -torch.inf)
+        filled = filled.masked_scatter(valid.expand_as(filled), sharpness * cosine)
+        columns.append(filled.logsumexp(-1) - valid.sum(1).log())
+    return torch.cat(columns) / sharpness
+
+
 class LocalAlignment(Objective):
-    """Mean over the words (patches) of a sample, then over samples.
+    """Mean over the words (patches) of a sample, then over samples; under ``batch`` mean over both directions.
 
     Within-pair contrast can be solved by position alone, so ``local_gap`` is logged: the loss with the
     images rolled by one sample, less the loss.
@@ -69,25 +98,38 @@ class LocalAlignment(Objective):
 
     trains = ("image", "text")
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, options: LocalAlignmentOptions) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature is {temperature}; expected > 0")
-        self.temperature = temperature
+        if options.temperature <= 0:
+            raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        self.temperature, self.negatives, self.chunk = options.temperature, options.negatives, options.chunk
 
-    def losses(self, words: Words, patches: Tensor) -> Tensor:
-        """(B,) L_word + L_patch of each sample."""
+    def losses(self, words: Words, patches: Tensor, group: Tensor) -> Tensor:
+        """(B,) loss of each sample; 0 for one without an unmasked word."""
+        some = words.valid.any(1)
+        if self.negatives == "batch":
+            return self._across_pairs(words, patches, group, some)
         query, tau = words.embeddings, self.temperature
         same = words.identity.unsqueeze(1) == words.identity.unsqueeze(2)
         word = token_contrast(query, attend(query, patches, None, tau), words.valid, same, tau)
         everything = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
         patch = token_contrast(patches, attend(patches, query, words.valid, tau), everything, None, tau)
-        return (word + patch) * words.valid.any(1)
+        return (word + patch) * some
+
+    def _across_pairs(self, words: Words, patches: Tensor, group: Tensor, some: Tensor) -> Tensor:
+        kept = Words(words.embeddings[some], words.valid[some], words.identity[some])
+        logits = pair_scores(kept, patches[some], self.temperature, self.chunk) / self.temperature
+        both = group_contrast(logits, group[some], group[some]) + group_contrast(logits.T, group[some], group[some])
+        return torch.zeros(len(some), dtype=both.dtype, device=both.device).masked_scatter(some, both / 2)
+
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.aligned_image if part == "image" else state.aligned_text
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the samples that have an unmasked word, and their number."""
-        state.require("image", "report_mask", "word_ids")
-        losses = self.losses(state.local_words, state.local_image)
+        state.require("image", "report_mask", "word_ids", "group")
+        assert state.group is not None
+        losses = self.losses(state.local_words, state.local_image, state.group)
         return losses.sum(), state.local_words.valid.any(1).sum().to(torch.float32)
 
     @torch.no_grad()
@@ -97,5 +139,6 @@ class LocalAlignment(Objective):
         if state.group is None or len(patches) < 2:
             return {}
         other = (state.group != state.group.roll(1)) & words.valid.any(1)
-        gap = self.losses(words, patches.roll(1, 0)) - self.losses(words, patches)
+        own = self.losses(words, patches, state.group)
+        gap = self.losses(words, patches.roll(1, 0), state.group) - own
         return {"local_gap": ((gap * other).sum(), other.sum().to(torch.float32))}

@@ -23,6 +23,7 @@ class PretrainingState:
         input_ids, attention_mask, word_ids: (B, T) the whole report. ``None`` without reports.
         report_mask: the report with masked words.
         group: (B,) positives of global alignment share a group.
+        align_unmasked: alignment reads an extra pass over the whole image and report.
         across_ranks: gather negatives over ranks (training); evaluation uses the local batch, without collectives.
     """
 
@@ -35,6 +36,7 @@ class PretrainingState:
     word_ids: Tensor | None = None
     report_mask: ReportMask | None = None
     group: Tensor | None = None
+    align_unmasked: bool = False
     across_ranks: bool = False
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
@@ -66,27 +68,44 @@ class PretrainingState:
         return self.backbone.fuse(self.image_features, text, self.report_mask.input_ids, self.attention_mask)
 
     @cached_property
+    def aligned_image(self) -> Features:
+        """The image features alignment reads: those of the visible patches, or of a pass over the whole image."""
+        if not self.align_unmasked:
+            return self.image_features
+        self.require("image")
+        return self.backbone.image(self.image)
+
+    @cached_property
+    def aligned_text(self) -> Features:
+        """The text features alignment reads: those of the masked report, or of a pass over the whole report."""
+        if not self.align_unmasked:
+            return self.text_features
+        self.require("input_ids")
+        return self.backbone.text(self.input_ids, self.attention_mask)
+
+    @cached_property
     def global_image(self) -> Tensor:
         """(B, e) normalised."""
-        return self.backbone.embed_image(self.image_features)
+        return self.backbone.embed_image(self.aligned_image)
 
     @cached_property
     def global_text(self) -> Tensor:
         """(B, e) normalised."""
-        return self.backbone.embed_text(self.text_features)
+        return self.backbone.embed_text(self.aligned_text)
 
     @cached_property
     def local_image(self) -> Tensor:
-        """(B, K, e) normalised patch embeddings of the visible patches."""
-        return self.backbone.align_local.image(self.image_features.tokens)
+        """(B, K, e) normalised patch embeddings."""
+        return self.backbone.align_local.image(self.aligned_image.tokens)
 
     @cached_property
     def local_words(self) -> "Words":
-        """The unmasked words in the local alignment space."""
+        """The words of the report in the local alignment space; masked ones are left out."""
         self.require("report_mask", "word_ids")
-        assert self.report_mask is not None and self.word_ids is not None
-        pieces = self.backbone.align_local.text(self.text_features.tokens, normalise=False)
-        return words_of(pieces, self.report_mask.input_ids, self.word_ids, ~self.report_mask.masked)
+        assert self.report_mask is not None and self.word_ids is not None and self.input_ids is not None
+        pieces = self.backbone.align_local.text(self.aligned_text.tokens, normalise=False)
+        seen = torch.ones_like(self.report_mask.masked) if self.align_unmasked else ~self.report_mask.masked
+        return words_of(pieces, self.input_ids, self.word_ids, seen)
 
 
 @dataclass

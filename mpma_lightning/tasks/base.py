@@ -131,8 +131,18 @@ class Task(LightningModule):
         outcome = self.step(batch, "train")
         losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
         total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
+        if not torch.isfinite(total):
+            self._stop_at_non_finite(losses, batch)
         self._log_step({**losses, "loss": total}, outcome)
         return total
+
+    def _stop_at_non_finite(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
+        values = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items())
+        raise UserError(
+            f"the loss is not finite at step {self.global_step} ({values}); samples of the batch: "
+            f"{', '.join(batch['id'][:8])}{' …' if len(batch['id']) > 8 else ''}. Look at these samples, lower "
+            "model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"
+        )
 
     def _weight(self, name: str) -> float:
         return self.loss_weights.get(name.removesuffix("_loss"), 1.0)

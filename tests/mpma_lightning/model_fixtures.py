@@ -10,6 +10,7 @@ VOCABULARY, MASK = 60, 4
 SMALL = {
     "name": "mpma_vit_t8",
     "image_size": 32,
+    "image_stem": "linear",
     "image_options": {"embed_dim": 32, "depth": 2, "num_heads": 2},
     "text_width": 24,
     "text_depth": 1,

@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel
 
 from mpma_lightning.backbones import PARTS, Backbone, BackboneSpec, Vocabulary, list_backbones, resolve
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
+from mpma_lightning.backbones.patch_stem import PatchStem
 from mpma_lightning.errors import UserError
 
 
@@ -19,8 +20,9 @@ def test_preset_smoke(name: str) -> None:
     assert set(counts) == set(PARTS) and all(counts.values())
 
 
-def test_visible_tokens_shape_and_value() -> None:
-    encoder = small_backbone("image").image.eval()
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
+def test_visible_tokens_shape_and_value(stem: str) -> None:
+    encoder = small_backbone("image", image_stem=stem).image.eval()
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     everything = encoder(image, torch.arange(16).repeat(2, 1))
     assert torch.allclose(everything.tokens, encoder(image).tokens)
@@ -36,8 +38,9 @@ def test_any_grid_shape() -> None:
     assert features.grid == (6, 8) and features.tokens.shape == (1, 48, 32)
 
 
-def test_levels_shape_and_error() -> None:
-    encoder = small_backbone("image").image
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
+def test_levels_shape_and_error(stem: str) -> None:
+    encoder = small_backbone("image", image_stem=stem).image
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     assert [tuple(level.shape) for level in encoder(image, levels=(0, 1)).levels] == [(1, 32, 4, 4)] * 2
     with pytest.raises(ValueError, match="whole image"):
@@ -67,8 +70,8 @@ def test_cnn_shape_and_error() -> None:
 
 def test_memory_initial_scale() -> None:
     memory = SlotMemory(768, 64, 40)
-    assert float(memory.memory_keys.std()) == pytest.approx(1 / 64, rel=0.05)
-    assert float(memory.memory_values.std()) == pytest.approx(1 / 40, rel=0.05)
+    assert float(memory.memory_keys.std().detach()) == pytest.approx(1 / 64, rel=0.05)
+    assert float(memory.memory_values.std().detach()) == pytest.approx(1 / 40, rel=0.05)
 
 
 def test_memory_attention_value() -> None:
@@ -147,3 +150,22 @@ def test_partial_spec_keeps_the_presets_choices() -> None:
     assert spec.image_options == {"patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 4}
     assert spec.memory == "none" and spec.text_width == 128
     assert resolve(BackboneSpec(**SMALL)).align_width == 8
+
+
+def test_convolutional_stem_keeps_patches_apart() -> None:
+    stem = small_backbone("image", image_stem="convolution").image.vit.patch_embed
+    assert isinstance(stem, PatchStem)
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    swapped = image.clone()  # swapping two patches keeps every statistic of the sample
+    swapped[..., :8, :8], swapped[..., 8:16, 16:24] = image[..., 8:16, 16:24], image[..., :8, :8]
+    before, after = stem(image), stem(swapped)
+    assert torch.allclose(before[0, 0, 0], after[0, 1, 2]) and torch.allclose(before[0, 1, 2], after[0, 0, 0])
+    assert torch.allclose(before[0, 3], after[0, 3])
+
+
+def test_convolutional_stem_sees_brightness() -> None:
+    stem = small_backbone("image", image_stem="convolution").image.vit.patch_embed
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
+    image[..., :8, :8] = 1
+    tokens = stem(image)[0]
+    assert float((tokens[0, 0] - tokens[3, 3]).norm().detach()) > 0.1

@@ -25,6 +25,7 @@ BUILT = {
     "report_reconstruction": ReportReconstructionOptions(),
     "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
     "local_alignment": LocalAlignmentOptions(),
+    "local_alignment_batch": LocalAlignmentOptions(negatives="batch"),
 }
 
 
@@ -127,7 +128,7 @@ def test_global_alignment_value_by_hand() -> None:
     # two pairs of one group and one other; cosines chosen so that every term is known
     rows = torch.eye(3, dtype=torch.float64)
     group = torch.tensor([1, 1, 2])
-    loss = group_contrast(rows, rows, group, group, torch.tensor(2.0))
+    loss = group_contrast(2.0 * rows @ rows.T, group, group)
     row0 = -(0.5 * (2 - math.log(math.e**2 + 2)) + 0.5 * (0 - math.log(math.e**2 + 2))) - math.log(2)
     row2 = -(2 - math.log(math.e**2 + 2))
     assert loss.tolist() == pytest.approx([row0, row0, row2])
@@ -136,7 +137,7 @@ def test_global_alignment_value_by_hand() -> None:
 def test_global_alignment_floor_is_zero() -> None:
     rows = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0]], dtype=torch.float64)
     group = torch.tensor([1, 1, 2])
-    assert group_contrast(rows, rows, group, group, torch.tensor(100.0)).abs().max() < 1e-9
+    assert group_contrast(100.0 * rows @ rows.T, group, group).abs().max() < 1e-9
 
 
 def test_global_alignment_value() -> None:
@@ -204,6 +205,29 @@ def test_local_alignment_value() -> None:
     assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+def test_local_alignment_across_the_batch_value(chunk: int) -> None:
+    options = LocalAlignmentOptions(negatives="batch", chunk=chunk)
+    backbone = small_backbone(*options.needs)
+    state = small_state(backbone)
+    total, count = options.build(backbone).double()(state)
+    words, patches = state.local_words, state.local_image.detach().numpy()
+    scores = np.zeros((4, 4))
+    for report in range(4):
+        query = words.embeddings[report][words.valid[report]].detach().numpy()
+        for image in range(4):
+            cosine = (query * reference_attend(query, patches[image], 0.1)).sum(1)
+            scores[image, report] = np.log(np.exp(5 * cosine).mean()) / 5
+    group, expected = state.group.numpy(), 0.0
+    for logits in (scores / 0.1, scores.T / 0.1):
+        for i in range(4):
+            log_p = logits[i] - np.log(np.exp(logits[i]).sum())
+            positive = group == group[i]
+            expected += 0.5 * (-log_p[positive].mean() - np.log(positive.sum()))
+    assert float(count) == 4
+    assert float(total.detach()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_equal_words_are_not_negatives() -> None:
     query = torch.nn.functional.normalize(torch.randn(1, 3, 4, dtype=torch.float64), dim=-1)
     query[0, 1] = query[0, 0]
@@ -231,19 +255,37 @@ def test_local_gap_value() -> None:
     backbone, objective = built("local_alignment")
     state = small_state(backbone)
     total, count = objective.monitor(state)["local_gap"]
-    own = objective.losses(state.local_words, state.local_image)
-    rolled = objective.losses(state.local_words, state.local_image.roll(1, 0))
+    own = objective.losses(state.local_words, state.local_image, state.group)
+    rolled = objective.losses(state.local_words, state.local_image.roll(1, 0), state.group)
     different = torch.tensor([True, True, False, True])  # groups 7, 8, 8, 9: the third follows one of its own group
     assert float(count) == 3
     assert float(total) == pytest.approx(float((rolled - own)[different].sum()))
 
 
-def test_sample_without_visible_word_counts_nothing() -> None:
-    backbone, objective = built("local_alignment")
+@pytest.mark.parametrize("name", ["local_alignment", "local_alignment_batch"])
+def test_sample_without_visible_word_counts_nothing(name: str) -> None:
+    backbone, objective = built(name)
     state = small_state(backbone)
     state.report_mask.masked[0] = state.word_ids[0] >= 0
     total, count = objective(state)
     assert float(count) == 3 and torch.isfinite(total)
+
+
+# pairing
+
+
+@pytest.mark.parametrize("name", ["global_alignment", "local_alignment"])
+def test_unmasked_align_reads_whole_inputs_value(name: str) -> None:
+    """The extra pass gives what joint pairing gives when nothing is masked."""
+    backbone, objective = built(name)
+    state, bare = small_state(backbone), small_state(backbone)
+    joint = objective(small_state(backbone))[0]
+    state.align_unmasked = True
+    bare.image_mask = None
+    bare.report_mask.input_ids, bare.report_mask.masked = bare.input_ids, torch.zeros_like(bare.report_mask.masked)
+    total = objective(state)[0]
+    assert torch.allclose(total, objective(bare)[0]) and not torch.allclose(total, joint)
+    assert objective.reads(state, "image") is state.aligned_image is not state.image_features
 
 
 # every objective
@@ -278,6 +320,7 @@ def test_only_what_is_needed_is_built(name: str) -> None:
         "report_reconstruction": ("image", "text", "fusion"),
         "global_alignment": ("image", "text", "align_global"),
         "local_alignment": ("image", "text", "align_local"),
+        "local_alignment_batch": ("image", "text", "align_local"),
     }
     assert backbone.parts == expected[name]
     assert {n.split(".")[0] for n, _ in backbone.named_parameters()} == set(backbone.parts)

@@ -1,0 +1,53 @@
+"""Parameter groups and the schedule."""
+
+import math
+
+import pytest
+import torch
+from model_fixtures import small_backbone
+
+from mpma_lightning.errors import UserError
+from mpma_lightning.optim import Optim, parameter_groups
+
+
+def test_parameter_groups_value() -> None:
+    backbone = small_backbone("fusion")
+    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    decayed, plain = parameter_groups(backbone.named_parameters(), 0.05)
+    exempt = {names[id(p)] for p in plain["params"]}
+    assert decayed["weight_decay"] == 0.05 and plain["weight_decay"] == 0
+    assert len(decayed["params"]) + len(exempt) == len(names)
+    for name in names.values():
+        no_decay = ("bias", "norm", "LayerNorm", "pos_embed", "cls_token", "memory_", "position_embeddings")
+        assert (name in exempt) == any(part in name for part in no_decay), name
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    backbone = small_backbone("image").requires_grad_(False)
+    assert parameter_groups(backbone.named_parameters(), 0.05) == []
+
+
+def test_schedule_value() -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer, scheduler = Optim(lr=0.5, warmup=0.2, min_lr=0.1).build(model, 512, 100)
+    rates = []
+    for _ in range(101):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    peak = 0.5 * 512 / 256
+    assert rates[0] == pytest.approx(peak / 21) and rates[19] == pytest.approx(peak * 20 / 21)
+    assert rates[20] == pytest.approx(peak)
+    assert rates[60] == pytest.approx(peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2))))
+    assert rates[100] == pytest.approx(0.1 * peak)
+
+
+def test_reference_batch_null_takes_the_rate_as_it_is() -> None:
+    optimizer, _ = Optim(lr=0.5, reference_batch=None, warmup=0).build(torch.nn.Linear(2, 2), 512, 10)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("steps", [float("inf"), -1])
+def test_unknown_length_error(steps: float) -> None:
+    with pytest.raises(UserError, match="max_steps"):
+        Optim().build(torch.nn.Linear(2, 2), 512, steps)
