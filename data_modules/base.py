@@ -135,7 +135,7 @@ class DataModule(LightningDataModule):
         """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
         if stage == "predict" and self.folder is not None:
             self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
-            if self._inherited_tokenizer() is not None:
+            if not getattr(self.trainer and self.trainer.lightning_module, "needs_tokenizer", False):
                 self.spec = self.spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
                 return
         if self.index is None:

@@ -137,9 +137,21 @@ def run_training(argv: Sequence[str]) -> None:
         raise UsageError(_explain_reference(str(error), argv[0])) from None
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
+    except ValueError as error:
+        raise _user_error_behind(error) or error from None
     except SystemExit as leaving:
         if leaving.code:
             raise
+
+
+def _user_error_behind(error: BaseException) -> UserError | None:
+    """A constructor's UserError, which jsonargparse wraps into errors about types."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, UserError):
+            return behind
+        behind = behind.__cause__ or behind.__context__
+    return None
 
 
 def base_classes() -> tuple[type[LightningModule], type[LightningDataModule]]:

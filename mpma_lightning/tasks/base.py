@@ -90,6 +90,11 @@ class Task(LightningModule):
     # skeleton
 
     @property
+    def needs_tokenizer(self) -> bool:
+        """Whether the data must supply the tokeniser, none having come with a checkpoint."""
+        return self.tokenizer_json is None and any(part != "image" for part in self.parts)
+
+    @property
     def crop_size(self) -> int:
         """Side of the crops the data module should deliver."""
         return (self.spec.image_size or 224) * self.target_scale

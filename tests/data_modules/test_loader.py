@@ -79,10 +79,13 @@ def fit(workers: int, ckpt_path: Path | None = None, callbacks: list[Any] | None
 
 @pytest.fixture(autouse=True)
 def quiet() -> Any:
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+    logger.setLevel(level)
 
 
 STEPS = {"max_steps": 13, "max_epochs": -1}
