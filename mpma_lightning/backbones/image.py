@@ -8,8 +8,8 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
+from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.features import Features
-from mpma_lightning.backbones.patch_stem import PatchStem
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.errors import UserError
 
@@ -69,7 +69,7 @@ class ViTEncoder(nn.Module):
 
     def _show(self, visible: Tensor | None) -> None:
         self.vit.patch_drop.visible = visible
-        if isinstance(self.vit.patch_embed, PatchStem):
+        if isinstance(self.vit.patch_embed, ConvolutionalStem):
             self.vit.patch_embed.visible = visible
 
     def _intermediates(self, image: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
@@ -135,7 +135,7 @@ def timm_encoder(
         image_size: side of the square the position embedding is made for; other grids are resampled.
         pool: ``mean`` of patch tokens or ``cls``.
         weights: ``None`` (random), ``hub`` (timm's published weights) or a file that timm loads, resampling positions.
-        stem: patch embedding of a ViT: ``linear``, or ``convolution`` inside each patch (:class:`PatchStem`).
+        stem: patch embedding of a ViT: ``linear``, or ``convolution`` (:class:`ConvolutionalStem`).
         options: further arguments of the timm model (``embed_dim``, ``depth``, ``patch_size`` …).
     """
     base = name.split(".")[0]
@@ -157,7 +157,9 @@ def timm_encoder(
             start_like_mae(vit)
         if stem == "convolution":
             first = vit.patch_embed
-            vit.patch_embed = PatchStem(first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels)
+            vit.patch_embed = ConvolutionalStem(
+                first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels
+            )
         return ViTEncoder(vit, pool)
     model = timm.create_model(
         name, pretrained=weights is not None, pretrained_cfg_overlay=overlay, num_classes=0, **options

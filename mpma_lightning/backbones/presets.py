@@ -47,15 +47,15 @@ def mpma_vit_s16() -> BackboneSpec:
     return small.over(mpma_vit_b16())
 
 
-@REGISTRY.register("backbone", "mpma_vit_t8")
-def mpma_vit_t8() -> BackboneSpec:
-    """CPUs, demo and tests: ViT of 4 layers of 128, patch 8 at 64, convolutional stem; 2 text and 2 fusion layers."""
+@REGISTRY.register("backbone", "mpma_vit_t16")
+def mpma_vit_t16() -> BackboneSpec:
+    """CPUs, demo and tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text and 2 fusion layers."""
     tiny = BackboneSpec(
-        name="mpma_vit_t8",
+        name="mpma_vit_t16",
         image="timm/vit_tiny_patch16_224",
-        image_size=64,
+        image_size=128,
         image_stem="convolution",
-        image_options={"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
+        image_options={"embed_dim": 128, "depth": 2, "num_heads": 4},
         text_width=128,
         text_depth=2,
         text_heads=4,

@@ -14,7 +14,7 @@ class BackboneSpec:
         image_size: input side in pixels that the position embedding is made for.
         image_options: further arguments of the timm model, added to the preset's.
         image_weights: ``hub``, or a file that timm reads; random when ``None``.
-        image_stem: patch embedding of a ViT: ``linear``, or ``convolution`` inside each patch.
+        image_stem: patch embedding of a ViT: ``linear``, or ``convolution`` (better from few samples).
         image_pool: ``mean`` of patch tokens (default, as the global image feature) or ``cls``.
         text: text encoder: ``bert`` (random weights) or ``hf/<hub name or folder>``.
         text_width, text_depth, text_heads: size of a ``bert``; ``text_depth`` also cuts a published one.

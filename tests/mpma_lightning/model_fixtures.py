@@ -8,10 +8,10 @@ from mpma_lightning.objectives import PretrainingState
 
 VOCABULARY, MASK = 60, 4
 SMALL = {
-    "name": "mpma_vit_t8",
+    "name": "mpma_vit_t16",
     "image_size": 32,
     "image_stem": "linear",
-    "image_options": {"embed_dim": 32, "depth": 2, "num_heads": 2},
+    "image_options": {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
     "text_width": 24,
     "text_depth": 1,
     "text_heads": 2,

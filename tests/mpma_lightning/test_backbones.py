@@ -8,8 +8,8 @@ from model_fixtures import SMALL, small_backbone, small_state
 from transformers import BertConfig, BertModel
 
 from mpma_lightning.backbones import PARTS, Backbone, BackboneSpec, Vocabulary, list_backbones, resolve
+from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
-from mpma_lightning.backbones.patch_stem import PatchStem
 from mpma_lightning.errors import UserError
 
 
@@ -146,21 +146,10 @@ def test_text_longer_than_positions_error() -> None:
 
 
 def test_partial_spec_keeps_the_presets_choices() -> None:
-    spec = resolve(BackboneSpec(name="mpma_vit_t8", image_options={"depth": 2}, memory="none"))
-    assert spec.image_options == {"patch_size": 8, "embed_dim": 128, "depth": 2, "num_heads": 4}
+    spec = resolve(BackboneSpec(name="mpma_vit_t16", image_options={"depth": 3}, memory="none"))
+    assert spec.image_options == {"embed_dim": 128, "depth": 3, "num_heads": 4}
     assert spec.memory == "none" and spec.text_width == 128
     assert resolve(BackboneSpec(**SMALL)).align_width == 8
-
-
-def test_convolutional_stem_keeps_patches_apart() -> None:
-    stem = small_backbone("image", image_stem="convolution").image.vit.patch_embed
-    assert isinstance(stem, PatchStem)
-    image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
-    swapped = image.clone()  # swapping two patches keeps every statistic of the sample
-    swapped[..., :8, :8], swapped[..., 8:16, 16:24] = image[..., 8:16, 16:24], image[..., :8, :8]
-    before, after = stem(image), stem(swapped)
-    assert torch.allclose(before[0, 0, 0], after[0, 1, 2]) and torch.allclose(before[0, 1, 2], after[0, 0, 0])
-    assert torch.allclose(before[0, 3], after[0, 3])
 
 
 def test_convolutional_stem_sees_brightness() -> None:
@@ -169,3 +158,8 @@ def test_convolutional_stem_sees_brightness() -> None:
     image[..., :8, :8] = 1
     tokens = stem(image)[0]
     assert float((tokens[0, 0] - tokens[3, 3]).norm().detach()) > 0.1
+
+
+def test_convolutional_stem_with_an_odd_patch_error() -> None:
+    with pytest.raises(UserError, match="patch size is 14"):
+        ConvolutionalStem(14, (2, 2), 8)

@@ -247,8 +247,8 @@ def test_smoke_phantom(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 def test_smoke_backbones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["backbones", "mpma_vit_t8"]) == 0
-    assert capsys.readouterr().out.startswith("mpma_vit_t8")
+    assert main(["backbones", "mpma_vit_t16"]) == 0
+    assert capsys.readouterr().out.startswith("mpma_vit_t16")
     assert main(["backbones", "no_such_thing"]) == 2
 
 

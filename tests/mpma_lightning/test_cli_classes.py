@@ -7,7 +7,7 @@ from mpma_lightning.cli import main
 
 
 def test_smoke_short_class_names(capsys: pytest.CaptureFixture[str]) -> None:
-    model = ["--model", "PretrainingTask", "--model.backbone", "mpma_vit_t8", "--model.optim.lr", "2e-4"]
+    model = ["--model", "PretrainingTask", "--model.backbone", "mpma_vit_t16", "--model.optim.lr", "2e-4"]
     data = ["--data", "PairsDataModule", "--data.root", "x", "--data.text.max_tokens", "64"]
     assert main(["fit", *model, *data, "--print_config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)

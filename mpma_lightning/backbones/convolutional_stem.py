@@ -1,0 +1,99 @@
+"""A convolutional patch embedding that cannot see hidden patches."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpma_lightning.errors import UserError
+
+
+class VisibleInstanceNorm(nn.Module):
+    """Instance norm whose statistics come from visible positions only.
+
+    Layer and group norm over channels leave what all radiographs share in place, and a small model then learns far more
+    slowly; batch norm removes it too but ties the samples of a batch together.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """(B, C, h, w) with ``seen`` (B, 1, h, w) of 0 and 1, or ``None`` when everything is visible."""
+        if seen is None:
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        count = seen.sum((2, 3), keepdim=True)
+        mean = (x * seen).sum((2, 3), keepdim=True) / count
+        centred = (x - mean) * seen
+        scale = (centred.square().sum((2, 3), keepdim=True) / count + self.eps).rsqrt()
+        return centred * scale * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class ConvolutionalStem(nn.Module):
+    """3×3 convolutions, halving the image until a pixel is a patch: stands where a timm ViT has ``patch_embed``.
+
+    Early convolutions make a ViT learn from far fewer samples [Xiao et al., NeurIPS 2021]. Hidden patches are set to
+    zero before the first convolution and again after every one, so nothing of them reaches a visible token
+    [ConvMAE, NeurIPS 2022].
+
+    Args:
+        patch_size: pixels a side; a power of two.
+        grid_size: patches of the nominal image, for the resampling of positions.
+        out: token width.
+        channels: of the input.
+        width: channels of the first stage, doubled at every stage up to ``out``.
+    """
+
+    strict_img_size = False
+    flatten = False
+
+    def __init__(
+        self, patch_size: int, grid_size: tuple[int, int], out: int, channels: int = 3, width: int = 24
+    ) -> None:
+        super().__init__()
+        if patch_size & (patch_size - 1) or patch_size < 2:
+            raise UserError(
+                f"patch size is {patch_size}; image_stem: convolution needs a power of two, or set it to linear"
+            )
+        self.patch_size, self.grid_size = (patch_size, patch_size), grid_size
+        self.visible: Tensor | None = None
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        for stage in range(patch_size.bit_length() - 1):
+            self._append(channels, width, stride=2)
+            if stage:
+                self._append(width, width, stride=1)
+            channels, width = width, min(2 * width, out)
+        self.project = nn.Conv2d(channels, out, 1)
+
+    def _append(self, channels: int, out: int, stride: int) -> None:
+        self.convolutions.append(nn.Conv2d(channels, out, 3, stride, 1, bias=False))
+        self.norms.append(VisibleInstanceNorm(out))
+
+    def dynamic_feat_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The grid of an image of ``size``; timm asks for it."""
+        return size[0] // self.patch_size[0], size[1] // self.patch_size[1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, H / p, W / p, D); with ``visible`` (B, K) set, other patches are not read."""
+        seen = self._seen(image)
+        x = image if seen is None else image * resized(seen, image)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = convolution(x)
+            here = None if seen is None else resized(seen, x)
+            x = F.relu(norm(x, here))
+            x = x if here is None else x * here
+        return self.project(x).permute(0, 2, 3, 1)
+
+    def _seen(self, image: Tensor) -> Tensor | None:
+        """(B, 1, H / p, W / p): 1 at visible patches."""
+        if self.visible is None:
+            return None
+        rows, columns = self.dynamic_feat_size((image.shape[-2], image.shape[-1]))
+        flat = image.new_zeros(len(image), rows * columns).scatter(1, self.visible, 1.0)
+        return flat.reshape(-1, 1, rows, columns)
+
+
+def resized(seen: Tensor, like: Tensor) -> Tensor:
+    """A patch mask at the resolution of ``like``."""
+    return F.interpolate(seen, like.shape[-2:], mode="nearest")
