@@ -256,6 +256,7 @@ class DataModule(LightningDataModule):
             max_tokens=self.text.max_tokens,
             seed=self.seed,
             one_per_study=train and self.one_image_per_study,
+            sentence_dropout=self.text.sentence_dropout if train else 0.0,
         )
 
     def _crop_size(self) -> int:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from data_modules.hashing import stable_hash
 from data_modules.images import read_image
+from data_modules.sentences import drop_sentences
 from data_modules.text import Tokenizer
 from data_modules.transforms import Transform
 from mpma_lightning.errors import UserError
@@ -31,6 +32,7 @@ class SampleDataset(Dataset):
         max_tokens: T.
         seed: run seed.
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
+        sentence_dropout: share of a text's sentences left out.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class SampleDataset(Dataset):
         max_tokens: int,
         seed: int,
         one_per_study: bool = False,
+        sentence_dropout: float = 0.0,
     ) -> None:
         self.table = pa.Table.from_pandas(frame[[c for c in COLUMNS if c in frame]], preserve_index=False)
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
         self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
+        self.sentence_dropout = sentence_dropout
         self.starts: np.ndarray | None = None
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
@@ -76,9 +80,12 @@ class SampleDataset(Dataset):
                 raise UserError(f"{error} (sample {record['id']})") from None
             sample["image"] = torch.from_numpy(self.transform(image, seed)["image"])
         if self.tokenizer is not None:
-            ids, mask, words = self.tokenizer.encode(record["text"], self.max_tokens)
+            text = record["text"]
+            if self.sentence_dropout:
+                text = drop_sentences(text, self.sentence_dropout, seed)
+            ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
-            sample["word_ids"], sample["text"] = torch.tensor(words), record["text"]
+            sample["word_ids"], sample["text"] = torch.tensor(words), text
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample

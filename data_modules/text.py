@@ -39,12 +39,15 @@ class TextOptions:
         max_tokens: length T of ``input_ids``, special tokens included; longer texts are cut.
         vocab_size: of a trained tokeniser.
         min_tokens: texts of fewer words are dropped and counted.
+        sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
+            phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
     """
 
     tokenizer: str = "train"
     max_tokens: int = 128
     vocab_size: int = 8192
     min_tokens: int = 3
+    sentence_dropout: float = 0.0
 
 
 DEFAULT_TEXT = TextOptions()

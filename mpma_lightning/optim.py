@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from mpma_lightning.errors import UserError
+from mpma_lightning.suggestions import suggest
 
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
 
@@ -24,6 +26,8 @@ class Optim:
         weight_decay: none on biases, norms, positions, tokens and memory.
         warmup: steps of linear warm-up; a share of all steps when below 1.
         min_lr: where the cosine ends, as a share of ``lr``.
+        scale: learning-rate factors by the first letters of a parameter's name, such as
+            ``{backbone.text: 4, heads: 50}``; the longest match counts.
     """
 
     lr: float = 1.5e-4
@@ -32,6 +36,7 @@ class Optim:
     weight_decay: float = 0.05
     warmup: float = 0.1
     min_lr: float = 0.0
+    scale: dict[str, float] = field(default_factory=dict)
 
     def build(self, module: nn.Module, global_batch: int, total_steps: float) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser and scheduler (call once a step).
@@ -42,14 +47,14 @@ class Optim:
             total_steps: optimiser steps of the whole run.
 
         Raises:
-            UserError: the number of steps is not known.
+            UserError: the number of steps is not known, or a name in ``scale`` fits no parameter.
         """
         if not math.isfinite(total_steps) or total_steps < 0:
             raise UserError(
                 "the schedule needs to know how long training is; set trainer.max_steps or trainer.max_epochs"
             )
         lr = self.lr * (global_batch / self.reference_batch if self.reference_batch else 1)
-        groups = parameter_groups(module.named_parameters(), self.weight_decay)
+        groups = parameter_groups(module.named_parameters(), self.weight_decay, lr, self.scale)
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=self.betas)
         return optimizer, LambdaLR(optimizer, self._schedule(int(total_steps)))
 
@@ -66,15 +71,24 @@ class Optim:
 
 
 def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float
-) -> list[dict[str, float | list[nn.Parameter]]]:
-    """Two groups: decayed matrices, and the rest (vectors, positions, tokens, memory) without decay."""
-    decay: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in named:
-        if not parameter.requires_grad:
-            continue
+    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr: float, scale: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Groups by learning rate and by decay: matrices decay; vectors, positions, tokens and memory do not.
+
+    Raises:
+        UserError: a name in ``scale`` fits no trainable parameter.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    trainable = [(name, parameter) for name, parameter in named if parameter.requires_grad]
+    for prefix in scale:
+        if not any(name.startswith(prefix) for name, _ in trainable):
+            near = suggest(prefix, {".".join(name.split(".")[:2]) for name, _ in trainable})
+            raise UserError(f"model.optim.scale names '{prefix}', which fits no trainable parameter{near}")
+    for name, parameter in trainable:
         exempt = parameter.ndim < 2 or "position_embeddings" in name or name.rsplit(".", 1)[-1] in NO_DECAY_NAMES
-        (plain if exempt else decay).append(parameter)
-    groups = [(decay, weight_decay), (plain, 0.0)]
-    return [{"params": params, "weight_decay": value} for params, value in groups if params]
+        factor = scale[max(fits, key=len)] if (fits := [p for p in scale if name.startswith(p)]) else 1.0
+        groups.setdefault((factor, 0.0 if exempt else weight_decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]

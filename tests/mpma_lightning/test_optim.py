@@ -13,7 +13,8 @@ from mpma_lightning.optim import Optim, parameter_groups
 def test_parameter_groups_value() -> None:
     backbone = small_backbone("fusion")
     names = {id(parameter): name for name, parameter in backbone.named_parameters()}
-    decayed, plain = parameter_groups(backbone.named_parameters(), 0.05)
+    groups = parameter_groups(backbone.named_parameters(), 0.05, 1.0, {})
+    decayed, plain = sorted(groups, key=lambda group: -group["weight_decay"])
     exempt = {names[id(p)] for p in plain["params"]}
     assert decayed["weight_decay"] == 0.05 and plain["weight_decay"] == 0
     assert len(decayed["params"]) + len(exempt) == len(names)
@@ -24,7 +25,7 @@ def test_parameter_groups_value() -> None:
 
 def test_frozen_parameters_are_left_out() -> None:
     backbone = small_backbone("image").requires_grad_(False)
-    assert parameter_groups(backbone.named_parameters(), 0.05) == []
+    assert parameter_groups(backbone.named_parameters(), 0.05, 1.0, {}) == []
 
 
 def test_schedule_value() -> None:
@@ -51,3 +52,19 @@ def test_reference_batch_null_takes_the_rate_as_it_is() -> None:
 def test_unknown_length_error(steps: float) -> None:
     with pytest.raises(UserError, match="max_steps"):
         Optim().build(torch.nn.Linear(2, 2), 512, steps)
+
+
+def test_scale_value() -> None:
+    backbone = small_backbone("fusion")
+    names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    groups = parameter_groups(backbone.named_parameters(), 0.05, 0.1, {"text": 4, "text.bert.embeddings": 2})
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    assert len(rates) == len(names)
+    for name, rate in rates.items():
+        factor = 2 if name.startswith("text.bert.embeddings") else 4 if name.startswith("text") else 1
+        assert rate == pytest.approx(0.1 * factor), name
+
+
+def test_scale_of_an_unknown_part_error() -> None:
+    with pytest.raises(UserError, match="'txet', which fits no trainable parameter"):
+        Optim(scale={"txet": 2.0}).build(small_backbone("text"), 8, 10)
