@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IMAGE_STREAM, REPORT_STREAM = 1, 2
+IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM, NEGATIVE_STREAM = range(1, 7)
 
 
 def _signed(value: int) -> int:
@@ -56,7 +56,10 @@ class ImageMask:
 
 @dataclass
 class ReportMask:
-    """``input_ids`` (B, T) with [MASK] put in; ``masked`` (B, T) bool, true at every piece of a masked word."""
+    """``input_ids`` (B, T) with [MASK] put in; ``masked`` (B, T) bool, true at every piece of a masked word.
+
+    Under :func:`soften_like_bert` some of the pieces at ``masked`` are random or the true ones.
+    """
 
     input_ids: Tensor
     masked: Tensor
@@ -105,3 +108,32 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
     word_masked = (rank < chosen.unsqueeze(1)) & exists
     masked = word_masked.gather(1, word_ids.clamp(min=0)) & (word_ids >= 0)
     return ReportMask(input_ids.masked_fill(masked, mask_id), masked)
+
+
+def soften_like_bert(seed: Tensor, input_ids: Tensor, mask: ReportMask, vocabulary: int) -> ReportMask:
+    """Of the masked pieces, 80 % stay [MASK], 10 % become a random piece and 10 % are shown [BERT, M3AE].
+
+    Args:
+        seed: (B,) int64.
+        input_ids: (B, T) the whole report.
+        mask: of :func:`mask_report`.
+        vocabulary: its size, special tokens included; BERT draws from all of it.
+    """
+    length = input_ids.shape[1]
+    draw = hashed_uniform(seed, length, STYLE_STREAM)
+    piece = (hashed_uniform(seed, length, PIECE_STREAM) * vocabulary).long()
+    ids = torch.where(mask.masked & (draw >= 0.8), piece, mask.input_ids)
+    return ReportMask(torch.where(mask.masked & (draw >= 0.9), input_ids, ids), mask.masked)
+
+
+def choose_predicted(seed: Tensor, masked: Tensor, share: float) -> Tensor:
+    """(B, M) ids of ``max(1, round(share · hidden))`` hidden patches of each sample, in rising order [CrossMAE].
+
+    Args:
+        seed: (B,) int64.
+        masked: (B, L) bool, with equally many hidden patches in every sample, at least one.
+        share: in (0, 1].
+    """
+    count = max(1, int(share * int(masked[0].sum()) + 0.5))
+    noise = hashed_uniform(seed, masked.shape[1], PREDICTED_STREAM).masked_fill(~masked, 2.0)
+    return noise.argsort(dim=1)[:, :count].sort(dim=1).values

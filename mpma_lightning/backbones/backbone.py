@@ -1,7 +1,7 @@
 """Backbone: image encoder, text encoder, fusion and alignment heads — only the parts a task asked for."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.fusion import PooledFusion
 from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.representation import mean_over_text, token_at, with_mask_token
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
@@ -40,6 +41,7 @@ class Backbone(nn.Module):
         if wanted & {"fusion", "align_global", "align_local"}:
             wanted |= {"image", "text"}
         self.parts = tuple(part for part in PARTS if part in wanted)
+        self.vocabulary = vocabulary
         if "image" in wanted:
             self.image = REGISTRY.build(
                 "image",
@@ -64,6 +66,7 @@ class Backbone(nn.Module):
                 heads=spec.fusion_heads,
                 memory=spec.memory,
                 slots=spec.memory_slots,
+                shared=(spec.shared_slots, spec.shared_width),
                 dropout=spec.dropout,
             )
         for part in ("align_global", "align_local"):
@@ -90,6 +93,34 @@ class Backbone(nn.Module):
         if text is None:
             text = self.text(input_ids, attention_mask)
         return self.fusion(image, text, attention_mask)
+
+    def fused_representation(
+        self,
+        image: Features,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pool: Literal["mask", "mean", "cls"] = "mask",
+    ) -> Tensor:
+        """Pooled fused text ⧺ pooled image, for downstream use [M3AE, whose [CLS] its matching loss trains].
+
+        Args:
+            image: of the whole image.
+            input_ids, attention_mask: (B, T) the whole text.
+            pool: ``mask``: H at a [MASK] put before the closing [SEP], the one position type that report
+                reconstruction trains; ``mean`` of H over the text; ``cls``: H at [CLS].
+
+        Returns:
+            (B, D text + D image).
+        """
+        if pool not in ("mask", "mean", "cls"):
+            raise ValueError(f"pool is '{pool}'; expected mask, mean or cls")
+        asked = attention_mask.new_zeros(len(input_ids), 1)
+        if pool == "mask":
+            assert self.vocabulary is not None
+            input_ids, attention_mask, asked = with_mask_token(input_ids, attention_mask, self.vocabulary)
+        fused = self.fuse(image, None, input_ids, attention_mask)
+        text = mean_over_text(fused, attention_mask) if pool == "mean" else token_at(fused, asked)
+        return torch.cat([text, image.pooled], dim=-1)
 
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""

@@ -24,3 +24,8 @@ class Features:
     grid: tuple[int, int] | None = None
     visible: Tensor | None = None
     levels: list[Tensor] = field(default_factory=list)
+
+    def rows(self, index: Tensor) -> "Features":
+        """The samples ``index`` (M,), which may repeat; without levels."""
+        visible = None if self.visible is None else self.visible[index]
+        return Features(self.pooled[index], self.tokens[index], self.prefix[index], self.grid, visible)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.shared_memory import SharedMemory
 
 
 @REGISTRY.register("memory", "slots")
@@ -99,12 +100,23 @@ class FusionLayer(nn.Module):
 
 @REGISTRY.register("fusion", "cross")
 class CrossFusion(nn.Module):
-    """MA-CMF: N layers in which the text attends to the image and to memory."""
+    """MA-CMF: N layers in which the text attends to the image and to memory; ``shared`` memory is read before them."""
 
     def __init__(
-        self, width: int, image_width: int, depth: int, heads: int, memory: str, slots: int, dropout: float
+        self,
+        width: int,
+        image_width: int,
+        depth: int,
+        heads: int,
+        memory: str,
+        slots: int,
+        dropout: float,
+        shared: tuple[int, int] = (2048, 512),
     ) -> None:
         super().__init__()
+        self.shared: SharedMemory | None = None
+        if memory == "shared":
+            self.shared, memory = REGISTRY.build("memory", "shared", width, image_width, *shared), "none"
         self.layers = nn.ModuleList(
             FusionLayer(width, image_width, heads, memory, slots, dropout) for _ in range(depth)
         )
@@ -112,17 +124,21 @@ class CrossFusion(nn.Module):
 
     def forward(self, image: Features, text: Features, attention_mask: Tensor, **_: Any) -> Tensor:
         """Fused text tokens H (B, T, D)."""
-        keys = torch.cat([image.prefix, image.tokens], dim=1)
-        fused, padding = text.tokens, attention_mask == 0
+        keys, fused = self._inputs(image, text)
+        padding = attention_mask == 0
         for layer in self.layers:
             fused, _queries = layer(fused, padding, keys)
         return self.norm(fused)
 
+    def _inputs(self, image: Features, text: Features) -> tuple[Tensor, Tensor]:
+        keys = torch.cat([image.prefix, image.tokens], dim=1)
+        return (keys, text.tokens) if self.shared is None else self.shared(keys, text.tokens)
+
     @torch.no_grad()
     def attention_maps(self, image: Features, text: Features, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Last layer's attention, mean over heads: (B, T, N) to the patches, and (B, T) the mass on memory."""
-        keys = torch.cat([image.prefix, image.tokens], dim=1)
-        fused, padding = text.tokens, attention_mask == 0
+        keys, fused = self._inputs(image, text)
+        padding = attention_mask == 0
         for layer in self.layers:
             fused, queries = layer(fused, padding, keys)
         assert isinstance(layer, FusionLayer)

@@ -21,8 +21,9 @@ class BackboneSpec:
         text_pool: ``cls`` (default) or ``mean``.
         fusion: ``cross`` (MA-CMF) or ``pooled`` (MRM).
         fusion_depth, fusion_heads: layers and heads of ``cross``.
-        memory: ``slots`` [Meshed-Memory] or ``none``.
+        memory: ``slots`` [Meshed-Memory], ``shared`` [R2GenCMN] or ``none``.
         memory_slots: number of slots a layer.
+        shared_slots, shared_width: rows and columns of the one matrix of ``shared``; the same in every preset.
         align_width: width e of the alignment space.
         align_hidden: hidden width of the projection heads.
         dropout: of text encoder and fusion.
@@ -45,6 +46,8 @@ class BackboneSpec:
     fusion_heads: int | None = None
     memory: str | None = None
     memory_slots: int | None = None
+    shared_slots: int = 2048
+    shared_width: int = 512
     align_width: int | None = None
     align_hidden: int | None = None
     dropout: float | None = None

@@ -107,7 +107,8 @@ class PairedEvaluation(Callback):
 
     def _word_recovery(self, task: PretrainingTask, state: Any, batch: dict[str, Any]) -> None:
         """Own and foreign image, both unmasked, so that only the image's identity differs."""
-        if "report_reconstruction" not in task.options or task.tokenizer_json is None:
+        fused = "report_reconstruction" in task.options and "fusion" in task.backbone.parts
+        if not fused or task.tokenizer_json is None:
             return
         partner = other_patient(batch["patient"])
         if partner is None:

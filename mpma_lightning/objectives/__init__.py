@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
+from mpma_lightning.objectives.image_text_matching import ImageTextMatchingOptions
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
 from mpma_lightning.objectives.report_reconstruction import ReportReconstructionOptions
 from mpma_lightning.objectives.state import PretrainingState
@@ -14,19 +15,21 @@ __all__ = ["Objective", "ObjectiveOptions", "Objectives", "PretrainingState"]
 
 @dataclass
 class Objectives:
-    """L = λ_img L_img + λ_rep L_rep + λ_g L_g + λ_l L_l; a weight of 0 switches an objective off.
+    """L = λ_img L_img + λ_rep L_rep + λ_g L_g + λ_l L_l + λ_itm L_itm; a weight of 0 switches an objective off.
 
     Attributes:
         image_reconstruction: L_img.
         report_reconstruction: L_rep.
         global_alignment: L_g.
         local_alignment: L_l.
+        image_text_matching: L_itm, off by default.
     """
 
     image_reconstruction: ImageReconstructionOptions = field(default_factory=ImageReconstructionOptions)
     report_reconstruction: ReportReconstructionOptions = field(default_factory=ReportReconstructionOptions)
     global_alignment: GlobalAlignmentOptions = field(default_factory=GlobalAlignmentOptions)
     local_alignment: LocalAlignmentOptions = field(default_factory=LocalAlignmentOptions)
+    image_text_matching: ImageTextMatchingOptions = field(default_factory=ImageTextMatchingOptions)
 
     def active(self) -> dict[str, ObjectiveOptions]:
         """Name to options of the objectives with a weight above 0."""

@@ -22,6 +22,8 @@ class ObjectiveOptions:
     weight: float = 1.0
 
     needs: ClassVar[tuple[str, ...]] = ()
+    masks: ClassVar[bool] = False
+    """Whether it needs a masked input; without any such objective nothing is masked."""
 
     def build(self, backbone: Backbone) -> "Objective":
         """The module, once the backbone it reads is known."""

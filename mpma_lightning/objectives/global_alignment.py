@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.distributed import gather_rows
+from mpma_lightning.distributed import first_local_row, gather_rows
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
 
@@ -21,10 +21,13 @@ class GlobalAlignmentOptions(ObjectiveOptions):
         weight: λ_g.
         temperature: τ_g.
         learn_temperature: train the log-scale, clamped to τ ≥ 0.01 [CLIP].
+        multi_positive: what the other positives of a row are. ``uniform``: the target is spread over them; ``mask``:
+            they are left out of the denominator, and only the row's own pair is the target.
     """
 
     temperature: float = 0.07
     learn_temperature: bool = False
+    multi_positive: Literal["uniform", "mask"] = "uniform"
 
     needs: ClassVar[tuple[str, ...]] = ("align_global",)
 
@@ -48,6 +51,21 @@ def group_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor) -> T
     return -(log_probability * positive).sum(1) / count - count.to(logits.dtype).log()
 
 
+def own_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor, first: int) -> Tensor:
+    """Cross-entropy of each row to its own column, ``first`` + row, against the columns of other groups.
+
+    Args:
+        logits, row_group, column_group: as in :func:`group_contrast`.
+        first: the column of row 0.
+
+    Returns:
+        (b,) losses, 0 at best.
+    """
+    own = torch.arange(first, first + len(logits), device=logits.device).unsqueeze(1)
+    mates = (row_group.unsqueeze(1) == column_group.unsqueeze(0)).scatter(1, own, False)
+    return logits.masked_fill(mates, -torch.inf).logsumexp(1) - logits.gather(1, own).squeeze(1)
+
+
 class GlobalAlignment(Objective):
     """½ (image→text + text→image); sum over local rows, columns from every rank."""
 
@@ -57,6 +75,7 @@ class GlobalAlignment(Objective):
         super().__init__()
         if options.temperature <= 0:
             raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        self.multi_positive = options.multi_positive
         log_scale = torch.tensor(math.log(1 / options.temperature))
         self.log_scale: Tensor
         if options.learn_temperature:
@@ -74,8 +93,12 @@ class GlobalAlignment(Objective):
         image, text, group = state.global_image, state.global_text, state.group
         gather = gather_rows if state.across_ranks else (lambda rows: rows)
         all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
-        loss = group_contrast(scale * image @ gather(text).T, group, all_groups)
-        loss = loss + group_contrast(scale * text @ gather(image).T, group, all_groups)
+        to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
+        if self.multi_positive == "uniform":
+            loss = group_contrast(to_text, group, all_groups) + group_contrast(to_image, group, all_groups)
+        else:
+            first = first_local_row(len(image)) if state.across_ranks else 0
+            loss = own_contrast(to_text, group, all_groups, first) + own_contrast(to_image, group, all_groups, first)
         return loss.sum() / 2, torch.tensor(float(len(image)), device=image.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:

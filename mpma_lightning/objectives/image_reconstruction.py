@@ -1,13 +1,16 @@
 """Masked image reconstruction with a super-resolution target."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from mpma_lightning.backbones import Backbone
+from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.errors import UserError
+from mpma_lightning.heads.cross_image_decoder import CrossImageDecoder
 from mpma_lightning.heads.image_decoder import ImageDecoder
+from mpma_lightning.masking import choose_predicted
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
 
@@ -38,12 +41,18 @@ class ImageReconstructionOptions(ObjectiveOptions):
     Attributes:
         weight: λ_img.
         depth, width, heads: the decoder (4 blocks of 768, 6 heads [MRM]).
+        kind: ``full``: self-attention over all patches [MAE, MRM]; ``cross``: in training, a random ``share`` of the
+            masked patches by cross-attention to the visible ones [CrossMAE]; evaluation rebuilds all of them.
+        share: of the masked patches that ``cross`` rebuilds.
     """
 
     depth: int = 4
     width: int = 768
     heads: int = 6
+    kind: Literal["full", "cross"] = "full"
+    share: float = 1 / 3
 
+    masks: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("image",)
 
     def build(self, backbone: Backbone) -> "ImageReconstruction":
@@ -58,23 +67,40 @@ class ImageReconstruction(Objective):
     def __init__(self, options: ImageReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()
         self.patch = backbone.image.patch_size
-        self.decoder = ImageDecoder(backbone.image.width, options.width, options.depth, options.heads)
+        if not 0 < options.share <= 1:
+            raise UserError(f"image_reconstruction.share is {options.share}; expected 0 < share <= 1")
+        self.share = options.share
+        kind = {"full": ImageDecoder, "cross": CrossImageDecoder}[options.kind]
+        self.decoder: Any = kind(backbone.image.width, options.width, options.depth, options.heads)
 
     def set_target(self, scale: int, channels: int) -> None:
         """Fix the values a patch has: (patch · scale)² · channels."""
         self.decoder.set_output((self.patch * scale) ** 2 * channels)
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """Sum over masked patches of the mean squared error, and their number."""
+        """Sum over masked patches (under ``cross``, the chosen ones) of the mean squared error, and their number."""
         state.require("target", "image_mask")
         assert state.target is not None and state.image_mask is not None
-        features = state.image_features
+        features, counted = state.image_features, state.image_mask.masked
         assert features.grid is not None and features.visible is not None
-        predicted = self.decoder(features.tokens, features.visible, features.grid, features.prefix)
+        if isinstance(self.decoder, CrossImageDecoder):
+            predicted, counted = self._rebuild_some(state, features)
+        else:
+            predicted = self.decoder(features.tokens, features.visible, features.grid, features.prefix)
         patches = patchify(state.target, state.target.shape[-1] // features.grid[1])
         if predicted.shape != patches.shape:
             raise ValueError(f"decoder gives {tuple(predicted.shape)}, the target has {tuple(patches.shape)}")
         state.outputs["image_prediction"] = predicted.detach()
         error = (predicted.float() - normalise_patches(patches.float())).square().mean(-1)
+        return (error * counted).sum(), counted.sum().to(torch.float32)
+
+    def _rebuild_some(self, state: PretrainingState, features: Features) -> tuple[Tensor, Tensor]:
+        """(B, L, values) with zeros (the patch's mean) where nothing was rebuilt, and (B, L) what was."""
+        state.require("seed")
+        assert state.image_mask is not None and state.seed is not None and features.visible is not None
         masked = state.image_mask.masked
-        return (error * masked).sum(), masked.sum().to(torch.float32)
+        wanted = choose_predicted(state.seed, masked, self.share if self.training else 1.0)
+        some = self.decoder(features.tokens, features.visible, features.grid, features.prefix, wanted)
+        everywhere = some.new_zeros(*masked.shape, some.shape[-1])
+        index = wanted.unsqueeze(-1).expand_as(some)
+        return everywhere.scatter(1, index, some), torch.zeros_like(masked).scatter(1, wanted, True)

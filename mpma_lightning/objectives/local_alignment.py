@@ -1,11 +1,12 @@
 """Local alignment of words and patches, within a pair or across the batch."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
@@ -22,11 +23,13 @@ class LocalAlignmentOptions(ObjectiveOptions):
         temperature: τ_l, of the attention and of the contrast.
         negatives: ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can
             solve; ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA].
+        learn_temperature: train the log-scale, clamped to τ ≥ 0.01.
         chunk: images scored at once against all reports under ``batch``; bounds memory.
     """
 
     temperature: float = 0.1
     negatives: Literal["pair", "batch"] = "pair"
+    learn_temperature: bool = False
     chunk: int = 16
 
     needs: ClassVar[tuple[str, ...]] = ("align_local",)
@@ -35,7 +38,9 @@ class LocalAlignmentOptions(ObjectiveOptions):
         return LocalAlignment(self)
 
 
-def token_contrast(query: Tensor, context: Tensor, valid: Tensor, same: Tensor | None, temperature: float) -> Tensor:
+def token_contrast(
+    query: Tensor, context: Tensor, valid: Tensor, same: Tensor | None, temperature: float | Tensor
+) -> Tensor:
     """Symmetric InfoNCE between tokens and their contexts, inside each sample.
 
     Args:
@@ -58,7 +63,7 @@ def token_contrast(query: Tensor, context: Tensor, valid: Tensor, same: Tensor |
     return (loss * valid).sum(1) / valid.sum(1).clamp(min=1)
 
 
-def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float) -> Tensor:
+def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float | Tensor) -> Tensor:
     """(B, N, e) context of each query: softmax over the keys, then normalised."""
     scores = query @ keys.transpose(1, 2) / temperature
     if valid is not None:
@@ -66,7 +71,7 @@ def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float
     return F.normalize(scores.softmax(-1) @ keys, dim=-1)
 
 
-def pair_scores(words: Words, patches: Tensor, temperature: float, chunk: int) -> Tensor:
+def pair_scores(words: Words, patches: Tensor, temperature: float | Tensor, chunk: int) -> Tensor:
     """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
 
     The context is never formed: with attention a, its dot product with the word is a·s and its squared length aᵀGa,
@@ -102,7 +107,15 @@ class LocalAlignment(Objective):
         super().__init__()
         if options.temperature <= 0:
             raise ValueError(f"temperature is {options.temperature}; expected > 0")
-        self.temperature, self.negatives, self.chunk = options.temperature, options.negatives, options.chunk
+        self.fixed, self.negatives, self.chunk = options.temperature, options.negatives, options.chunk
+        self.log_scale: nn.Parameter | None = None
+        if options.learn_temperature:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(1 / options.temperature)))
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """τ_l as it is now."""
+        return self.fixed if self.log_scale is None else (-self.log_scale.clamp(max=math.log(100))).exp()
 
     def losses(self, words: Words, patches: Tensor, group: Tensor) -> Tensor:
         """(B,) loss of each sample; 0 for one without an unmasked word."""

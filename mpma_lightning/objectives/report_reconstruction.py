@@ -1,13 +1,13 @@
 """Masked report reconstruction at masked positions, from the fused text."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpma_lightning.backbones import Backbone
+from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.heads.report_head import ReportHead
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
@@ -15,16 +15,26 @@ from mpma_lightning.objectives.state import PretrainingState
 
 @dataclass
 class ReportReconstructionOptions(ObjectiveOptions):
-    """L_rep: cross-entropy at masked positions (MRM's released code averages over padding too; a known defect).
+    """L_rep: cross-entropy of the report's word-pieces.
 
     Attributes:
         weight: λ_rep.
+        loss_on: ``masked`` positions, or ``all``: also unmasked words, special tokens and padding (MRM's released
+            code, where its paper says masked ones).
+        assisted: the image helps, through fusion; without it this is plain masked language modelling of the report.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("image", "text", "fusion")
+    loss_on: Literal["masked", "all"] = "masked"
+    assisted: bool = True
+
+    masks: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("image", "text", "fusion") if self.assisted else ("text",)
 
     def build(self, backbone: Backbone) -> "ReportReconstruction":
-        return ReportReconstruction(backbone)
+        return ReportReconstruction(self, backbone)
 
 
 class ReportReconstruction(Objective):
@@ -33,20 +43,29 @@ class ReportReconstruction(Objective):
     Pooled fusion runs the text encoder itself and leaves the unfused text features alone.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, options: ReportReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()
-        self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        self.loss_on, self.assisted = options.loss_on, options.assisted
+        if options.assisted:
+            self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        else:
+            self.trains = ("text",)
         self.head = ReportHead(backbone.text.width, len(backbone.text.word_embeddings))
 
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.fused_image if part == "image" else state.text_features
+
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """Sum of cross-entropies over masked word-pieces, and their number."""
+        """Sum of cross-entropies over word-pieces, and their number."""
         state.require("input_ids", "report_mask")
         assert state.input_ids is not None and state.report_mask is not None
         masked = state.report_mask.masked
-        logits = self.head(state.fused[masked], state.backbone.text.word_embeddings).float()
-        state.outputs["report_prediction"] = logits.detach().argmax(-1)
-        loss = F.cross_entropy(logits, state.input_ids[masked], reduction="sum")
-        return loss, masked.sum().to(torch.float32)
+        counted = masked if self.loss_on == "masked" else torch.ones_like(masked)
+        hidden = state.fused if self.assisted else state.text_features.tokens
+        logits = self.head(hidden[counted], state.backbone.text.word_embeddings).float()
+        state.outputs["report_prediction"] = logits.detach().argmax(-1)[masked[counted]]
+        loss = F.cross_entropy(logits, state.input_ids[counted], reduction="sum")
+        return loss, counted.sum().to(torch.float32)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
         """Accuracy at masked positions."""

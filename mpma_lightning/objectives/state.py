@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +11,21 @@ from torch import Tensor
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import ImageMask, ReportMask
 
+Pairing = Literal["joint", "separate", "unmasked_align"]
+
 
 @dataclass
 class PretrainingState:
-    """One batch in one (jointly masked) pass.
+    """One batch, and which pass each objective reads.
+
+    Image reconstruction reads the masked image alone, whatever ``pairing`` is: assistance goes from image to report
+    [paper].
+
+    - ``joint``: report reconstruction, alignment and matching read the masked image and the masked report.
+    - ``separate``: report reconstruction reads the masked report and the whole image; alignment and matching read the
+      whole image and the whole report. (M3AE's image decoder reads the whole report too; ours reads no text.)
+    - ``unmasked_align``: report reconstruction reads the masked report and the masked image; alignment and matching
+      read the whole image and the whole report.
 
     Attributes:
         backbone: the parts built for the configured objectives.
@@ -23,7 +35,8 @@ class PretrainingState:
         input_ids, attention_mask, word_ids: (B, T) the whole report. ``None`` without reports.
         report_mask: the report with masked words.
         group: (B,) positives of global alignment share a group.
-        align_unmasked: alignment reads an extra pass over the whole image and report.
+        seed: (B,) of the samples, for objectives that draw.
+        pairing: see above.
         across_ranks: gather negatives over ranks (training); evaluation uses the local batch, without collectives.
     """
 
@@ -36,7 +49,8 @@ class PretrainingState:
     word_ids: Tensor | None = None
     report_mask: ReportMask | None = None
     group: Tensor | None = None
-    align_unmasked: bool = False
+    seed: Tensor | None = None
+    pairing: Pairing = "joint"
     across_ranks: bool = False
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
@@ -48,9 +62,15 @@ class PretrainingState:
 
     @cached_property
     def image_features(self) -> Features:
-        """Features of the visible patches."""
+        """Features of the visible patches; of all where none is hidden."""
         self.require("image")
-        return self.backbone.image(self.image, self.image_mask.visible if self.image_mask else None)
+        return self.backbone.image(self.image, self.image_mask.visible) if self.image_mask else self.whole_image
+
+    @cached_property
+    def whole_image(self) -> Features:
+        """Features of every patch."""
+        self.require("image")
+        return self.backbone.image(self.image)
 
     @cached_property
     def text_features(self) -> Features:
@@ -61,24 +81,33 @@ class PretrainingState:
 
     @cached_property
     def fused(self) -> Tensor:
-        """(B, T, D) the masked report after fusion with the visible patches."""
+        """(B, T, D) the masked report after fusion with the image."""
         self.require("report_mask", "attention_mask")
         assert self.report_mask is not None and self.attention_mask is not None
         text = None if self.backbone.spec.fusion == "pooled" else self.text_features
-        return self.backbone.fuse(self.image_features, text, self.report_mask.input_ids, self.attention_mask)
+        return self.backbone.fuse(self.fused_image, text, self.report_mask.input_ids, self.attention_mask)
 
-    @cached_property
+    @property
+    def fused_image(self) -> Features:
+        """The image features fusion reads."""
+        return self.whole_image if self.pairing == "separate" else self.image_features
+
+    @property
     def aligned_image(self) -> Features:
-        """The image features alignment reads: those of the visible patches, or of a pass over the whole image."""
-        if not self.align_unmasked:
-            return self.image_features
-        self.require("image")
-        return self.backbone.image(self.image)
+        """The image features alignment reads."""
+        return self.image_features if self.pairing == "joint" else self.whole_image
+
+    @property
+    def aligned_ids(self) -> Tensor:
+        """(B, T) the report alignment reads."""
+        self.require("input_ids", "report_mask")
+        assert self.report_mask is not None and self.input_ids is not None
+        return self.report_mask.input_ids if self.pairing == "joint" else self.input_ids
 
     @cached_property
     def aligned_text(self) -> Features:
-        """The text features alignment reads: those of the masked report, or of a pass over the whole report."""
-        if not self.align_unmasked:
+        """The text features alignment reads."""
+        if self.pairing == "joint":
             return self.text_features
         self.require("input_ids")
         return self.backbone.text(self.input_ids, self.attention_mask)
@@ -104,7 +133,8 @@ class PretrainingState:
         self.require("report_mask", "word_ids")
         assert self.report_mask is not None and self.word_ids is not None and self.input_ids is not None
         pieces = self.backbone.align_local.text(self.aligned_text.tokens, normalise=False)
-        seen = torch.ones_like(self.report_mask.masked) if self.align_unmasked else ~self.report_mask.masked
+        masked = self.report_mask.masked
+        seen = ~masked if self.pairing == "joint" else torch.ones_like(masked)
         return words_of(pieces, self.input_ids, self.word_ids, seen)
 
 

@@ -9,28 +9,35 @@ from torch import Tensor, nn
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.masking import mask_image, mask_report
+from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
+from mpma_lightning.objectives.state import Pairing
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 
 @dataclass
 class Masking:
-    """Paired masking: one pass sees the masked image and the masked report.
+    """Paired masking: one pass sees the masked image and the masked report. Without a reconstruction objective nothing
+    is masked.
 
     Attributes:
         pairing: ``joint``: alignment reads that pass too; ``unmasked_align``: an extra pass over the whole image and
             the whole report feeds alignment only. Both are our reading [ours]; the abstract does not say.
+            ``separate``: the masked report with the whole image, the masked image by itself, and alignment on whole
+            image and report [M3AE]; see :class:`PretrainingState` for what each loss reads.
         image_ratio: share of patches hidden [MRM: 0.75].
-        report_ratio: share of words hidden [MRM: 0.5].
+        report_ratio: share of words hidden [MRM: 0.5; M3AE: 0.15].
+        report_style: hidden words become ``mask`` [MRM], or ``bert``: 80 % [MASK], 10 % random, 10 % unchanged
+            [M3AE]; in training only, so that evaluation never shows a word it asks for.
     """
 
-    pairing: Literal["joint", "unmasked_align"] = "joint"
+    pairing: Pairing = "joint"
     image_ratio: float = 0.75
     report_ratio: float = 0.5
+    report_style: Literal["mask", "bert"] = "mask"
 
 
 class PretrainingTask(Task):
@@ -86,30 +93,36 @@ class PretrainingTask(Task):
         for objective in self.objectives.values():
             if isinstance(objective, ImageReconstruction):
                 objective.set_target(self.target_scale, self.trainer.datamodule.spec.channels)  # type: ignore[attr-defined]
-        self.mask_id = Tokenizer.from_json(self.tokenizer_json).mask_id if self.tokenizer_json else 0
 
-    def state(self, batch: dict[str, Any], across_ranks: bool = False) -> PretrainingState:
+    def state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
         """Masked inputs of a batch; masks follow from the samples' seeds."""
-        state = PretrainingState(self.backbone, group=batch["group"], across_ranks=across_ranks)
-        state.align_unmasked = self.masking.pairing == "unmasked_align"
+        state = PretrainingState(self.backbone, group=batch["group"], seed=batch["seed"], across_ranks=training)
+        state.pairing = self.masking.pairing
+        masks = any(option.masks for option in self.options.values())
         if "image" in batch and "image" in self.backbone.parts:
             state.target = self.normalise(batch["image"])
             state.image = self.encoder_input(state.target)
             patches = (state.image.shape[-1] // self.backbone.image.patch_size) ** 2
-            if self.masking.image_ratio > 0:
+            if masks and self.masking.image_ratio > 0:
                 state.image_mask = mask_image(batch["seed"], patches, self.masking.image_ratio)
         if "input_ids" in batch and "text" in self.backbone.parts:
             state.input_ids, state.word_ids = batch["input_ids"], batch["word_ids"]
             state.attention_mask = batch["attention_mask"]
+            vocabulary, ratio = self.backbone.vocabulary, self.masking.report_ratio if masks else 0.0
+            assert vocabulary is not None
             state.report_mask = mask_report(
-                batch["seed"], batch["input_ids"], batch["word_ids"], self.masking.report_ratio, self.mask_id
+                batch["seed"], batch["input_ids"], batch["word_ids"], ratio, vocabulary.mask_id
             )
+            if training and self.masking.report_style == "bert":
+                state.report_mask = soften_like_bert(
+                    batch["seed"], batch["input_ids"], state.report_mask, vocabulary.size
+                )
         return state
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if self.shuffle_pairs and stage == "train" and "image" in batch:
             batch = {**batch, "image": batch["image"].roll(1, 0)}
-        state = self.state(batch, across_ranks=stage == "train")
+        state = self.state(batch, training=stage == "train")
         outcome: Step = {}
         for name, objective in self.objectives.items():
             assert isinstance(objective, Objective)
@@ -177,10 +190,11 @@ class PretrainingTask(Task):
             total, count = outcome[f"{name}_loss"]
             for part in objective.trains:  # type: ignore[union-attr]
                 features = objective.reads(state, part)  # type: ignore[operator]
-                (gradient,) = torch.autograd.grad(
-                    total / count.clamp(min=1), features.tokens, retain_graph=True, allow_unused=True
+                gradients = torch.autograd.grad(
+                    total / count.clamp(min=1), [features.tokens, features.prefix], retain_graph=True, allow_unused=True
                 )
-                norm = gradient.norm() if gradient is not None else torch.zeros((), device=total.device)
+                norms = [gradient.norm() for gradient in gradients if gradient is not None]
+                norm = torch.stack(norms).norm() if norms else torch.zeros((), device=total.device)
                 if count > 0 and norm == 0:
                     raise UserError(
                         f"objective '{name}' gives no gradient to the {part} encoder at step {self.global_step}; "

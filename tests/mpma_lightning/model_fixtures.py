@@ -48,4 +48,5 @@ def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, s
         words,
         mask_report(seed, ids, words, 0.5, MASK),
         torch.tensor([7, 8, 8, 9, 10, 11, 12, 13])[:batch],
+        seed,
     )

@@ -280,7 +280,7 @@ def test_unmasked_align_reads_whole_inputs_value(name: str) -> None:
     backbone, objective = built(name)
     state, bare = small_state(backbone), small_state(backbone)
     joint = objective(small_state(backbone))[0]
-    state.align_unmasked = True
+    state.pairing = "unmasked_align"
     bare.image_mask = None
     bare.report_mask.input_ids, bare.report_mask.masked = bare.input_ids, torch.zeros_like(bare.report_mask.masked)
     total = objective(state)[0]

@@ -1,0 +1,30 @@
+"""Where the fused text is read for downstream use."""
+
+import torch
+from torch import Tensor
+
+from mpma_lightning.backbones.spec import Vocabulary
+
+
+def with_mask_token(input_ids: Tensor, attention_mask: Tensor, vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
+    """One [MASK] put before the last token ([SEP]) of each text.
+
+    Returns:
+        (B, T + 1) ids and attention mask, and (B, 1) where the [MASK] is.
+    """
+    place = attention_mask.sum(1, keepdim=True) - 1
+    column = torch.zeros_like(place)
+    ids = torch.cat([input_ids, column + vocabulary.pad_id], dim=1)
+    ids = ids.scatter(1, place + 1, input_ids.gather(1, place)).scatter(1, place, vocabulary.mask_id)
+    return ids, torch.cat([attention_mask, column], dim=1).scatter(1, place + 1, 1), place
+
+
+def token_at(tokens: Tensor, place: Tensor) -> Tensor:
+    """(B, D): of (B, T, D) tokens, the one at ``place`` (B, 1)."""
+    return tokens.gather(1, place.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])).squeeze(1)
+
+
+def mean_over_text(tokens: Tensor, attention_mask: Tensor) -> Tensor:
+    """(B, D) mean of (B, T, D) tokens, without padding."""
+    weight = attention_mask.unsqueeze(-1).to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1)

@@ -1,0 +1,92 @@
+"""Image-text matching: does this report belong to this image? Judged from the fused [CLS]."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.masking import NEGATIVE_STREAM, hashed_uniform
+from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.state import PretrainingState
+
+TEMPERATURE = 0.07
+
+
+@dataclass
+class ImageTextMatchingOptions(ObjectiveOptions):
+    """L_itm [M3AE, ALBEF]: each pair against its image with another report and its report with another image.
+
+    Attributes:
+        weight: λ_itm.
+    """
+
+    weight: float = 0.0
+
+    needs: ClassVar[tuple[str, ...]] = ("image", "text", "fusion")
+
+    def build(self, backbone: Backbone) -> "ImageTextMatching":
+        return ImageTextMatching(backbone)
+
+
+def draw_negatives(similarity: Tensor, group: Tensor, seed: Tensor) -> Tensor:
+    """(B,) a column of another group for each row, drawn with probability softmax(similarity / 0.07).
+
+    The draw (Gumbel-max) follows from the rows' seeds. -1 for a row whose group fills the batch.
+
+    Args:
+        similarity: (B, B) cosines.
+        group, seed: (B,) int64.
+    """
+    uniform = hashed_uniform(seed, len(seed), NEGATIVE_STREAM).clamp(min=1e-12)
+    score = similarity.double() / TEMPERATURE - (-uniform.log()).log()
+    mates = group.unsqueeze(1) == group.unsqueeze(0)
+    return score.masked_fill(mates, -torch.inf).argmax(1).masked_fill(mates.all(1), -1)
+
+
+class ImageTextMatching(Objective):
+    """Negatives come from the local batch: hard ones by global similarity where global alignment is trained [ALBEF],
+    else uniform ones [M3AE]. Reads what alignment reads. ALBEF's two-way softmax is one logit here.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        self.head = nn.Linear(backbone.text.width, 1)
+
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.aligned_image if part == "image" else state.aligned_text
+
+    @torch.no_grad()
+    def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of the image, rows of the report, and whether they match: first all pairs, then the negatives."""
+        assert state.group is not None and state.seed is not None
+        own = torch.arange(len(state.group), device=state.group.device)
+        similarity = torch.zeros(len(own), len(own), device=own.device)
+        if "align_global" in state.backbone.parts:
+            similarity = state.global_image.detach() @ state.global_text.detach().T
+        report = draw_negatives(similarity, state.group, state.seed)
+        image = draw_negatives(similarity.T, state.group, state.seed)
+        some = report >= 0
+        images, reports = torch.cat([own, own[some], image[some]]), torch.cat([own, report[some], own[some]])
+        return images, reports, torch.arange(len(images), device=own.device) < len(own)
+
+    def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
+        """Sum of binary cross-entropies over matching and other pairs, and their number."""
+        state.require("image", "report_mask", "group", "seed")
+        assert state.attention_mask is not None
+        images, reports, match = self._pairs(state)
+        text = None if state.backbone.spec.fusion == "pooled" else state.aligned_text.rows(reports)
+        ids, mask = state.aligned_ids[reports], state.attention_mask[reports]
+        fused = state.backbone.fuse(state.aligned_image.rows(images), text, ids, mask)
+        logits = self.head(fused[:, 0]).squeeze(-1).float()
+        state.outputs["matching_right"] = (logits.detach() > 0) == match
+        loss = F.binary_cross_entropy_with_logits(logits, match.to(logits.dtype), reduction="sum")
+        return loss, torch.tensor(float(len(match)), device=loss.device)
+
+    def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
+        """Share of pairs judged rightly; with every negative found, saying no is right for two thirds."""
+        right = state.outputs["matching_right"]
+        return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}
