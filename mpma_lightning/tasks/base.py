@@ -138,6 +138,8 @@ class Task(LightningModule):
         total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
         finite = torch.isfinite(total)
         if sum_over_ranks((~finite).float()) > 0:
+            if torch.is_anomaly_enabled():
+                total.backward()  # raises where the first broken gradient arises
             self._stop_at_non_finite(bool(finite), losses, batch)
         self._log_step({**losses, "loss": total}, outcome)
         return total
