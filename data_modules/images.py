@@ -23,14 +23,15 @@ def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
             image.load()
             array = _eight_bits(image)
     except FileNotFoundError:
-        raise UserError(f"{path}: image not found; complete the download, or set max_missing") from None
+        raise UserError(f"{path}: image not found; complete the download, or set data.max_missing") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image that Pillow can read; replace the file") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: {error}; resize the file first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = str(error).replace("\n", " ")
-        raise UserError(f"{path}: broken image ({reason}); download it again, or drop it with max_missing") from None
+        remedy = "download it again, or delete it and set data.max_missing to go on without it"
+        raise UserError(f"{path}: broken image ({reason}); {remedy}") from None
     if channels == 3:
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))

@@ -27,7 +27,7 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
         counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
         raise UserError(
             f"found images: {counts}; first missing: {frame.loc[~present, 'image'].iloc[0]}; complete the download, "
-            f"or set max_missing (now {max_missing:g}) to go on with what is there"
+            f"or set data.max_missing, the share that may be absent (now {max_missing:g}), to go on without them"
         )
     drop("missing image", int((~present).sum()))
     return frame[present].reset_index(drop=True)

@@ -37,9 +37,9 @@ def last_checkpoint(run: Path) -> Path | None:
 
 def best_checkpoint(last: Path) -> Path:
     """The checkpoint that the monitoring ``ModelCheckpoint`` of the run behind ``last`` kept as its best."""
-    import torch
+    from mpma_lightning.weights import read_file
 
-    states = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {}).values()
+    states = read_file(last, mmap=True).get("callbacks", {}).values()
     best = [state["best_model_path"] for state in states if state.get("monitor") and state.get("best_model_path")]
     if not best:
         raise UserError(f"{last} knows no best checkpoint: give its ModelCheckpoint a `monitor`, or --ckpt_path last")

@@ -22,6 +22,7 @@ from mpma_lightning.quiet import silence_noise
 from mpma_lightning.run_folder import CONFIG_NAME, best_checkpoint, check_continues, last_checkpoint, run_folder
 from mpma_lightning.run_record import RunRecord
 from mpma_lightning.suggestions import Explainer, UsageError, one_line
+from mpma_lightning.weights import read_file
 
 _HOLDING_CLASSES = ("mpma_lightning.tasks", "mpma_lightning.callbacks", "data_modules")
 
@@ -71,6 +72,8 @@ class TrainingCLI(LightningCLI):
         if self.subcommand == "fit" and not settings.trainer.fast_dev_run:
             check_continues(self.run_folder, self.config_dump)
         self._checkpoint = self._find_checkpoint(settings.ckpt_path, bool(settings.trainer.fast_dev_run))
+        if self._checkpoint is not None:
+            read_file(Path(self._checkpoint), mmap=True)  # a broken file is one line, not lightning's traceback
 
     def _find_checkpoint(self, asked: str | None, trial: bool) -> str | None:
         """The file that ``--ckpt_path asked`` means. ``trial`` runs (fast_dev_run) neither read nor write the run."""

@@ -51,13 +51,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         path = path / "checkpoints" / "last.ckpt" if (path / "checkpoints").is_dir() else path
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give a .ckpt file, a .safetensors file or a run folder")
-    try:
-        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except Exception as error:  # every reader has its own exception types for a broken file
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"checkpoint {path} cannot be read ({reason}); it may be cut short or not be a checkpoint"
-        ) from error
+    content = read_file(path)
     if not isinstance(content, dict):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, expected a dictionary of tensors")
     cargo = content.get(CARGO)
@@ -72,6 +66,24 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(
         path, mine, BackboneSpec(**cargo["spec"]), cargo["tokenizer"], (mean, std), content.get("global_step")
     )
+
+
+def read_file(path: Path, mmap: bool = False) -> Any:
+    """The content of a ``.safetensors`` file or of what ``torch.save`` wrote, on the CPU; ``mmap`` reads lazily.
+
+    Raises:
+        UserError: neither of the two, or cut short.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, "cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # every reader has its own exception types for a broken file
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+        raise UserError(
+            f"checkpoint {path} cannot be read ({reason}); it is cut short or not a checkpoint: copy it again, or give "
+            "a file that torch.save or safetensors wrote"
+        ) from error
 
 
 @dataclass

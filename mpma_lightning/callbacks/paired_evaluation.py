@@ -9,6 +9,7 @@ from torch import Tensor
 
 from data_modules.loader import collate
 from data_modules.text import Tokenizer
+from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import probe_from_few
 from mpma_lightning.evaluation.retrieval import chance_recall, retrieval
@@ -129,6 +130,7 @@ class PairedEvaluation(Callback):
         names = sorted({name for rows, _ in ranks for name in rows})
         rows = {n: np.concatenate([part for r, _ in ranks for part in r.get(n, [])]) for n in names}
         counts = {n: sum(c.get(n, 0.0) for _, c in ranks) for n in {n for _, c in ranks for n in c}}
+        _refuse_non_finite(rows, trainer.global_step)
         scores = {**_retrieval(rows), **self._labels(trainer, task, rows), **_ratios(counts)}
         for name, value in scores.items():
             task.log(f"{stage}/{name}", float(value), rank_zero_only=False)
@@ -175,6 +177,15 @@ class PairedEvaluation(Callback):
             features.append(task.encode({"image": batch["image"].to(task.device)})["image"].float().cpu())
             labels.append(batch["labels"])
         return torch.cat(features).numpy(), torch.cat(labels).numpy()
+
+
+def _refuse_non_finite(rows: dict[str, np.ndarray], step: int) -> None:
+    for name in sorted(set(rows) - {"group", "labels"}):
+        if not np.isfinite(rows[name]).all():
+            raise UserError(
+                f"the {name.replace('_', ' ')} features of the evaluation are not finite at step {step}: training has "
+                "diverged; lower model.optim.lr, and start again in another --trainer.default_root_dir"
+            )
 
 
 def _retrieval(rows: dict[str, np.ndarray]) -> dict[str, float]:

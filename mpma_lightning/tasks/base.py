@@ -8,9 +8,9 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
-from mpma_lightning.distributed import global_mean
+from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.errors import UserError
-from mpma_lightning.metrics import RunningMeans
+from mpma_lightning.metrics import RunningMeans, gather_objects
 from mpma_lightning.optim import Optim
 from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 
@@ -136,16 +136,22 @@ class Task(LightningModule):
         outcome = self.step(batch, "train")
         losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
         total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
-        if not torch.isfinite(total):
-            self._stop_at_non_finite(losses, batch)
+        finite = torch.isfinite(total)
+        if sum_over_ranks((~finite).float()) > 0:
+            if torch.is_anomaly_enabled():
+                total.backward()  # raises where the first broken gradient arises
+            self._stop_at_non_finite(bool(finite), losses, batch)
         self._log_step({**losses, "loss": total}, outcome)
         return total
 
-    def _stop_at_non_finite(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
-        values = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items())
+    def _stop_at_non_finite(self, finite: bool, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
+        """Before the backward pass, on every rank alike: the line is that of the first rank whose loss is broken."""
+        mine = {name: float(value.detach()) for name, value in losses.items()}
+        values, ids = next((v, i) for fine, v, i in gather_objects((finite, mine, batch["id"])) if not fine)
         raise UserError(
-            f"the loss is not finite at step {self.global_step} ({values}); samples of the batch: "
-            f"{', '.join(batch['id'][:8])}{' …' if len(batch['id']) > 8 else ''}. Look at these samples, lower "
+            f"the loss is not finite at step {self.global_step} "
+            f"({', '.join(f'{name} {value:g}' for name, value in values.items())}); samples of the batch: "
+            f"{', '.join(ids[:8])}{' …' if len(ids) > 8 else ''}. Look at these samples, lower "
             "model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"
         )
 
@@ -198,6 +204,8 @@ class Task(LightningModule):
         torch.manual_seed(seed % (1 << 63))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the cargo; refuse weights that are not finite, so that a good checkpoint is never replaced by them."""
+        self._stop_at_broken_weights(checkpoint["state_dict"])
         checkpoint[CARGO] = {
             "task": type(self).__name__,
             "spec": asdict(self.spec),
@@ -205,19 +213,28 @@ class Task(LightningModule):
             "normalisation": list(self.normalisation),
         }
 
+    def _stop_at_broken_weights(self, weights: dict[str, Tensor]) -> None:
+        broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+        if broken:
+            raise UserError(
+                f"{len(broken)} of {len(weights)} weights are not finite at step {self.global_step} (first: "
+                f"{broken[0]}); they are not saved, an earlier checkpoint stays. Lower model.optim.lr, or add "
+                "--config experiments/debug/anomaly.yaml to find the operation"
+            )
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        cargo = checkpoint.get(CARGO)
+        cargo, path = checkpoint.get(CARGO), self.trainer.ckpt_path
         if cargo is None:
             raise UserError(
-                "ckpt_path names a file this project did not write; use model.checkpoint to start from its weights"
+                f"ckpt_path {path} was not written by this project; use model.checkpoint to start from its weights"
             )
         if differences := BackboneSpec(**cargo["spec"]).differences(self.spec):
             raise UserError(
-                f"ckpt_path holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same run, "
-                "model.checkpoint starts a new one from weights"
+                f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
+                "run, model.checkpoint starts a new one from weights"
             )
         if cargo["tokenizer"] != self.tokenizer_json:
             raise UserError(
-                "ckpt_path was trained with another tokeniser than the data give now; evaluate it with "
-                "--model.checkpoint FILE --ckpt_path null, which brings its own tokeniser"
+                f"ckpt_path {path} was trained with another tokeniser than the data give now; evaluate it with "
+                f"--model.checkpoint {path} --ckpt_path null, which brings its own tokeniser"
             )
