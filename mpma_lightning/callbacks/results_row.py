@@ -16,6 +16,9 @@ from mpma_lightning import __version__
 class ResultsRow(Callback):
     """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
 
+    ``seconds`` is the wall time of the stage of this process: its batches, evaluations and checkpoints, not the
+    reading of tables and the building of the model before; a continued run counts from where it went on.
+
     Args:
         protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column.
     """
@@ -25,9 +28,19 @@ class ResultsRow(Callback):
         self._start = time.monotonic()
         self._samples = 0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def _begin(self) -> None:
         self._start = time.monotonic()
         self._samples = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._begin()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin()
 
     def _count(self, trainer: Trainer, batch: Any) -> None:
         self._samples += len(batch["id"]) * trainer.world_size

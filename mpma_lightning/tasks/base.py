@@ -1,5 +1,6 @@
 """Task: the LightningModule every task derives from; it owns the skeleton so that a task is its loss and its head."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
-from mpma_lightning.distributed import global_mean, sum_over_ranks
+from mpma_lightning.distributed import global_mean, sum_over_ranks, world_size
 from mpma_lightning.errors import UserError
 from mpma_lightning.metrics import RunningMeans, gather_objects
 from mpma_lightning.optim import Optim
@@ -136,18 +137,19 @@ class Task(LightningModule):
         outcome = self.step(batch, "train")
         losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
         total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
-        finite = torch.isfinite(total)
-        if sum_over_ranks((~finite).float()) > 0:
+        means = sum_over_ranks(torch.stack([loss.detach().float() for loss in losses.values()])) / world_size()
+        if not torch.isfinite(means).all():
             if torch.is_anomaly_enabled():
                 total.backward()  # raises where the first broken gradient arises
-            self._stop_at_non_finite(bool(finite), losses, batch)
-        self._log_step({**losses, "loss": total}, outcome)
+            self._stop_at_non_finite(losses, batch)
+        self._log_step(dict(zip(losses, means, strict=True)), outcome)
         return total
 
-    def _stop_at_non_finite(self, finite: bool, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
+    def _stop_at_non_finite(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
         """Before the backward pass, on every rank alike: the line is that of the first rank whose loss is broken."""
         mine = {name: float(value.detach()) for name, value in losses.items()}
-        values, ids = next((v, i) for fine, v, i in gather_objects((finite, mine, batch["id"])) if not fine)
+        ranks = gather_objects((mine, batch["id"]))
+        values, ids = min(ranks, key=lambda rank: all(map(math.isfinite, rank[0].values())))
         raise UserError(
             f"the loss is not finite at step {self.global_step} "
             f"({', '.join(f'{name} {value:g}' for name, value in values.items())}); samples of the batch: "
@@ -159,8 +161,10 @@ class Task(LightningModule):
         return self.loss_weights.get(name.removesuffix("_loss"), 1.0)
 
     def _log_step(self, losses: dict[str, Tensor], outcome: Step) -> None:
-        for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss")
+        """Losses over all ranks; further figures of this rank."""
+        total = torch.stack([self._weight(name) * value for name, value in losses.items()]).sum()
+        for name, value in {**losses, "loss": total}.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss")
         for name, value in outcome.items():
             if isinstance(value, tuple) and name not in losses:
                 self.log(f"train/{name}", value[0].detach() / value[1].clamp(min=1))
