@@ -250,14 +250,19 @@ class DataModule(LightningDataModule):
         return SampleDataset(
             frame,
             label_names=self.label_names,
-            transform=Transform(self._crop_size(), self.augment, train) if "image" in frame else None,
+            transform=Transform(self._crop_size(), self.augment, train) if self._read("image", frame) else None,
             channels=self.channels,
-            tokenizer=self.tokenizer if "text" in frame else None,
+            tokenizer=self.tokenizer if self._read("text", frame) else None,
             max_tokens=self.text.max_tokens,
             seed=self.seed,
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
         )
+
+    def _read(self, modality: str, frame: pd.DataFrame) -> bool:
+        """Whether to read the images (texts) there are: not when the task has no encoder for them."""
+        task = self.trainer.lightning_module if self.trainer else None
+        return modality in frame and modality in getattr(task, "modalities", (modality,))
 
     def _crop_size(self) -> int:
         task = self.trainer.lightning_module if self.trainer else None

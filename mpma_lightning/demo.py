@@ -1,4 +1,4 @@
-"""The whole story on the phantom: pre-train MPMA, evaluate it beside its baselines, show a table."""
+"""The whole story on the phantom: language, pre-training, evaluation beside baselines, a table."""
 
 import argparse
 import json
@@ -22,13 +22,13 @@ from mpma_lightning.evaluation.linear_probe import linear_probe, probe_from_few
 from mpma_lightning.evaluation.thumbnail import thumbnails
 from mpma_lightning.evaluation.zero_shot import macro
 
-RUNS, PHANTOM, CONFIG = Path("runs/demo"), Path("data/phantom"), "demo/pretraining.yaml"
+RUNS, PHANTOM = Path("runs/demo"), Path("data/phantom")
 PATIENTS = 2500
 SHOTS, DRAWS = 100, 5
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    """Phantom → pre-training → evaluation, on any machine.
+    """Phantom → masked language modelling → pre-training → evaluation, on any machine.
 
     A second call continues what the first had not finished, and only repeats the evaluation after that.
 
@@ -42,18 +42,21 @@ def main(argv: Sequence[str] = ()) -> None:
     options = parser.parse_args(list(argv))
     console, start = Console(), time.monotonic()
 
-    console.rule("1/4 phantom: synthetic radiographs and reports in the MIMIC-CXR layout")
+    console.rule("1/5 phantom: synthetic radiographs and reports in the MIMIC-CXR layout")
     run(["phantom", "--out", str(options.data), "--patients", str(PATIENTS), "--seed", str(options.seed)])
-    console.rule("2/4 pre-training MPMA")
-    trained = options.out / "pretraining"
-    run(["fit", *_arguments(options, trained)])
-    console.rule("3/4 evaluation on held-out patients: trained, and the same network at random init")
+    console.rule("2/5 text encoder: masked language modelling of the reports")
+    language, trained, random_init = (options.out / name for name in ("language", "pretraining", "random_init"))
+    run(["fit", *_arguments(options, language)])
+    console.rule("3/5 pre-training MPMA")
+    start_from = ["--model.checkpoint", str(language), "--model.checkpoint_parts", "[text]"]
+    run(["fit", *_arguments(options, trained), *start_from])
+    console.rule("4/5 evaluation on held-out patients: trained, and the same network at random init")
     run(["test", *_arguments(options, trained), "--ckpt_path", "last"])
-    run(["test", *_arguments(options, options.out / "random_init")])
-    console.rule("4/4 baseline: logistic regression on 16×16 thumbnails")
+    run(["test", *_arguments(options, random_init, "pretraining")])
+    console.rule("5/5 baseline: logistic regression on 16×16 thumbnails")
     thumbnail100, thumbnail = _thumbnail_auroc(options)
 
-    results = _results(_row(trained), _row(options.out / "random_init"))
+    results = _results(_row(trained), _row(random_init))
     results |= {"thumbnail100_auroc": thumbnail100, "thumbnail_auroc": thumbnail}
     results |= {"seed": options.seed, "seconds": round(time.monotonic() - start, 1)}
     (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -63,9 +66,10 @@ def main(argv: Sequence[str] = ()) -> None:
     console.print(f"next      a downstream run starts from --model.checkpoint {trained / 'checkpoints' / 'last.ckpt'}")
 
 
-def _arguments(options: argparse.Namespace, folder: Path) -> list[str]:
+def _arguments(options: argparse.Namespace, folder: Path, experiment: str | None = None) -> list[str]:
+    """Of ``experiments/demo/<experiment>.yaml`` (default: named like the folder) writing into ``folder``."""
     return [
-        *("--config", str(defaults_file().parent / CONFIG)),
+        *("--config", str(defaults_file().parent / "demo" / f"{experiment or folder.name}.yaml")),
         *("--trainer.default_root_dir", str(folder)),
         *("--data.image_root", str(options.data / "mimic-cxr-jpg")),
         *("--data.report_root", str(options.data / "mimic-cxr")),

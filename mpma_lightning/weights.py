@@ -1,6 +1,7 @@
 """Read any checkpoint, map its tensors to a backbone's parts, report, refuse a poor match."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,9 @@ class PartReport:
         return (self.matched + len(self.resized)) / max(1, self.total)
 
 
-def load_weights(backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | None = None) -> dict[str, PartReport]:
+def load_weights(
+    backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | None = None, parts: Sequence[str] | None = None
+) -> dict[str, PartReport]:
     """Fill the parts of ``backbone`` from ``checkpoint`` and print what matched.
 
     Position embeddings are resampled to another grid and vocabulary rows are moved by token; both count
@@ -114,13 +117,17 @@ def load_weights(backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | No
         backbone: filled in place.
         checkpoint: see :func:`read_checkpoint`.
         tokenizer: the tokeniser in use, as JSON text, when it may differ from the checkpoint's.
+        parts: only these; the others keep their random start. ``None`` fills every part built.
 
     Raises:
-        UserError: a poor match; the message names the part and the first tensors that did not fit.
+        UserError: a poor match; the message names the part and the first tensors that did not fit. Or ``parts``
+            names one that is not built.
     """
+    if unbuilt := [part for part in parts or () if part not in backbone.parts]:
+        raise UserError(f"model.checkpoint_parts names {unbuilt[0]!r}; this task builds {', '.join(backbone.parts)}")
     plan: dict[str, Tensor] = {}
     reports: dict[str, PartReport] = {}
-    for part in backbone.parts:
+    for part in backbone.parts if parts is None else parts:
         report = reports[part] = PartReport()
         for name, target in getattr(backbone, part).state_dict().items():
             full, found = f"{part}.{name}", _find(checkpoint, part, name)
@@ -142,7 +149,8 @@ def load_weights(backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | No
                 f"checkpoint {checkpoint.path} fits {report.share:.0%} of part '{part}' ({LEAST_MATCH:.0%} needed): "
                 f"{len(report.missing)} tensors missing, {len(report.mismatched)} of another shape; "
                 f"first: {'; '.join(first)}. "
-                "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file)"
+                "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file), or "
+                "name in model.checkpoint_parts the parts to take"
             )
     backbone.load_state_dict(backbone.state_dict() | plan)
     return reports

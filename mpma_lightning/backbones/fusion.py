@@ -57,6 +57,9 @@ class MemoryCrossAttention(nn.Module):
         self.key = nn.Linear(image_width, width)
         self.value = nn.Linear(image_width, width)
         self.out = nn.Linear(width, width)
+        for projection in (self.query, self.key, self.value, self.out):  # as Meshed-Memory's reference
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
         self.memory = REGISTRY.build("memory", memory, width, width // heads, slots)
 
     def _split(self, x: Tensor) -> Tensor:

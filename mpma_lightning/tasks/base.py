@@ -30,6 +30,7 @@ class Task(LightningModule):
         backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
         checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
             The backbone's spec, the tokeniser and the normalisation come with it.
+        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random.
         optim: optimiser and schedule.
         mean: of the gray values in [0, 1], MIMIC-CXR's by default.
         std: likewise.
@@ -41,6 +42,7 @@ class Task(LightningModule):
         self,
         backbone: BackboneSpec | str | None = None,
         checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
         optim: Optim | None = None,
         mean: float = GRAY_MEAN,
         std: float = GRAY_STD,
@@ -48,6 +50,7 @@ class Task(LightningModule):
         super().__init__()
         self.optim = optim or Optim()
         self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
+        self.checkpoint_parts = checkpoint_parts
         self.spec = self._agree(backbone)
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
@@ -91,9 +94,15 @@ class Task(LightningModule):
     # skeleton
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the data must supply; fusion and the alignment heads bring both encoders."""
+        alone = [part for part in self.parts if part in ("image", "text")]
+        return tuple(alone) if len(alone) == len(self.parts) else ("image", "text")
+
+    @property
     def needs_tokenizer(self) -> bool:
         """Whether the data must supply the tokeniser, none having come with a checkpoint."""
-        return self.tokenizer_json is None and any(part != "image" for part in self.parts)
+        return self.tokenizer_json is None and "text" in self.modalities
 
     @property
     def crop_size(self) -> int:
@@ -109,7 +118,7 @@ class Task(LightningModule):
         self.backbone = Backbone(self.spec, self.parts, self._vocabulary())
         self.build_heads()
         if self.source is not None:
-            load_weights(self.backbone, self.source, self.tokenizer_json)
+            load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
             self.source.state = {}
         self._built = True
 

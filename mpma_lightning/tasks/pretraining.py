@@ -46,6 +46,7 @@ class PretrainingTask(Task):
     Args:
         backbone: see :class:`Task`.
         checkpoint: see :class:`Task`.
+        checkpoint_parts: see :class:`Task`.
         masking: how much of each side is hidden.
         objectives: the losses, their weights and options.
         target_scale: side of the reconstruction target over the encoder input's (2 [MRM]; 1 is plain MAE).
@@ -62,6 +63,7 @@ class PretrainingTask(Task):
         self,
         backbone: BackboneSpec | str | None = None,
         checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
         masking: Masking | None = None,
         objectives: Objectives | None = None,
         target_scale: int = 2,
@@ -71,7 +73,7 @@ class PretrainingTask(Task):
         check_every: int = 100,
         shuffle_pairs: bool = False,
     ) -> None:
-        super().__init__(backbone, checkpoint, optim, mean, std)
+        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.masking = masking or Masking()
         self.options = (objectives or Objectives()).active()
         self.target_scale = target_scale
