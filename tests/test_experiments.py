@@ -23,6 +23,8 @@ def subcommand(path: Path) -> str | None:
     return word if word in ("fit", "validate", "test", "predict") else None
 
 
+LACKING = ("mae", "mlm", "alignment")
+PAPER_SCALE = ("mpma_vit_s16_mimic_cxr", "gloria", "mgca", "m3ae")
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
 
@@ -54,18 +56,49 @@ def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: str(p.relative_to(EXPERIMENTS)))
-def test_every_experiment_is_built(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
+def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None:
     arguments = [
         *data_arguments(path, phantom, pairs),
         "--data.batch_size",
         "8",
         "--trainer.default_root_dir",
-        str(tmp_path),
+        str(out),
     ]
-    precision = ["--trainer.precision", "32-true", "--trainer.max_steps", "0"]
-    assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL, *precision]) == 0
+    arguments += ["--trainer.precision", "32-true", *more]
+    assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
+
+
+def shipped(paths: list[Path], slow: tuple[str, ...]) -> list[object]:
+    return [
+        pytest.param(p, id=str(p.relative_to(EXPERIMENTS)), marks=[pytest.mark.full] * (p.stem in slow)) for p in paths
+    ]
+
+
+@pytest.mark.parametrize("path", shipped(SHIPPED, PAPER_SCALE))
+def test_every_experiment_is_built(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
+    start(path, phantom, pairs, tmp_path, "--trainer.max_steps", "0")
     assert (tmp_path / "config.yaml").is_file()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", shipped([p for p in SHIPPED if p.parent.name == "ablations"], ()))
+def test_every_ablation_takes_steps(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
+    """Two steps, the first with the check that every loss reaches the encoders it should train; rows that lack a part
+    also validate."""
+    validation = ["--trainer.val_check_interval", "2"] if path.stem in LACKING else ["--trainer.limit_val_batches", "0"]
+    start(
+        path,
+        phantom,
+        pairs,
+        tmp_path,
+        "--trainer.max_steps",
+        "2",
+        "--trainer.enable_checkpointing",
+        "false",
+        *validation,
+    )
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["steps"] == 2 and row["metrics"]["train/loss"] > 0
 
 
 @pytest.fixture(scope="session")

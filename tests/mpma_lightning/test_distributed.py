@@ -21,6 +21,9 @@ OBJECTIVES = {
     "report_reconstruction": ReportReconstructionOptions(),
     "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
     "local_alignment": LocalAlignmentOptions(),
+    "image_reconstruction_cross": ImageReconstructionOptions(depth=1, width=16, heads=2, kind="cross"),
+    "report_reconstruction_all": ReportReconstructionOptions(loss_on="all"),
+    "global_alignment_mask": GlobalAlignmentOptions(multi_positive="mask"),
 }
 BATCH = 4
 
@@ -37,7 +40,7 @@ def gradients(name: str, first: int, last: int, naive: str = "") -> dict[str, to
     state = small_state(backbone, BATCH)
     # the first row has more masked words than the rest, so that a mean per rank is not the mean over all
     state.report_mask.masked[0, 1:9] = True
-    for field in ("image", "target", "input_ids", "attention_mask", "word_ids", "group"):
+    for field in ("image", "target", "input_ids", "attention_mask", "word_ids", "group", "seed"):
         setattr(state, field, getattr(state, field)[first:last])
     for mask, names in ((state.image_mask, ("visible", "masked")), (state.report_mask, ("input_ids", "masked"))):
         for field in names:
