@@ -49,7 +49,7 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """CPUs, demo and tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text layers, 1 fusion layer."""
+    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text layers, 1 fusion layer."""
     tiny = BackboneSpec(
         name="mpma_vit_t16",
         image="timm/vit_tiny_patch16_224",

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,22 @@ def test_value_spec_is_plain() -> None:
     torch.save(vars(data.spec), buffer)
     buffer.seek(0)
     assert torch.load(buffer, weights_only=True) == vars(data.spec)
+
+
+@pytest.mark.parametrize(("modalities", "unread"), [(("text",), "image"), (("image",), "input_ids")])
+def test_value_only_what_the_task_encodes_is_read(tmp_path: Path, modalities: tuple[str, ...], unread: str) -> None:
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
+    columns = {"split": ["train"] * 4 + ["test"] * 5, "patient": [f"p{n}" for n in range(9)]}
+    data = Frame(texts(9, image=str(tmp_path / "a.png"), **columns), batch_size=2, image_size=24)
+    batches: Any = trainer().predict(Task(modalities=modalities), data)
+    assert {"image", "input_ids"} - set(batches[0]) == {unread}
+
+
+def test_value_sentences_are_dropped_in_training_only() -> None:
+    frame = texts(8, split=["train"] * 4 + ["val"] * 2 + ["test"] * 2, patient=[f"p{n}" for n in range(8)])
+    frame["text"] += " No effusion. Normal heart. Clear lungs. No fracture."
+    data = Frame(frame, batch_size=4, text=replace(TEXT, sentence_dropout=0.5))
+    data.setup()
+    trained = next(iter(data.train_dataloader()))["text"]
+    assert 0 < sum(map(len, trained)) < sum(map(len, frame["text"][:4]))
+    assert next(iter(data.val_dataloader()))["text"] == list(frame["text"][4:6])

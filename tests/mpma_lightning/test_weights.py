@@ -85,6 +85,18 @@ def test_poor_match_is_refused_and_loads_nothing(tmp_path) -> None:
         load_weights(small_backbone("text"), checkpoint)
 
 
+def test_named_parts_only_value(tmp_path) -> None:
+    source = small_backbone("text")
+    torch.nn.init.normal_(source.text.word_embeddings)
+    target = small_backbone("fusion")
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    reports = load_weights(target, read_checkpoint(save(tmp_path / "a.ckpt", source)), parts=["text"])
+    assert list(reports) == ["text"] and torch.equal(target.text.word_embeddings, source.text.word_embeddings)
+    assert all(torch.equal(v, before[name]) for name, v in target.state_dict().items() if not name.startswith("text."))
+    with pytest.raises(UserError, match="checkpoint_parts names 'txt'; this task builds image, text, fusion"):
+        load_weights(target, read_checkpoint(tmp_path / "a.ckpt"), parts=["txt"])
+
+
 def test_broken_files_error(tmp_path) -> None:
     path = save(tmp_path / "a.ckpt", small_backbone("image"))
     cut = tmp_path / "cut.ckpt"
