@@ -294,7 +294,8 @@ def test_fused_representation_error() -> None:
 
 def task_and_batch(objectives: Objectives, masking: Masking, **backbone: object):
     tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400)
-    task = PretrainingTask(BackboneSpec("mpma_vit_t16", image_size=64, **backbone), None, masking, objectives, 1)  # type: ignore[arg-type]
+    spec = BackboneSpec("mpma_vit_t16", image_size=64, **backbone)  # type: ignore[arg-type]
+    task = PretrainingTask(spec, masking=masking, objectives=objectives, target_scale=1)
     spec = SimpleNamespace(tokenizer=tokenizer.to_json(), channels=1)
     data = SimpleNamespace(spec=spec)
     task.trainer = SimpleNamespace(datamodule=data, log_every_n_steps=1, global_step=0)  # type: ignore[assignment]
