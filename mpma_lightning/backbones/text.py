@@ -8,6 +8,7 @@ from transformers import AutoModel, BertConfig, BertModel
 
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.representation import mean_over_text
 from mpma_lightning.errors import UserError
 
 
@@ -40,8 +41,7 @@ class TextEncoder(nn.Module):
         if self.pool == "cls":
             pooled = tokens[:, 0]
         else:
-            weight = attention_mask.unsqueeze(-1).to(tokens.dtype)
-            pooled = (tokens * weight).sum(1) / weight.sum(1)
+            pooled = mean_over_text(tokens, attention_mask)
         return Features(pooled, tokens, tokens[:, :0])
 
 
