@@ -19,7 +19,7 @@ def training(argv: Sequence[str]) -> None:
 
 
 def phantom(argv: Sequence[str]) -> None:
-    """``--out DIR [--patients N] …``."""
+    """``--out DIR [--patients N] … [--layouts NAMES]``."""
     from data_modules.phantom import write_phantom
 
     counts = _call(write_phantom, argv, "phantom")

@@ -6,6 +6,7 @@
 <out>/truth/labels.csv              exact labels of every image: 14 columns of 0/1; a study's images share them
 <out>/truth/findings.jsonl          one line an image: what that film shows, with name, side, zone, size, kind, count,
                                     phrase, box [x0, y0, x1, y1) in pixels and rle (read it with `decode_mask`)
+<out>/layouts/<name>/               with `--layouts`: the same films as other data sets have them
 <out>/phantom.json                  options, counts and whether the phantom is complete
 ```
 Report labels differ from the exact ones as in reality: doubtful mentions are -1, what is not mentioned is blank.

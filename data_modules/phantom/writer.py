@@ -17,6 +17,7 @@ import numpy as np
 from rich.progress import track
 
 from data_modules.phantom import tables
+from data_modules.phantom.layouts import write_layouts
 from data_modules.phantom.patient import Options, Rows, write_patient
 from mpma_lightning.errors import UserError
 
@@ -32,6 +33,7 @@ def write_phantom(
     size: int = 256,
     difficulty: Literal["normal", "hard"] = "normal",
     workers: int | None = None,
+    layouts: str = "",
 ) -> dict[str, int]:
     """Write a phantom under `out` and return its counts; a complete one of the same options is left as it is.
 
@@ -42,6 +44,7 @@ def write_phantom(
         size: images have about size x size pixels.
         difficulty: "hard" has stronger shifts, uneven exposure and weaker contrast.
         workers: processes; None = one per available core.
+        layouts: other data sets' layouts of the same films, into `out`/layouts: names with commas between, or all.
 
     Raises:
         UserError: an option is out of range, or `out` holds something else.
@@ -50,17 +53,20 @@ def write_phantom(
     options = Options(patients, seed, size, difficulty)
     _check(options)
     marker = {"phantom": VERSION, "options": asdict(options)}
-    counts = _existing(out, marker)
-    if counts is not None:
-        return counts
+    counts = _existing(out, marker) or _write(out, options, marker, workers)
+    write_layouts(out, [name for name in layouts.split(",") if name])
+    return counts
+
+
+def _write(out: Path, options: Options, marker: dict[str, object], workers: int | None) -> dict[str, int]:
     out.mkdir(parents=True, exist_ok=True)
     _mark(out, {**marker, "complete": False})
     rows = Rows()
-    for part in track(_write_all(out, options, workers), "Writing the phantom", -(-patients // _CHUNK)):
+    for part in track(_write_all(out, options, workers), "Writing the phantom", -(-options.patients // _CHUNK)):
         rows.extend(part)
     _write_tables(out, rows)
     per_split = Counter(str(row["split"]) for row in rows.images)
-    counts = {"patients": patients, "studies": len(rows.studies), "images": len(rows.images)}
+    counts = {"patients": options.patients, "studies": len(rows.studies), "images": len(rows.images)}
     counts |= {f"images_{split}": per_split[split] for split in ("train", "validate", "test")}
     _mark(out, {**marker, "complete": True, "counts": counts})
     return counts

@@ -17,6 +17,7 @@ from data_modules.phantom.patient import encode_mask
 from data_modules.phantom.plan import LABELS, OPACITIES, PLANTED, Finding, sample_findings
 from data_modules.phantom.render import render
 from data_modules.phantom.reporting import write_report
+from data_modules.phantom.truth import read_films
 from mpma_lightning.errors import UserError
 
 PATIENTS, SIZE = 40, 96
@@ -233,3 +234,21 @@ def test_value_no_torch() -> None:
     code = "import sys, data_modules.phantom; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_layouts_are_written_beside_the_phantom(tmp_path: Path) -> None:
+    write_phantom(tmp_path, patients=3, seed=1, size=64, workers=1, layouts="pairs")
+    rows = [json.loads(line) for line in (tmp_path / "layouts" / "pairs" / "pairs.jsonl").read_text().splitlines()]
+    films = [film for film in read_films(tmp_path) if film.view != "LATERAL"]
+    assert len(rows) == len(films) and all((tmp_path / "layouts" / "pairs" / row["image"]).is_file() for row in rows)
+    assert {row["split"] for row in rows} == {"train", "val", "test"} and all(row["text"] for row in rows)
+    film = next(film for film in films if film.findings)
+    finding = film.findings[0]
+    x0, y0, x1, y1 = finding["box"]
+    mask = film.mask(finding["name"])
+    assert mask.shape == (film.rows, film.columns) and mask[y0:y1, x0:x1].any() and film.labels[finding["name"]] == 1
+
+
+def test_unknown_layout_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found --layouts pars, expected some of pairs"):
+        write_phantom(tmp_path, patients=3, seed=1, size=64, workers=1, layouts="pars")

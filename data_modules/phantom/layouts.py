@@ -1,0 +1,42 @@
+"""The same phantom in the layouts of other data sets: one module `<name>_layout.py` each, with `write(films, out)`."""
+
+import importlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from data_modules.phantom.truth import read_films
+from mpma_lightning.errors import UserError
+
+LAYOUTS = ("pairs",)
+
+
+def write_layouts(phantom: Path, names: Sequence[str]) -> None:
+    """Write `<phantom>/layouts/<name>` for each of ``names`` (``all``: every one); a finished one is left as it is.
+
+    Raises:
+        UserError: unknown name, or the phantom is not finished.
+    """
+    chosen = LAYOUTS if "all" in names else tuple(names)
+    if unknown := [name for name in chosen if name not in LAYOUTS]:
+        raise UserError(f"found --layouts {unknown[0]}, expected some of {', '.join(LAYOUTS)}, or all")
+    missing = [name for name in chosen if not (phantom / "layouts" / name).exists()]
+    films = read_films(phantom) if missing else []
+    for name in track(missing, "Writing layouts", disable=not missing):
+        draft, final = phantom / "layouts" / f"{name}.part", phantom / "layouts" / name
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        importlib.import_module(f"data_modules.phantom.{name}_layout").write(films, draft)
+        draft.replace(final)
+
+
+def link(source: Path, target: Path) -> None:
+    """A file under a second name: a hard link, or a copy where the file system knows none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

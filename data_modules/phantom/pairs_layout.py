@@ -1,0 +1,25 @@
+"""The phantom as anyone's own pairs: `pairs.jsonl` and `images/`, frontal films with findings and impression."""
+
+import json
+from pathlib import Path
+
+from data_modules.phantom.layouts import link
+from data_modules.phantom.truth import PhantomFilm
+from data_modules.reports import extract
+
+
+def write(films: list[PhantomFilm], out: Path) -> None:
+    """One line a frontal film: image, text, patient, group (its study), split."""
+    rows = []
+    for film in (film for film in films if film.view != "LATERAL"):
+        link(film.image, out / "images" / f"{film.id}.jpg")
+        rows.append(
+            {
+                "image": f"images/{film.id}.jpg",
+                "text": extract(film.report.read_text()),
+                "patient": film.patient,
+                "group": film.study,
+                "split": {"validate": "val"}.get(film.split, film.split),
+            }
+        )
+    (out / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
