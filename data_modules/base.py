@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from data_modules.batch_sampler import ShardedBatchSampler
 from data_modules.dataset import SampleDataset
 from data_modules.folder import folder_index
+from data_modules.fractions import draw_fraction, ids_sha256
 from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
@@ -59,7 +60,11 @@ class Sample(TypedDict):
 
 @dataclass
 class DataSpec:
-    """What a task needs to know of the data: plain types only, so that it can live in a checkpoint."""
+    """What a task needs to know of the data: plain types only, so that it can live in a checkpoint.
+
+    ``exclusive``: every sample has exactly one of ``classes``. ``train_positives`` and ``train_ids_sha256`` are those
+    of the training samples, after ``label_fraction``.
+    """
 
     name: str
     classes: list[str] = field(default_factory=list)
@@ -69,6 +74,10 @@ class DataSpec:
     max_tokens: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    exclusive: bool = False
+    label_fraction: float = 1.0
+    train_positives: dict[str, int] = field(default_factory=dict)
+    train_ids_sha256: str = ""
     manifest_hash: str = ""
 
 
@@ -86,9 +95,12 @@ class DataModule(LightningDataModule):
         exclude: manifest files (a JSON list, or one id a line) of patients to leave out.
         max_missing: fraction of the images of each split that may be absent on disk.
         folder: ``predict`` embeds the images of this folder in place of the test split.
+        label_fraction: share of the training studies that training sees, drawn by ``seed`` and stratified by label.
     """
 
     label_names: list[str]
+    exclusive_classes = False
+    """True: every sample has exactly one class; ``labels`` is one-hot."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
 
@@ -104,6 +116,7 @@ class DataModule(LightningDataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        label_fraction: float = 1.0,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
@@ -111,6 +124,7 @@ class DataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
+        self.label_fraction = label_fraction
         self.label_names = []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
@@ -156,8 +170,14 @@ class DataModule(LightningDataModule):
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.spec.dropped.items())) or "nothing"
         return f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped."""
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped.
+
+        A task with ``encodes_once`` gets every training sample once, as evaluation sees it.
+        """
+        if getattr(self.trainer and self.trainer.lightning_module, "encodes_once", False):
+            self._datasets["train samples"] = self.samples("train")
+            return self._eval_loader("train samples")
         sampler = self._sampler("train", train=True)
         if not len(sampler):
             raise UserError(
@@ -183,8 +203,11 @@ class DataModule(LightningDataModule):
 
     def samples(self, split: str) -> SampleDataset:
         """The samples of a split as evaluation sees them: no augmentation, every image, epoch 0."""
+        return self._dataset(self._split(split), f"{split} samples")
+
+    def _split(self, split: str) -> pd.DataFrame:
         assert self.index is not None, "call setup first"
-        return self._dataset(self.index[self.index["split"] == split], f"{split} samples")
+        return self.index[self.index["split"] == split]
 
     def probe_samples(self, count: int | None = None) -> SampleDataset:
         """One image of each of ``count`` (default: all) training studies, in the order of a hash of (seed, study)."""
@@ -226,7 +249,15 @@ class DataModule(LightningDataModule):
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop)
             self._refuse_empty(frame)
+        frame = self._take_fraction(frame)
         return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
+
+    def _take_fraction(self, frame: pd.DataFrame) -> pd.DataFrame:
+        train = frame[frame["split"] == "train"]
+        labels = train[[name for name in self.label_names if name in train]]
+        taken = draw_fraction(train["study"], labels, self.label_fraction, self.seed)
+        self.drop(f"outside the label fraction {self.label_fraction:g}", int((~taken).sum()))
+        return frame.drop(index=train.index[~taken])
 
     def _refuse_empty(self, frame: pd.DataFrame) -> None:
         if frame.empty:
@@ -269,6 +300,7 @@ class DataModule(LightningDataModule):
         return self.image_size or getattr(task, "crop_size", None) or DEFAULT_IMAGE_SIZE
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
+        train = None if self.index is None else self._split("train")
         return DataSpec(
             name=type(self).__name__,
             classes=list(self.label_names),
@@ -278,5 +310,11 @@ class DataModule(LightningDataModule):
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
             dropped=dict(self._dropped),
+            exclusive=self.exclusive_classes,
+            label_fraction=self.label_fraction,
+            train_positives={}
+            if train is None
+            else {n: int((train[n] == 1).sum()) for n in self.label_names if n in train},
+            train_ids_sha256="" if train is None else ids_sha256(train["id"]),
             manifest_hash=digest,
         )

@@ -68,9 +68,20 @@ class MIMICCXRDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        label_fraction: float = 1.0,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+            image_size,
+            channels,
+            batch_size,
+            num_workers,
+            seed,
+            augment,
+            text,
+            exclude,
+            max_missing,
+            folder,
+            label_fraction,
         )
         self.image_root = Path(image_root) if image_root else None
         self.report_root = Path(report_root) if report_root else None

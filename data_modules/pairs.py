@@ -55,9 +55,20 @@ class PairsDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        label_fraction: float = 1.0,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+            image_size,
+            channels,
+            batch_size,
+            num_workers,
+            seed,
+            augment,
+            text,
+            exclude,
+            max_missing,
+            folder,
+            label_fraction,
         )
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
