@@ -82,5 +82,5 @@ def same_class(name: str, others: Sequence[str]) -> str | None:
 def _column(path: Path, name: str, found: list[str]) -> str:
     column = same_class(name, found)
     if column is None:
-        raise UserError(missing_column(path, name, found))
+        raise UserError(f"{missing_column(path, name, found)} or data.labels")
     return column

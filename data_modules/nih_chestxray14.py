@@ -9,10 +9,11 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.labels import same_class
 from data_modules.splits import hold_out
-from data_modules.tables import find_table, missing_column, read_table
+from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
 from mpma_lightning.errors import UserError
+from mpma_lightning.suggestions import suggest
 
 CLASSES = (
     "Atelectasis",
@@ -165,6 +166,8 @@ def label_columns(path: Path, findings: pd.Series, labels: list[str]) -> pd.Data
     for name in labels:
         column = same_class(name, present.columns.tolist())
         if column is None and name not in CLASSES:
-            raise UserError(missing_column(path, name, present.columns.tolist()))
+            raise UserError(
+                f"{path}: found no image with label {name!r}{suggest(name, present.columns)}; correct data.labels"
+            )
         columns[name] = present[column] if column else 0
     return pd.DataFrame(columns, index=findings.index).astype("float32")

@@ -66,7 +66,7 @@ class LinearProbeTask(ClassificationTask):
         self.records: list[dict[str, Any]] = [{"fraction": fraction, "seed": seed} for fraction, seed in self.pairs]
 
     def build_head(self) -> None:
-        self.backbone.requires_grad_(False)
+        self.backbone.requires_grad_(False).eval()
         heads = []
         for _, seed in self.pairs:
             with torch.random.fork_rng(devices=[]):
@@ -113,7 +113,7 @@ class LinearProbeTask(ClassificationTask):
         features = torch.from_numpy(train["features"][order]).to(self.device)
         if self.probe.standardise:
             self.feature_mean, self.feature_std = features.mean(0), features.std(0).clamp(min=1e-6)
-        x, y = self._standardised(features), torch.from_numpy(labels.to_numpy(np.float32)).to(self.device)
+        x, y = self._standardised(features), torch.tensor(labels.to_numpy(np.float32), device=self.device)
         held_out = tuple(torch.from_numpy(val[name]).to(self.device) for name in ("features", "labels"))
         held_out = (self._standardised(held_out[0]), held_out[1])
         both = list(zip(self.heads, self.records, strict=True))
