@@ -162,7 +162,7 @@ class ZeroShotTask(Task):
     def _log_epoch(self, stage: str) -> None:
         rows = self.rows.gather()
         labels = rows["labels"]
-        scores = {name: rows[name].astype(np.float64) for name in self.similarities}
+        scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
         if len(scores) > 1:
             scores["combined"] = combine(list(scores.values()))
         found: dict[str, float] = {}
@@ -170,11 +170,9 @@ class ZeroShotTask(Task):
             own = classification_scores(labels, values, self.classes)
             if self.multiclass:
                 own |= self._accuracy(rows["id"], labels, values)
-            found |= {f"{name}/{metric}": value for metric, value in own.items()}
             if "auroc" in own:
-                found[f"{name}/auroc_low"], found[f"{name}/auroc_high"] = auroc_interval(
-                    labels, values, rows["patient"]
-                )
+                own["auroc_low"], own["auroc_high"] = auroc_interval(labels, values, rows["patient"])
+            found |= {f"{name}/{metric}": value for metric, value in own.items()}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -183,8 +181,9 @@ class ZeroShotTask(Task):
         if (positives != 1).any():
             place = int(np.flatnonzero(positives != 1)[0])
             raise UserError(
-                f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(self.multiclass)} ({(positives != 1).sum()} "
-                "such samples), model.multiclass expects exactly one; evaluate a pinned list (data.pinned)"
+                f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(self.multiclass)} "
+                f"({(positives != 1).sum()} such samples), model.multiclass expects exactly one; evaluate a pinned list "
+                "(data.pinned)"
             )
         return exclusive_scores(labels[:, columns], standardise(scores[:, columns]))
 
@@ -195,4 +194,4 @@ class ZeroShotTask(Task):
         return {"id": batch["id"], **columns}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": "zs-prompt", "classes": self.classes}
+        return {"protocol": "zs-prompt", "classes": self.classes, "label_fraction": 0.0}
