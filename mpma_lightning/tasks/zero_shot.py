@@ -182,8 +182,8 @@ class ZeroShotTask(Task):
             place = int(np.flatnonzero(positives != 1)[0])
             raise UserError(
                 f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(self.multiclass)} "
-                f"({(positives != 1).sum()} such samples), model.multiclass expects exactly one; evaluate a pinned list "
-                "(data.pinned)"
+                f"({(positives != 1).sum()} such samples), model.multiclass expects exactly one; evaluate a list of "
+                "such samples (data.pinned)"
             )
         return exclusive_scores(labels[:, columns], standardise(scores[:, columns]))
 
