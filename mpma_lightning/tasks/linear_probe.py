@@ -102,7 +102,15 @@ class LinearProbeTask(ClassificationTask):
             return
         if self.trainer.state.fn == "fit":
             self._train_heads(self.seen.gather(), rows)
+            self.trained = True
         self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
+
+    def on_train_epoch_end(self) -> None:
+        if not self.trained:
+            raise UserError(
+                "found no validation image; a probe stops by the validation loss: give data with a validation split, "
+                "and leave trainer.limit_val_batches at 1.0"
+            )
 
     @torch.enable_grad()
     def _train_heads(self, train: dict[str, np.ndarray], val: dict[str, np.ndarray]) -> None:
@@ -110,12 +118,12 @@ class LinearProbeTask(ClassificationTask):
         ids, labels = pd.Series(train["id"][order]), pd.DataFrame(train["labels"][order], columns=self.classes)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         studies = ids.map(data.index.set_index("id")["study"])
-        features = torch.from_numpy(train["features"][order]).to(self.device)
+        features = torch.tensor(train["features"][order], device=self.device)
         if self.probe.standardise:
             self.feature_mean, self.feature_std = features.mean(0), features.std(0).clamp(min=1e-6)
         x, y = self._standardised(features), torch.tensor(labels.to_numpy(np.float32), device=self.device)
-        held_out = tuple(torch.from_numpy(val[name]).to(self.device) for name in ("features", "labels"))
-        held_out = (self._standardised(held_out[0]), held_out[1])
+        seen, val_y = (torch.from_numpy(val[name]).to(self.device) for name in ("features", "labels"))
+        held_out = (self._standardised(seen), val_y)
         both = list(zip(self.heads, self.records, strict=True))
         for head, record in track(both, f"Training {len(both)} heads", disable=not self.trainer.is_global_zero):
             fraction, seed = record["fraction"], record["seed"]
