@@ -130,7 +130,7 @@ class LinearProbeTask(ClassificationTask):
             taken = draw_fraction(studies, labels, fraction, seed)
             for name, positives in (labels[taken] == 1).sum().items():
                 refuse_without_positive(str(name), int(positives), int(taken.sum()), fraction, seed)
-            chosen = torch.from_numpy(taken).to(self.device)
+            chosen = torch.tensor(taken, device=self.device)
             epoch = train_head(head, (x[chosen], y[chosen]), held_out, self.probe, self.exclusive, seed)
             record |= {"samples": int(taken.sum()), "ids_sha256": ids_sha256(ids[taken]), "epoch": epoch}
 
