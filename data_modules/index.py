@@ -15,7 +15,7 @@ CHUNK = 1000
 
 
 def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None]) -> pd.DataFrame:
-    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing`` of them, or all do."""
+    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing``, or all do."""
     chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
     with ThreadPoolExecutor(THREADS) as pool:
         found_files = pool.map(lambda paths: [image_exists(path) for path in paths], chunks)

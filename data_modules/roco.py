@@ -66,7 +66,7 @@ class ROCODataModule(DataModule):
         frame["split"] = normalise_splits(frame["split"], frame["id"])
         frame["text"] = frame["text"].fillna("").map(clean)
         frame["study"] = frame["patient"] = frame["id"]
-        short = frame["text"].str.split().str.len() < max(self.text.min_tokens, 1)
+        short = frame["text"].map(lambda caption: len(caption.split())) < max(self.text.min_tokens, 1)
         self.drop(f"caption under {self.text.min_tokens} words", int(short.sum()))
         frame = frame[~short].reset_index(drop=True)
         if "article" in frame:
@@ -103,13 +103,12 @@ class ROCODataModule(DataModule):
         if self.article_disjoint:
             self.drop("article of an evaluation split", int(leaks.sum()))
             return frame[~leaks].reset_index(drop=True)
-        shared = [
-            int(((frame["split"] == s) & frame["article"].isin(set().union(*(suppliers[o] for o in suppliers if o != s))))
-                .sum())
-            for s in ("val", "test")
-        ]  # fmt: skip
-        self.note(f"articles are not split: {shared[0]:,} validation and {shared[1]:,} test figures come from articles "
-                  "that also supply another split")  # fmt: skip
+        others = {s: set().union(*(suppliers[o] for o in suppliers if o != s)) for s in suppliers}
+        shared = {s: int(((frame["split"] == s) & frame["article"].isin(others[s])).sum()) for s in others}
+        self.note(
+            "articles are not split: figures of articles that also supply another split: "
+            + ", ".join(f"{split} {count:,}" for split, count in shared.items())
+        )
         return frame
 
     def _first_pairs(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -118,6 +117,6 @@ class ROCODataModule(DataModule):
             rows = frame.index[frame["split"] == split].tolist()
             random.Random(RETRIEVAL_SEED).shuffle(rows)
             keep.append(pd.Index(rows[: self.retrieval_pairs]))
-            self.note(f"{split}: {min(len(rows), self.retrieval_pairs or 0):,} of {len(rows):,} captions kept for retrieval, "
+            self.note(f"{split}: {min(len(rows), self.retrieval_pairs or 0):,} of {len(rows):,} captions kept, "
                       "before absent images are left out")  # fmt: skip
         return frame.loc[sorted(set().union(*map(set, keep)))].reset_index(drop=True)

@@ -60,7 +60,7 @@ def read_captions(path: Path) -> pd.DataFrame:
 
 
 def read_flat(root: Path, non_radiology: bool) -> pd.DataFrame | None:
-    """The "all_data" copy: ``<split>/radiology/{images/,<split>data.csv}`` with id, name, caption; None if it is not."""
+    """The "all_data" copy: ``<split>/radiology/{images/,<split>data.csv}`` with id, name, caption; else None."""
     base = root / "all_data" if (root / "all_data").is_dir() else root
     parts = []
     for folder in _kinds(base, non_radiology):

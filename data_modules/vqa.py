@@ -34,7 +34,7 @@ class VQADataModule(DataModule):
         spec.notes.append(
             f"vocabulary: {len(spec.answers):,} answers of {' + '.join(self.vocabulary_splits)}; {int(outside.sum()):,} "
             f"of {len(test):,} test answers are not among them ({int((outside & ~closed).sum()):,} open, "
-            f"{int((outside & closed).sum()):,} closed): they count as wrong, the ceiling is "
+            f"{int((outside & closed).sum()):,} closed): counted wrong, the ceiling is "
             f"{1 - outside.mean() if len(test) else float('nan'):.1%}"
         )
         return spec

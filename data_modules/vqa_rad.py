@@ -123,11 +123,11 @@ class VQARADDataModule(VQADataModule):
         every, others = twins(test, train), twins(test, train[~framed])
         self.note(
             f"read {len(train):,} training questions ({int(framed.sum()):,} frame) on {train['patient'].nunique():,} "
-            f"images and {len(test):,} test questions on {test['patient'].nunique():,}; {len(shared):,} images are in both"
+            f"images and {len(test):,} test questions on {test['patient'].nunique():,}; {len(shared):,} are in both"
         )
         self.note(
-            f"near-duplicate twins: {int(every.sum()):,} test questions have one in training on the same image with the "
-            f"same answer, {int((every & ~others).sum()):,} of them through frame questions only"
+            f"near-duplicate twins: {int(every.sum()):,} test questions have one in training on the same image with "
+            f"the same answer, {int((every & ~others).sum()):,} of them through frame questions only"
         )
 
     def _split_legacy(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Questions about a film, with answers from what was planted: presence, side, zone, size, count, device, view, modality."""
+"""Questions about a film, answered by what was planted: presence, side, size, count, device, view, modality."""
 
 from dataclasses import dataclass
 from typing import Any

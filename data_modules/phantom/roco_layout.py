@@ -1,4 +1,4 @@
-"""The phantom as ROCO v1: `data/{train,validation,test}/radiology/` with captions.txt, licences.txt, images and the rest."""
+"""The phantom as ROCO v1: captions.txt, licences.txt, images and the rest in `data/<split>/radiology/`."""
 
 from pathlib import Path
 
