@@ -107,7 +107,7 @@ class ROCODataModule(DataModule):
         shared = {s: int(((frame["split"] == s) & frame["article"].isin(others[s])).sum()) for s in others}
         self.note(
             "articles are not split: figures of articles that also supply another split: "
-            + ", ".join(f"{split} {count:,}" for split, count in shared.items())
+            + ", ".join(f"{split!s} {count:,}" for split, count in shared.items())
         )
         return frame
 

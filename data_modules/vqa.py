@@ -32,8 +32,8 @@ class VQADataModule(DataModule):
         outside = ~test["answer"].isin(spec.answers)
         closed = test["answer_type"] == "CLOSED"
         spec.notes.append(
-            f"vocabulary: {len(spec.answers):,} answers of {' + '.join(self.vocabulary_splits)}; {int(outside.sum()):,} "
-            f"of {len(test):,} test answers are not among them ({int((outside & ~closed).sum()):,} open, "
+            f"vocabulary: {len(spec.answers):,} answers of {'+'.join(self.vocabulary_splits)}; {int(outside.sum()):,} "
+            f"of {len(test):,} test answers are missing ({int((outside & ~closed).sum()):,} open, "
             f"{int((outside & closed).sum()):,} closed): counted wrong, the ceiling is "
             f"{1 - outside.mean() if len(test) else float('nan'):.1%}"
         )

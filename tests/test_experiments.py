@@ -24,14 +24,23 @@ def subcommand(path: Path) -> str | None:
 
 
 LACKING = ("mae", "mlm", "alignment")
-PAPER_SCALE = ("mpma_vit_s16_mimic_cxr", "gloria", "mgca", "m3ae")
+PAPER_SCALE = (
+    "mpma_vit_s16_mimic_cxr",
+    "gloria",
+    "mgca",
+    "m3ae",
+    "vqa_rad",
+    "vqa_rad_disjoint",
+    "vqa_rad_legacy",
+    "slake_en",
+)
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(out, patients=60, seed=3, size=128)
+    write_phantom(out, patients=60, seed=3, size=128, layouts="slake,vqa_rad")
     return out
 
 
@@ -53,6 +62,9 @@ def pairs(phantom: Path) -> Path:
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     if "root: data/pairs" in path.read_text():
         return ["--data.root", str(pairs)]
+    for name in ("vqa_rad", "slake"):
+        if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
+            return ["--data.root", f"{phantom}/layouts/{name}"]
     return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
 
 
@@ -64,6 +76,8 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         "--trainer.default_root_dir",
         str(out),
     ]
+    if "checkpoint: runs/demo/pretraining" in path.read_text():  # not there in tests: random weights
+        arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
 
@@ -208,3 +222,28 @@ def test_stopped_and_continued_equals_undisturbed(trained: tuple[Path, list[str]
     for key, slots in whole["optimizer_states"][0]["state"].items():
         for name, value in slots.items():
             assert torch.equal(value, stopped["optimizer_states"][0]["state"][key][name])
+
+
+def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Baselines and ceiling beside the result; answers with probabilities; another vocabulary is one line."""
+    path = EXPERIMENTS / "demo" / "vqa.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["protocol"] == "vqa-rad" and row["dropped"]["frame question"] > 0
+    for name in ("accuracy", "question_only", "majority", "ceiling"):
+        assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
+    words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
+    words += ["--trainer.default_root_dir", str(tmp_path)]
+    assert main(["predict", *words]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == row["split_sizes"]["test"]
+    assert all(next(iter(a["probabilities"])) == a["prediction"] for a in answers)
+    questions = json.loads((phantom / "layouts" / "vqa_rad" / "trainset.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "images").symlink_to(phantom / "layouts" / "vqa_rad" / "images")
+    (other / "testset.json").write_text((phantom / "layouts" / "vqa_rad" / "testset.json").read_text())
+    (other / "trainset.json").write_text(json.dumps([{**q, "answer": f"{q['answer']} indeed"} for q in questions]))
+    assert main(["test", *words, "--data.root", str(other)]) == 1
+    assert "answers with another vocabulary" in capsys.readouterr().err.strip().splitlines()[-1]

@@ -8,11 +8,12 @@ from scipy.stats import hypergeom
 
 @dataclass
 class Retrieval:
-    """Recall at K and median rank of the best positive, over the queries that have a positive."""
+    """Recall at K and median rank of the best positive, and mAP over all, over the queries that have a positive."""
 
     recall: dict[int, float]
     median_rank: float
     queries: int
+    mean_average_precision: float
 
 
 def retrieval(
@@ -34,14 +35,38 @@ def retrieval(
         chunk: queries scored at once.
     """
     ranks: list[np.ndarray] = []
+    precisions: list[np.ndarray] = []
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
         positive = query_group[start : start + chunk, None] == gallery_group[None]
         scores, positive = scores[positive.any(1)], positive[positive.any(1)]
         best = np.where(positive, scores, -np.inf).max(1, keepdims=True)
         ranks.append(1 + ((scores >= best) & ~positive).sum(1))
+        precisions.append(average_precision(scores, positive))
     rank = np.concatenate(ranks)
-    return Retrieval({k: float((rank <= k).mean()) for k in ks}, float(np.median(rank)), len(rank))
+    recall = {k: float((rank <= k).mean()) for k in ks}
+    return Retrieval(recall, float(np.median(rank)), len(rank), float(np.concatenate(precisions).mean()))
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray, block: int = 1024) -> np.ndarray:
+    """(N,) average precision of each row: mean over its positives of (positives so far) / rank, ties against us.
+
+    Args:
+        scores, positive: (N, M); every row has a positive.
+        block: positives looked at together.
+    """
+    others = np.where(positive, -np.inf, scores)
+    rows, columns = np.nonzero(positive)
+    values = scores[rows, columns]
+    order = np.lexsort((-values, rows))
+    rows, values = rows[order], values[order]
+    counts = positive.sum(1)
+    place = 1 + np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    before = np.empty(len(rows))
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        before[part] = (others[rows[part]] >= values[part, None]).sum(1)
+    return np.bincount(rows, place / (place + before), len(scores)) / counts
 
 
 def chance_recall(query_group: np.ndarray, gallery_group: np.ndarray, k: int) -> float:

@@ -31,8 +31,8 @@ def question(number: int, image: int, answer: object, kind: str = "CLOSED", **mo
 
 
 TRAIN = [question(n, n % 10, ["Yes", "no\t", 3, " YES "][n % 4], ["CLOSED", "CLOSED "][n % 2]) for n in range(40)]
-TRAIN += [question(50, 0, "Yes", phrase_type="frame", question="Is there a lesion of type 100?")]
-TEST = [question(100, 0, "yes"), question(101, 1, "edema", "OPEN")]
+TRAIN += [question(50, 0, "Yes", phrase_type="frame", question="Has this heart grown?")]
+TEST = [question(100, 0, "yes", question="Has the heart grown?"), question(101, 1, "edema", "OPEN")]
 
 
 @pytest.fixture
