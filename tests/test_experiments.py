@@ -40,7 +40,7 @@ SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(out, patients=60, seed=3, size=128, layouts="slake,vqa_rad")
+    write_phantom(out, patients=60, seed=3, size=128, layouts="roco,slake,vqa_rad")
     return out
 
 
@@ -62,7 +62,7 @@ def pairs(phantom: Path) -> Path:
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     if "root: data/pairs" in path.read_text():
         return ["--data.root", str(pairs)]
-    for name in ("vqa_rad", "slake"):
+    for name in ("vqa_rad", "slake", "roco"):
         if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
             return ["--data.root", f"{phantom}/layouts/{name}"]
     return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
@@ -247,3 +247,12 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     (other / "trainset.json").write_text(json.dumps([{**q, "answer": f"{q['answer']} indeed"} for q in questions]))
     assert main(["test", *words, "--data.root", str(other)]) == 1
     assert "answers with another vocabulary" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_retrieval_fit(phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "demo" / "retrieval.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    metrics = row["metrics"]
+    assert metrics["val/pairs"] == row["split_sizes"]["val"] and metrics["val/contrast_loss"] > 0
+    assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]

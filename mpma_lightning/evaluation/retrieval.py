@@ -34,8 +34,21 @@ def retrieval(
         ks: cut-offs.
         chunk: queries scored at once.
     """
-    ranks: list[np.ndarray] = []
-    precisions: list[np.ndarray] = []
+    ranks, precisions = rank_queries(query, gallery, query_group, gallery_group, chunk)
+    return summarise(ranks, precisions, ks)
+
+
+def summarise(ranks: np.ndarray, precisions: np.ndarray, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
+    """Figures over queries, which may have been ranked in several places."""
+    recall = {k: float((ranks <= k).mean()) for k in ks}
+    return Retrieval(recall, float(np.median(ranks)), len(ranks), float(precisions.mean()))
+
+
+def rank_queries(
+    query: np.ndarray, gallery: np.ndarray, query_group: np.ndarray, gallery_group: np.ndarray, chunk: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank of the best positive and average precision, for each query that has a positive; see :func:`retrieval`."""
+    ranks, precisions = [np.zeros(0, int)], [np.zeros(0)]
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
         positive = query_group[start : start + chunk, None] == gallery_group[None]
@@ -43,9 +56,7 @@ def retrieval(
         best = np.where(positive, scores, -np.inf).max(1, keepdims=True)
         ranks.append(1 + ((scores >= best) & ~positive).sum(1))
         precisions.append(average_precision(scores, positive))
-    rank = np.concatenate(ranks)
-    recall = {k: float((rank <= k).mean()) for k in ks}
-    return Retrieval(recall, float(np.median(rank)), len(rank), float(np.concatenate(precisions).mean()))
+    return np.concatenate(ranks), np.concatenate(precisions)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, block: int = 1024) -> np.ndarray:
