@@ -106,7 +106,10 @@ def _scores(rows: dict[str, np.ndarray]) -> dict[str, float]:
     everywhere = gather_objects(own)
     scores = {"pairs": float(len(group))}
     for name in own:
-        result = summarise(*(np.concatenate([found[name][i] for found in everywhere]) for i in (0, 1)))
+        ranks, precisions = (
+            np.concatenate(parts) for parts in zip(*(found[name] for found in everywhere), strict=True)
+        )
+        result = summarise(ranks, precisions)
         scores |= {f"{name}_r{k}": value for k, value in result.recall.items()}
         scores |= {f"{name}_median_rank": result.median_rank, f"{name}_map": result.mean_average_precision}
     return scores | {f"chance_r{k}": chance_recall(group, group, k) for k in (1, 5, 10)}
