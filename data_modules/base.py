@@ -12,7 +12,11 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     attention_mask  int64 (B,T)      1 on tokens, 0 on padding
     word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
     labels          float32 (B,K)    NaN = unknown
-    text            list[str]        the cleaned report that was tokenised
+    text            list[str]        the cleaned report, caption or question that was tokenised
+    answer          list[str]        normalised (VQA); so are the next three
+    answer_type     list[str]        OPEN or CLOSED
+    question_type   list[str]        as the data set has it
+    contrasted      list[bool]       the same question has another answer on another image
 """
 
 from collections.abc import Sequence
@@ -56,6 +60,10 @@ class Sample(TypedDict):
     word_ids: NotRequired[Tensor]
     labels: NotRequired[Tensor]
     text: NotRequired[str]
+    answer: NotRequired[str]
+    answer_type: NotRequired[str]
+    question_type: NotRequired[str]
+    contrasted: NotRequired[bool]
 
 
 @dataclass
@@ -68,6 +76,8 @@ class DataSpec:
 
     name: str
     classes: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    majority_answers: dict[str, str] = field(default_factory=dict)
     tokenizer: str | None = None
     image_size: int = DEFAULT_IMAGE_SIZE
     channels: int = 1
@@ -78,6 +88,7 @@ class DataSpec:
     label_fraction: float = 1.0
     train_positives: dict[str, int] = field(default_factory=dict)
     train_ids_sha256: str = ""
+    notes: list[str] = field(default_factory=list)
     manifest_hash: str = ""
 
 
@@ -130,6 +141,7 @@ class DataModule(LightningDataModule):
         self.spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
         self._dropped: dict[str, int] = {}
+        self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
 
     def read_index(self) -> pd.DataFrame:
@@ -144,6 +156,14 @@ class DataModule(LightningDataModule):
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
         if count:
             self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
+
+    def note(self, line: str) -> None:
+        """Something about the data that a reader of the results should know; shown below the summary line."""
+        self._notes.append(line)
+
+    def check_splits(self, frame: pd.DataFrame) -> None:
+        """UserError when a patient is in two splits; a data set that officially leaks reports it in its place."""
+        check_disjoint(frame)
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
@@ -164,11 +184,12 @@ class DataModule(LightningDataModule):
                 self._datasets[split] = self._dataset(self.index[self.index["split"] == split], split)
 
     def summary(self) -> str:
-        """One line: samples per split and what was dropped, with reasons."""
+        """One line: samples per split and what was dropped, with reasons; then the notes, one a line."""
         assert self.spec is not None
         counts = ", ".join(f"{split} {n:,}" for split, n in self.spec.counts.items())
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.spec.dropped.items())) or "nothing"
-        return f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
+        line = f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
+        return "\n  ".join([line, *self.spec.notes])
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped.
@@ -245,7 +266,7 @@ class DataModule(LightningDataModule):
             frame["split"] = random_splits(connected_groups(frame, ("patient", "study", "text")), self.seed)
         else:
             frame["split"] = normalise_splits(frame["split"], frame["id"])
-        check_disjoint(frame)
+        self.check_splits(frame)
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop)
             self._refuse_empty(frame)
@@ -316,5 +337,6 @@ class DataModule(LightningDataModule):
             if train is None
             else {n: int((train[n] == 1).sum()) for n in self.label_names if n in train},
             train_ids_sha256="" if train is None else ids_sha256(train["id"]),
+            notes=list(self._notes),
             manifest_hash=digest,
         )

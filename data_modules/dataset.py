@@ -16,6 +16,8 @@ from data_modules.transforms import Transform
 from mpma_lightning.errors import UserError
 
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
+PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
+"""Columns handed over as they are."""
 
 
 class SampleDataset(Dataset):
@@ -48,7 +50,9 @@ class SampleDataset(Dataset):
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
     ) -> None:
-        self.table = pa.Table.from_pandas(frame[[c for c in COLUMNS if c in frame]], preserve_index=False)
+        self.table = pa.Table.from_pandas(
+            frame[[c for c in (*COLUMNS, *PASSED_ON) if c in frame]], preserve_index=False
+        )
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
@@ -86,6 +90,7 @@ class SampleDataset(Dataset):
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
+        sample |= {name: record[name] for name in PASSED_ON if name in record}
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_modules.hub import encoded_image, is_reference
 from mpma_lightning.errors import UserError
 
 
@@ -19,7 +20,7 @@ def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(encoded_image(str(path)) if is_reference(path) else path) as image:
             image.load()
             array = _eight_bits(image)
     except FileNotFoundError:
@@ -35,6 +36,11 @@ def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
     if channels == 3:
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
+
+
+def image_exists(path: str) -> bool:
+    """Whether there is a file; an image inside an Arrow table is always there."""
+    return is_reference(path) or Path(path).is_file()
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

@@ -17,7 +17,7 @@ NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_k
 
 @dataclass
 class Optim:
-    """Linear warm-up, then cosine to zero, per step.
+    """Linear warm-up, then cosine or a straight line to zero, per step.
 
     Attributes:
         algorithm: ``adamw``, ``adam`` (weight decay as an L2 term) or ``sgd`` (with ``momentum``).
@@ -27,7 +27,8 @@ class Optim:
         momentum: of SGD.
         weight_decay: none on biases, norms, positions, tokens and memory.
         warmup: steps of linear warm-up; a share of all steps when below 1.
-        min_lr: where the cosine ends, as a share of ``lr``.
+        decay: shape of the way down.
+        min_lr: where it ends, as a share of ``lr``.
         scale: learning-rate factors by the first letters of a parameter's name, such as
             ``{backbone.text: 4, heads: 50}``; the longest match counts.
     """
@@ -39,6 +40,7 @@ class Optim:
     momentum: float = 0.9
     weight_decay: float = 0.05
     warmup: float = 0.1
+    decay: Literal["cosine", "linear"] = "cosine"
     min_lr: float = 0.0
     scale: dict[str, float] = field(default_factory=dict)
 
@@ -74,7 +76,8 @@ class Optim:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
             progress = min(1.0, (step - warmup) / max(1, total - warmup))
-            return self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+            left = 1 - progress if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+            return self.min_lr + (1 - self.min_lr) * left
 
         return factor
 

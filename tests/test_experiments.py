@@ -25,14 +25,23 @@ def subcommand(path: Path) -> str | None:
 
 
 LACKING = ("mae", "mlm", "alignment")
-PAPER_SCALE = ("mpma_vit_s16_mimic_cxr", "gloria", "mgca", "m3ae")
+PAPER_SCALE = (
+    "mpma_vit_s16_mimic_cxr",
+    "gloria",
+    "mgca",
+    "m3ae",
+    "vqa_rad",
+    "vqa_rad_disjoint",
+    "vqa_rad_legacy",
+    "slake_en",
+)
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(out, patients=60, seed=3, size=128, layouts="chexpert,covidx,nih_chestxray14")
+    write_phantom(out, patients=60, seed=3, size=128, layouts="all")
     return out
 
 
@@ -82,6 +91,9 @@ def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
         return ["--data.root", root, *LABELLED_ARGUMENTS[layout]]
     if "report_root: null" in path.read_text():
         return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.labels", PLANTED]
+    for name in ("vqa_rad", "slake", "roco"):
+        if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
+            return ["--data.root", f"{phantom}/layouts/{name}"]
     return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
 
 
@@ -93,6 +105,8 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         "--trainer.default_root_dir",
         str(out),
     ]
+    if "checkpoint: runs/demo/pretraining" in path.read_text():  # not there in tests: random weights
+        arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
 
@@ -354,3 +368,37 @@ def test_zero_shot_errors(
     ]:
         assert main([subcommand_, *words, *more]) == 1
         assert line in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Baselines and ceiling beside the result; answers with probabilities; another vocabulary is one line."""
+    path = EXPERIMENTS / "demo" / "vqa.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["protocol"] == "vqa-rad" and row["dropped"]["frame question"] > 0
+    for name in ("accuracy", "question_only", "majority", "ceiling"):
+        assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
+    words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
+    words += ["--trainer.default_root_dir", str(tmp_path)]
+    assert main(["predict", *words]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == row["split_sizes"]["test"]
+    assert all(next(iter(a["probabilities"])) == a["prediction"] for a in answers)
+    questions = json.loads((phantom / "layouts" / "vqa_rad" / "trainset.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "images").symlink_to(phantom / "layouts" / "vqa_rad" / "images")
+    (other / "testset.json").write_text((phantom / "layouts" / "vqa_rad" / "testset.json").read_text())
+    (other / "trainset.json").write_text(json.dumps([{**q, "answer": f"{q['answer']} indeed"} for q in questions]))
+    assert main(["test", *words, "--data.root", str(other)]) == 1
+    assert "answers with another vocabulary" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_retrieval_fit(phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "demo" / "retrieval.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    metrics = row["metrics"]
+    assert metrics["val/pairs"] == row["split_sizes"]["val"] and metrics["val/contrast_loss"] > 0
+    assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]

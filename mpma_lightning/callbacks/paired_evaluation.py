@@ -197,6 +197,7 @@ def _retrieval(rows: dict[str, np.ndarray]) -> dict[str, float]:
         result = retrieval(query, gallery, group, group)
         scores |= {f"{name}_r{k}": value for k, value in result.recall.items()}
         scores[f"{name}_median_rank"] = result.median_rank
+        scores[f"{name}_map"] = result.mean_average_precision
     return scores | {f"chance_r{k}": chance_recall(group, group, k) for k in (1, 5, 10)}
 
 
