@@ -8,7 +8,7 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     seed            int64 (B,)       stable_hash(run seed, epoch, id), epoch 0 outside training; masks and
                                      augmentation of a sample follow from it alone
     image           uint8 (B,C,S,S)  ONE crop at target resolution; the task normalises and down-samples on the device
-    input_ids       int64 (B,T)      padded to T = max_tokens
+    input_ids       int64 (B,T)      padded to the batch's longest text, a multiple of 8, at most max_tokens
     attention_mask  int64 (B,T)      1 on tokens, 0 on padding
     word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
     labels          float32 (B,K)    NaN = unknown
