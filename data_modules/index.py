@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from data_modules.images import image_exists
 from mpma_lightning.errors import UserError
 
 THREADS = 16
@@ -18,7 +18,7 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
     """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing`` of them."""
     chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
     with ThreadPoolExecutor(THREADS) as pool:
-        found_files = pool.map(lambda paths: [Path(path).is_file() for path in paths], chunks)
+        found_files = pool.map(lambda paths: [image_exists(path) for path in paths], chunks)
         present = np.fromiter((flag for flags in found_files for flag in flags), bool)
     if present.all():
         return frame
