@@ -66,7 +66,7 @@ def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> Argument
     parser.add_argument("--root", type=Path, required=True, help="folder of the data set, as it was downloaded")
     name = next((word for word in argv if not word.startswith("-")), None)
     if name is not None and name not in WITHOUT_MODULE:
-        parser.add_class_arguments(data_module(name), "data", skip={"root"})
+        parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)
     return parser
 
 
@@ -84,6 +84,6 @@ def _parse(parser: ArgumentParser, command: str, argv: Sequence[str]) -> argpars
 def _data(parser: ArgumentParser, given: argparse.Namespace) -> "DataModule":
     from data_modules.base import DataModule
 
-    arguments = dict(vars(parser.instantiate_classes(given)["data"]))
+    arguments = dict(vars(parser.instantiate(given)["data"]))
     module: type[DataModule] = data_module(given.dataset)
     return module.from_root(given.root, **arguments)

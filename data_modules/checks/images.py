@@ -89,7 +89,8 @@ def _size(file: str) -> int:
 
 
 def _report_equal(files: pd.DataFrame, report: Report) -> None:
-    across, within = [], []
+    across: list[str] = []
+    within: list[str] = []
     for _, group in files[files["sha256"].notna()].groupby("sha256", sort=True):
         if len(group) > 1:
             (across if group["split"].nunique() > 1 else within).append(_listed(group.to_dict("records")))
@@ -100,7 +101,8 @@ def _report_equal(files: pd.DataFrame, report: Report) -> None:
 def _report_near(files: pd.DataFrame, report: Report) -> None:
     known = files[files["phash"].notna()].reset_index(drop=True)
     records = known.to_dict("records")
-    across, within = [], []
+    across: list[str] = []
+    within: list[str] = []
     for i, j in near_pairs(known["phash"].to_numpy(np.int64)):
         first, second = records[i], records[j]
         if first["sha256"] != second["sha256"] and first["thumbnail"] @ second["thumbnail"] >= ALIKE:
