@@ -54,7 +54,7 @@ def check(
     frame = _with_splits(frame, report, data.seed if data else 0)
     report.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
-    report.counts |= {name: int(frame[key].nunique()) for key, name in keys.items() if key in frame}
+    report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, report)
     files = check_images(frame, report, None if decode_all else SAMPLE) if "image" in frame else pd.DataFrame()
     if against is not None:

@@ -112,4 +112,7 @@ def _report_near(files: pd.DataFrame, report: Report) -> None:
 
 
 def _listed(rows: list[dict[Any, Any]]) -> str:
-    return " = ".join(f"{row['file']} ({row['split']}, patient {row['patient']})" for row in rows)
+    return " = ".join(
+        f"{row['file']} ({row['split']}{'' if pd.isna(row['patient']) else ', patient ' + str(row['patient'])})"
+        for row in rows
+    )

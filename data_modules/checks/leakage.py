@@ -12,15 +12,11 @@ from mpma_lightning.errors import UserError
 
 
 def check_splits(frame: pd.DataFrame, report: Report) -> None:
-    """A patient or study in two splits is an error; an equal text in two splits is told."""
-    for key, severity in (("patient", "error"), ("study", "error"), ("group", "error")):
+    """A patient, study or image file in two splits is an error; an equal text in two splits is told."""
+    for key in ("patient", "study", "image"):
         if key in frame:
-            report.found(
-                severity,  # type: ignore[arg-type]
-                f"{key} in two splits",
-                _across(frame, key),
-                "split by patient; results on the later split are not of unseen patients",
-            )
+            advice = "results on the later split are not of unseen cases; split by patient"
+            report.found("error", f"{key} in two splits", _across(frame, key), advice)
     if "text" in frame:
         told = frame[frame["text"].fillna("") != ""]
         several = told.groupby("text")["study"].nunique()

@@ -29,7 +29,7 @@ def examine(root: Path, report: Report) -> pd.DataFrame | None:
         )
     texts = {entry["uid"]: clean(f"{entry['findings']} {entry['impression']}") for entry in reports}
     has = Counter((bool(entry["findings"]), bool(entry["impression"])) for entry in reports)
-    lengths = {part: [count_words(e[part]) for e in reports if e[part]] for part in ("findings", "impression")}  # type: ignore[literal-required]
+    lengths = {part: [count_words(e[part]) for e in reports if e[part]] for part in ("findings", "impression")}
     same = Counter(map(normalise, texts.values()))
     report.counts |= {
         "reports": len(reports),
@@ -45,17 +45,14 @@ def examine(root: Path, report: Report) -> pd.DataFrame | None:
     }
     empty = [f"report {entry['uid']}" for entry in reports if not entry["findings"] and not entry["impression"]]
     report.found("warning", "report without findings and impression", empty, "left out")
-    text, often = max(((t, n) for t, n in same.items() if t), key=lambda item: item[1], default=("", 0))
+    often = max((number for text, number in same.items() if text), default=0)
     shared = sum(n for n in same.values() if n > 1)
     report.add("info", "repeated text", f"{shared:,} reports share their text with another, {often} have one text")
     folder = next((path for path in (root / "images", root / "NLMCXR_png", root) if any(path.glob("*.png"))), None)
     if folder is None:
         report.add("info", "no images", f"{root}: found no images, expected NLMCXR_png (openi.nlm.nih.gov/faq)")
         return None
-    rows = [
-        (image, entry["uid"], f"{folder}/{image}.png", texts[entry["uid"]])
-        for entry in reports
-        for image in entry["images"]
-    ]
-    frame = pd.DataFrame(rows, columns=["id", "study", "image", "text"])
-    return frame.assign(patient=frame["study"])
+    named = [(image, entry["uid"]) for entry in reports for image in entry["images"]]
+    frame = pd.DataFrame(named, columns=["id", "study"])
+    image = f"{folder}/" + frame["id"] + ".png"
+    return frame.assign(patient=frame["study"], text=frame["study"].map(texts), image=image)

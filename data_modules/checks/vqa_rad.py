@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.progress import track
 
 from data_modules.checks.report import Report
 from data_modules.folder import SUFFIXES
@@ -19,7 +18,7 @@ TWIN = 0.85
 
 
 def examine(root: Path, report: Report) -> pd.DataFrame | None:
-    """One row a question; its patient is its image, because several questions share one and no patient is known."""
+    """One row a question; patients are not known."""
     parts = [_read(root / name, split, report) for name, split in FILES.items() if name != "valset.json" or
              (root / name).is_file()]  # fmt: skip
     known = [part for part in parts if part is not None]
@@ -37,7 +36,7 @@ def examine(root: Path, report: Report) -> pd.DataFrame | None:
     unused = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.name not in used]
     report.found("info", "unused image", unused, "no question is about it")
     frame = frame.assign(id=frame["split"] + "-" + frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
-    return frame.assign(patient=frame["image_name"], study=frame["id"])[["id", "patient", "study", "split", "image"]]
+    return frame.assign(patient=pd.NA, study=frame["id"])[["id", "patient", "study", "split", "image"]]
 
 
 def _read(path: Path, split: str, report: Report) -> pd.DataFrame | None:
@@ -70,7 +69,8 @@ def _leaks(frame: pd.DataFrame, report: Report) -> None:
         report.add("warning", "frame questions", f"{int(framed.sum()):,} of {len(train):,} training questions are "
                    "`frame` questions, made of others: leave them out of training")  # fmt: skip
     every, others = _twins(test, train), _twins(test, train[~framed])
-    listed = [f"qid {test.at[row, 'qid']}: {test.at[row, 'question']} ~ {twin}" for row, twin in every.items()]
+    asked = test["qid"].astype(str).str.cat(test["question"].astype(str), sep=": ").to_dict()
+    listed = [f"qid {asked[row]} ~ {twin}" for row, twin in every.items()]
     report.found("error", "test question with a twin in training (same image and answer)", listed,
                  f"{len(every.keys() - others.keys())} only through frame questions; leave those out")  # fmt: skip
     for kept, name in ((train, "all training questions"), (train[~framed], "training questions without frame")):
@@ -83,9 +83,9 @@ def _twins(test: pd.DataFrame, train: pd.DataFrame) -> dict[int, str]:
     """Row of each test question with a twin -> the most similar one."""
     places = train.groupby(["image_name", "answer"])["question"].agg(list).to_dict()
     found: dict[int, str] = {}
-    for row in track(test.index, "comparing questions", disable=len(test) < 1000):
-        question = test.at[row, "question"]
-        near = places.get((test.at[row, "image_name"], test.at[row, "answer"]), [])
+    columns = zip(test["image_name"], test["answer"], test["question"], strict=True)
+    for row, (image, answer, question) in zip(test.index, columns, strict=True):
+        near = places.get((image, answer), [])
         ratio, twin = max(((SequenceMatcher(None, question, other).ratio(), other) for other in near), default=(0, ""))
         if ratio >= TWIN:
             found[int(row)] = twin
