@@ -36,7 +36,7 @@ def examine(root: Path, report: Report) -> pd.DataFrame | None:
     unused = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.name not in used]
     report.found("info", "unused image", unused, "no question is about it")
     frame = frame.assign(id=frame["split"] + "-" + frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
-    return frame.assign(patient=pd.NA, study=frame["id"])[["id", "patient", "study", "split", "image"]]
+    return frame.assign(patient=None, study=frame["id"])[["id", "patient", "study", "split", "image"]]
 
 
 def _read(path: Path, split: str, report: Report) -> pd.DataFrame | None:
