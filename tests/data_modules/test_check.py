@@ -1,4 +1,4 @@
-"""`check`: every planted fault is found and named, a clean phantom raises no alarm, and the known leaks of real data."""
+"""`check`: planted faults are found and named, a clean phantom raises no alarm, known leaks of real data are told."""
 
 import gzip
 import json
