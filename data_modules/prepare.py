@@ -6,14 +6,10 @@ import json
 import os
 import platform
 import shutil
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,7 @@ from rich.progress import track
 
 from data_modules.base import SPLITS, DataModule
 from data_modules.index import manifest_hash
-from data_modules.shards import ShardJob, checksum, read_and_encode, write_shard
+from data_modules.shards import ShardJob, checksum, read_and_encode, write_shards
 from data_modules.store import IMAGES, MANIFEST, ROWS, VERSION, Payload
 from mpma_lightning.errors import UserError
 
@@ -227,32 +223,8 @@ def _write_images(part: Path, plan: Plan, options: Options, workers: int | None)
         for name, part_of in plan.shards.items()
         if not (folder / name).is_file()
     ]
-    for _ in track(_run(jobs, workers or len(os.sched_getaffinity(0))), "preparing images", total=len(jobs)):
+    for _ in track(write_shards(jobs, workers or len(os.sched_getaffinity(0))), "preparing images", total=len(jobs)):
         pass
-
-
-def _run(jobs: list[ShardJob], workers: int) -> Iterator[None]:
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        yield from map(write_shard, jobs)
-        return
-    try:
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
-            yield from pool.map(write_shard, jobs)
-    except BrokenProcessPool:
-        raise UserError("a worker process was ended, probably for memory; run again with --workers 1") from None
-
-
-def _end_with_parent() -> None:
-    """A killed parent must not leave workers behind."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _accept_broken(part: Path, plan: Plan, data: DataModule) -> dict[int, str]:

@@ -3,8 +3,12 @@
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +71,31 @@ def write_shard(job: ShardJob) -> None:
         draft.replace(job.path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_shards(jobs: list[ShardJob], workers: int) -> Iterator[None]:
+    """Write all, in several processes; this module imports little, so that they start quickly."""
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        yield from map(write_shard, jobs)
+        return
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
+            yield from pool.map(write_shard, jobs)
+    except BrokenProcessPool:
+        raise UserError("a worker process was ended, probably for memory; run again with --workers 1") from None
+
+
+def _end_with_parent() -> None:
+    """A killed parent must not leave workers behind."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def checksum(path: Path) -> Path:

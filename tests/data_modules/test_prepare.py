@@ -215,7 +215,7 @@ def test_value_full_disk_leaves_the_previous_store_and_goes_on_later(phantom: Pa
         write_shard(job)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_modules.prepare.write_shard", fill)
+        patch.setattr("data_modules.shards.write_shard", fill)
         with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
             prepare(mimic(phantom), out, settings, replace=True, per_shard=16, workers=1)
     assert content(out) == before and first.is_file()
@@ -262,12 +262,14 @@ def kill_and_restart(phantom: Path, folder: Path, kills: int, seed: int) -> None
     """Kill `prepare` at ``kills`` random moments of its writing, then let it end; compare with an undisturbed one."""
     options = Options(short_side=96)
     prepare(mimic(phantom), folder / "whole", options, workers=1, per_shard=2)
-    code = (
-        "from pathlib import Path; from data_modules.prepare import Options, prepare; "
-        "from data_modules.mimic_cxr import MIMICCXRDataModule as M\n"
-        f"if __name__ == '__main__': prepare(M.from_root(Path({str(phantom)!r})), Path({str(folder / 'killed')!r}), "
-        "Options(short_side=96), workers=2, per_shard=2)"
-    )
+    code = f"""
+if __name__ == "__main__":
+    from pathlib import Path
+    from data_modules.mimic_cxr import MIMICCXRDataModule
+    from data_modules.prepare import Options, prepare
+    data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
+    prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
+"""
     script = folder / "run.py"
     script.write_text(code)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
