@@ -19,10 +19,11 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     contrasted      list[bool]       the same question has another answer on another image
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
 import pandas as pd
 from lightning.pytorch import LightningDataModule
@@ -39,6 +40,7 @@ from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
+from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
 from mpma_lightning.errors import UserError
@@ -95,6 +97,9 @@ class DataSpec:
 class DataModule(LightningDataModule):
     """Skeleton of a data set: a subclass writes ``read_index`` and calls ``drop`` for what it leaves out.
 
+    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass keeps
+    each argument of its own in an attribute of that name, so that a store made with other ones is refused.
+
     Args:
         image_size: side S of the crop; None takes the task's ``crop_size`` and else 224.
         channels: 1 (gray) or 3.
@@ -114,6 +119,8 @@ class DataModule(LightningDataModule):
     """True: every sample has exactly one class; ``labels`` is one-hot."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
+    sampling_options: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the subclass that choose among the rows of the index and do not change it."""
 
     def __init__(
         self,
@@ -152,6 +159,35 @@ class DataModule(LightningDataModule):
         """
         raise NotImplementedError
 
+    @classmethod
+    def from_root(cls, root: Path, **arguments: Any) -> Self:
+        """The module of the one folder that ``check`` and ``prepare`` are given."""
+        return cls(root=str(root), **arguments)  # type: ignore[call-arg]
+
+    def roots(self) -> dict[str, Path]:
+        """The folders that were given, by argument."""
+        return {name: value for name, value in vars(self).items() if name.endswith("root") and isinstance(value, Path)}
+
+    def index_options(self) -> dict[str, Any]:
+        """What was chosen that changes the rows: the subclass's own arguments but roots, and ``text.min_tokens``."""
+        own = set(inspect.signature(type(self).__init__).parameters) - set(
+            inspect.signature(DataModule.__init__).parameters
+        )
+        names = sorted(name for name in own if not name.endswith("root") and name not in self.sampling_options)
+        return {name: getattr(self, name) for name in names} | {"text.min_tokens": self.text.min_tokens}
+
+    def rows(self) -> pd.DataFrame:
+        """``read_index``, or what ``prepare`` made of it, where a root is a prepared store."""
+        store = next((found for root in self.roots().values() if (found := open_store(root))), None)
+        return self.read_index() if store is None else self._prepared_rows(store)
+
+    def _prepared_rows(self, store: Store) -> pd.DataFrame:
+        store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
+        self.label_names = store.label_names
+        for reason, count in store.dropped.items():
+            self.drop(reason, count)
+        return store.rows()
+
     def drop(self, reason: str, count: int) -> None:
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
         if count:
@@ -173,7 +209,7 @@ class DataModule(LightningDataModule):
                 self.spec = self.spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
                 return
         if self.index is None:
-            self.index = self._checked_index()
+            self.index = self.check_rows(self.rows())
             if "text" in self.index:
                 self.tokenizer = self._settle_tokenizer(self.index)
             counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
@@ -255,8 +291,9 @@ class DataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return ShardedBatchSampler(len(self._datasets[name]), self.batch_size, self.seed, rank, world, train)
 
-    def _checked_index(self) -> pd.DataFrame:
-        frame = drop_excluded(self.read_index().reset_index(drop=True), self.exclude, self.drop)
+    def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
+        frame = drop_excluded(rows.reset_index(drop=True), self.exclude, self.drop)
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]

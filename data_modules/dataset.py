@@ -79,7 +79,7 @@ class SampleDataset(Dataset):
         }
         if self.transform is not None:
             try:
-                image = read_image(record["image"], self.channels)
+                image = read_image(record["image"], self.channels, self.transform.augment.short_side)
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
             sample["image"] = torch.from_numpy(self.transform(image, seed)["image"])

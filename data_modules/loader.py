@@ -18,7 +18,7 @@ TOKEN_STEP = 8  # tensor cores like it, and few lengths mean few recompilations
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack tensors, list everything else; all samples have the same keys. Texts are cut to the longest of the batch."""
+    """Stack tensors, list everything else; all samples have the same keys. Texts are cut to the batch's longest."""
     columns = {key: [sample[key] for sample in samples] for key in samples[0]}
     batch: dict[str, Any] = {k: torch.stack(v) if isinstance(v[0], torch.Tensor) else v for k, v in columns.items()}
     if "attention_mask" in batch:
