@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
@@ -193,6 +194,15 @@ class DataModule(LightningDataModule):
         if count:
             self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Samples left out, by reason."""
+        return dict(self._dropped)
+
+    def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """How often a training epoch shows each row (each study's first row under ``one_image_per_study``)."""
+        return None
+
     def note(self, line: str) -> None:
         """Something about the data that a reader of the results should know; shown below the summary line."""
         self._notes.append(line)
@@ -289,7 +299,10 @@ class DataModule(LightningDataModule):
 
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShardedBatchSampler(len(self._datasets[name]), self.batch_size, self.seed, rank, world, train)
+        dataset = self._datasets[name]
+        return ShardedBatchSampler(
+            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
+        )
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
@@ -346,6 +359,7 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
+            weights=self.row_weights(frame) if train else None,
         )
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
@@ -367,7 +381,7 @@ class DataModule(LightningDataModule):
             channels=self.channels,
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
-            dropped=dict(self._dropped),
+            dropped=self.dropped,
             exclusive=self.exclusive_classes,
             label_fraction=self.label_fraction,
             train_positives={}

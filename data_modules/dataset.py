@@ -35,6 +35,7 @@ class SampleDataset(Dataset):
         seed: run seed.
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
         sentence_dropout: share of a text's sentences left out.
+        weights: of the rows, how often an epoch shows them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SampleDataset(Dataset):
         seed: int,
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.table = pa.Table.from_pandas(
             frame[[c for c in (*COLUMNS, *PASSED_ON) if c in frame]], preserve_index=False
@@ -62,6 +64,7 @@ class SampleDataset(Dataset):
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
             self.starts = np.append(np.flatnonzero(np.diff(codes, prepend=-1)), len(frame))
+        self.weights = weights if weights is None or self.starts is None else weights[self.starts[:-1]]
 
     def __len__(self) -> int:
         return self.table.num_rows if self.starts is None else len(self.starts) - 1

@@ -81,7 +81,21 @@ def module(path: Path) -> str:
     return "".join([text, *(part.read_text() for part in parts)])
 
 
+def corpora_arguments(phantom: Path) -> list[str]:
+    modules = {
+        "mimic": {
+            "class_path": "MIMICCXRDataModule",
+            "init_args": {"image_root": f"{phantom}/mimic-cxr-jpg", "report_root": f"{phantom}/mimic-cxr"},
+        },
+        "roco": {"class_path": "ROCODataModule", "init_args": {"root": f"{phantom}/layouts/roco"}},
+        "own": {"class_path": "PairsDataModule", "init_args": {"root": f"{phantom}/layouts/pairs"}},
+    }
+    return ["--data.corpora", json.dumps(modules)]
+
+
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
+    if "CorporaDataModule" in path.read_text():
+        return corpora_arguments(phantom)
     if "root: data/pairs" in path.read_text():
         return ["--data.root", str(pairs)]
     if layout := next((name for name, title in LABELLED.items() if title in module(path)), None):
