@@ -119,7 +119,9 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         "--trainer.default_root_dir",
         str(out),
     ]
-    if "checkpoint: runs/demo/pretraining" in path.read_text():  # not there in tests: random weights
+    if (
+        "checkpoint: runs/demo/pretraining" in path.read_text() and "--model.checkpoint" not in more
+    ):  # not there in tests: random weights
         arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
