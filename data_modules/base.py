@@ -17,13 +17,14 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     answer_type     list[str]        OPEN or CLOSED
     question_type   list[str]        as the data set has it
     contrasted      list[bool]       the same question has another answer on another image
+    skipped         list[list[str]]  training with ``on_error: skip`` only: the bad samples that this one replaces
 """
 
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NotRequired, Self, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, Self, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.reading import Reading
 from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
 from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
@@ -67,6 +69,7 @@ class Sample(TypedDict):
     answer_type: NotRequired[str]
     question_type: NotRequired[str]
     contrasted: NotRequired[bool]
+    skipped: NotRequired[list[str]]
 
 
 @dataclass
@@ -113,6 +116,9 @@ class DataModule(LightningDataModule):
         max_missing: fraction of the images of each split that may be absent on disk.
         folder: ``predict`` embeds the images of this folder in place of the test split.
         label_fraction: share of the training studies that training sees, drawn by ``seed`` and stratified by label.
+        on_error: a training sample whose image cannot be read or whose text is empty stops the run (``error``), or the
+            next one takes its place and it is counted (``skip``), so that all ranks have as many batches. Evaluation
+            always stops: a score over other samples is another score.
     """
 
     label_names: list[str]
@@ -136,6 +142,7 @@ class DataModule(LightningDataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
@@ -143,7 +150,7 @@ class DataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
-        self.label_fraction = label_fraction
+        self.label_fraction, self.on_error = label_fraction, on_error
         self.label_names = []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
@@ -151,6 +158,7 @@ class DataModule(LightningDataModule):
         self._dropped: dict[str, int] = {}
         self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
+        self._readings: list[Reading] = []
 
     def read_index(self) -> pd.DataFrame:
         """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
@@ -254,7 +262,8 @@ class DataModule(LightningDataModule):
         if self.trainer is None:
             return ResumableLoader(self._datasets["train"], sampler, self.num_workers)
         sampler.set_epoch(epochs_done(self.trainer))
-        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, trainer_progress(self.trainer))
+        progress, reading = trainer_progress(self.trainer), self._reading("train")
+        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, progress, reading)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")
@@ -286,14 +295,33 @@ class DataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         return self._loader(split, batch_sampler=self._sampler(split, train=False))
 
+    def _reading(self, name: str) -> Reading | None:
+        """Where the workers of a loader note what they read."""
+        if self.num_workers == 0:
+            return None
+        self._readings.append(Reading(self._datasets[name], self.num_workers))
+        return self._readings[-1]
+
+    def sample_being_read(self, pid: int) -> str | None:
+        """Id of the sample that worker process ``pid`` of any loader was at; None for other processes."""
+        return next((sample for reading in self._readings[::-1] if (sample := reading.sample(pid))), None)
+
     def _loader(self, name: str, **sampling: Any) -> DataLoader:
         keep = self.num_workers > 0
+        world = self.trainer.world_size if self.trainer else 1
+        if 0 < len(self._datasets[name]) < world:
+            raise UserError(
+                f"{type(self).__name__}: found {len(self._datasets[name])} samples to evaluate ({name}), expected at "
+                f"least one for each of {world} processes; evaluate on fewer with --trainer.devices, or take a larger "
+                "split"
+            )
         return DataLoader(
             self._datasets[name],
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=False,
             persistent_workers=keep,
+            worker_init_fn=self._reading(name),
             **sampling,
         )
 
@@ -360,6 +388,7 @@ class DataModule(LightningDataModule):
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
             weights=self.row_weights(frame) if train else None,
+            skip_bad=train and self.on_error == "skip",
         )
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:

@@ -42,9 +42,20 @@ class CorporaDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+            image_size,
+            channels,
+            batch_size,
+            num_workers,
+            seed,
+            augment,
+            text,
+            exclude,
+            max_missing,
+            folder,
+            on_error=on_error,
         )
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"

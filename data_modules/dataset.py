@@ -18,6 +18,8 @@ from mpma_lightning.errors import UserError
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
 PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
 """Columns handed over as they are."""
+MOST_SKIPPED = 20
+"""Bad samples in a row after which the data are broken, not a sample."""
 
 
 class SampleDataset(Dataset):
@@ -36,6 +38,7 @@ class SampleDataset(Dataset):
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
         sentence_dropout: share of a text's sentences left out.
         weights: of the rows, how often an epoch shows them.
+        skip_bad: the next sample takes the place of one that cannot be read; ``skipped`` says which and why.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SampleDataset(Dataset):
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
         weights: np.ndarray | None = None,
+        skip_bad: bool = False,
     ) -> None:
         self.table = pa.Table.from_pandas(
             frame[[c for c in (*COLUMNS, *PASSED_ON) if c in frame]], preserve_index=False
@@ -59,7 +63,8 @@ class SampleDataset(Dataset):
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
         self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
-        self.sentence_dropout = sentence_dropout
+        self.sentence_dropout, self.skip_bad = sentence_dropout, skip_bad
+        self.reading: Any = None
         self.starts: np.ndarray | None = None
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
@@ -71,7 +76,25 @@ class SampleDataset(Dataset):
 
     def __getitem__(self, where: tuple[int, int] | int) -> dict[str, Any]:
         epoch, i = where if isinstance(where, tuple) else (0, where)
+        return self._first_sound(epoch, i) if self.skip_bad else self._sample(epoch, i)
+
+    def name_of(self, row: int) -> str:
+        """The id in row ``row``."""
+        return self.table.column("id")[row].as_py()
+
+    def _first_sound(self, epoch: int, i: int) -> dict[str, Any]:
+        skipped: list[str] = []
+        for step in range(min(MOST_SKIPPED, len(self))):
+            try:
+                return self._sample(epoch, (i + step) % len(self)) | {"skipped": skipped}
+            except UserError as error:
+                skipped.append(str(error))
+        raise UserError(f"{skipped[0]}; and so are the {len(skipped) - 1} samples after it: mend the data first")
+
+    def _sample(self, epoch: int, i: int) -> dict[str, Any]:
         row = i if self.starts is None else self._draw(epoch, i)
+        if self.reading is not None:
+            self.reading[0] = row
         record = {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
         seed = stable_hash(self.seed, epoch, record["id"])
         sample: dict[str, Any] = {
@@ -88,6 +111,8 @@ class SampleDataset(Dataset):
             sample["image"] = torch.from_numpy(self.transform(image, seed)["image"])
         if self.tokenizer is not None:
             text = record["text"]
+            if not (text or "").strip():
+                raise UserError(f"sample {record['id']}: empty text; give it one, or leave the row out of the data")
             if self.sentence_dropout:
                 text = drop_sentences(text, self.sentence_dropout, seed)
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)

@@ -71,6 +71,7 @@ class MIMICCXRDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
             image_size,
@@ -84,6 +85,7 @@ class MIMICCXRDataModule(DataModule):
             max_missing,
             folder,
             label_fraction,
+            on_error,
         )
         self.image_root = Path(image_root) if image_root else None
         self.report_root = Path(report_root) if report_root else None

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -53,9 +54,20 @@ class ROCODataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 1.0,
         folder: str | None = None,
+        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+            image_size,
+            channels,
+            batch_size,
+            num_workers,
+            seed,
+            augment,
+            text,
+            exclude,
+            max_missing,
+            folder,
+            on_error=on_error,
         )
         self.root = Path(root)
         self.non_radiology, self.article_disjoint = non_radiology, article_disjoint

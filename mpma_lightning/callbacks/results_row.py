@@ -1,16 +1,15 @@
 """The result row of a run: what was measured, on what, from what, at which cost."""
 
 import json
-import resource
 import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mpma_lightning import __version__
+from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
 
 
 class ResultsRow(Callback):
@@ -98,7 +97,8 @@ class ResultsRow(Callback):
             "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
-            "peak_memory_mib": round(_peak_memory_mib(), 0),
+            "peak_memory_mib": round(peak_memory_mib(), 0),
+            "cost": cost_of(trainer),
             "version": __version__,
             **task.result_entries(),
         }
@@ -107,10 +107,3 @@ class ResultsRow(Callback):
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
-
-
-def _peak_memory_mib() -> float:
-    """Of the accelerator where there is one, else resident memory of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
