@@ -134,6 +134,27 @@ def test_cross_decoder_value() -> None:
     assert float(everything.detach()) > expected
 
 
+@pytest.mark.parametrize("kind", ["full", "cross"])
+def test_assisted_decoder_reads_the_report(kind: str) -> None:
+    """Another report changes every rebuilt patch; the loss reaches both encoders. Unassisted, the text is not built."""
+    options = ImageReconstructionOptions(**DECODER, kind=kind, assisted=True)
+    backbone, built = build(Objectives(options, *OFF_REPORT))
+    objective = built["image_reconstruction"].eval()
+    state, other = small_state(backbone), small_state(backbone)
+    other.report_mask.input_ids = other.report_mask.input_ids.roll(1, 0)
+    total, _ = objective(state)
+    objective(other)
+    hidden = state.image_mask.masked
+    first, second = (s.outputs["image_prediction"][hidden] for s in (state, other))
+    assert (first - second).abs().amax(1).min() > 0
+    total.backward()
+    for part in ("image", "text"):
+        assert sum(p.grad.abs().sum() for p in getattr(backbone, part).parameters() if p.grad is not None) > 0
+    assert objective.report.weight.grad.abs().sum() > 0
+    bare, _ = build(Objectives(ImageReconstructionOptions(**DECODER), *OFF_REPORT))
+    assert not hasattr(bare, "text")
+
+
 def test_share_error() -> None:
     with pytest.raises(UserError, match="share is 0"):
         ImageReconstructionOptions(share=0.0).build(small_backbone("image"))
