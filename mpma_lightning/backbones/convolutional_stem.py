@@ -49,7 +49,7 @@ class ConvolutionalStem(nn.Module):
     flatten = False
 
     def __init__(
-        self, patch_size: int, grid_size: tuple[int, int], out: int, channels: int = 3, width: int = 16
+        self, patch_size: int, grid_size: tuple[int, int], out: int, channels: int = 3, width: int = 24
     ) -> None:
         super().__init__()
         if patch_size & (patch_size - 1) or patch_size < 2:
