@@ -62,7 +62,6 @@ class ImageTextMatching(Objective):
     def reads(self, state: PretrainingState, part: str) -> Features:
         return state.aligned_image if part == "image" else state.aligned_text
 
-    @torch.no_grad()
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the image, rows of the report, and whether they match: first all pairs, then the negatives."""
         assert state.group is not None and state.seed is not None

@@ -48,7 +48,6 @@ class MatchRanking(Objective):
     def reads(self, state: PretrainingState, part: str) -> Features:
         return state.aligned_image if part == "image" else state.aligned_text
 
-    @torch.no_grad()
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """(B, 1 + negatives) rows of the image and of the report, the own pair first; -1 where no negative is left."""
         assert state.group is not None and state.seed is not None
