@@ -95,14 +95,11 @@ def test_value_hub_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert data.spec.counts == {"train": 5, "val": 3, "test": 4}
         sample = next(s for s in data.samples("test") if s["id"] == "ROCOv2_2023_test_000003")
         assert sample["text"] == "A chest of test 3" and sample["image"].unique().tolist() == [30]
-    (shards / "data" / "test-00000-of-00002.parquet").unlink()
-    bad = tables["test"].drop(columns="caption")
-    bad.to_parquet(shards / "data" / "test-00001-of-00002.parquet")
-    from data_modules.hub import _open
-
-    _open.cache_clear()
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    tables["test"].rename(columns={"caption": "legend"}).to_parquet(bad / "test-00000-of-00001.parquet")
     with pytest.raises(UserError, match=r"in split test, expected caption; download the data set again"):
-        make(shards)
+        make(bad)
 
 
 def test_error(tmp_path: Path) -> None:
