@@ -237,13 +237,13 @@ def test_learned_local_temperature(negatives: str) -> None:
 def test_draw_negatives_value() -> None:
     similarity = torch.tensor([[1.0, 0.9, 0.0, 0.1]] * 4, dtype=torch.float64) * 0.07
     group, seeds = torch.tensor([5, 5, 6, 7]), torch.arange(40_000).reshape(-1, 4)
-    drawn = torch.stack([draw_negatives(similarity, group, seed) for seed in seeds[:2500]])
+    drawn = torch.stack([draw_negatives(similarity, group, seed).squeeze(1) for seed in seeds[:2500]])
     assert not ((drawn[:, :2] == 0) | (drawn[:, :2] == 1)).any() and not (drawn[:, 3] == 3).any()
     # of row 0 columns 2 and 3 remain, with odds 1 : e^0.1; of row 2, columns 0, 1 and 3
     assert float((drawn[:, 0] == 3).double().mean()) == pytest.approx(1 / (1 + math.exp(-0.1)), abs=0.03)
     weights = np.exp([1.0, 0.9, 0.1])
     assert float((drawn[:, 2] == 0).double().mean()) == pytest.approx(weights[0] / weights.sum(), abs=0.03)
-    assert draw_negatives(similarity, torch.ones(4, dtype=torch.long), seeds[0]).tolist() == [-1] * 4
+    assert draw_negatives(similarity, torch.ones(4, dtype=torch.long), seeds[0], 2).tolist() == [[-1, -1]] * 4
 
 
 @pytest.mark.parametrize(("pairing", "hard"), itertools.product(["joint", "separate"], [False, True]))
@@ -255,8 +255,8 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     state.pairing = pairing
     total, count = objective(state)
     similarity = state.global_image @ state.global_text.T if hard else torch.zeros(4, 4)
-    other_text = draw_negatives(similarity, state.group, state.seed).tolist()
-    other_image = draw_negatives(similarity.T, state.group, state.seed).tolist()
+    other_text = draw_negatives(similarity, state.group, state.seed)[:, 0].tolist()
+    other_image = draw_negatives(similarity.T, state.group, state.seed)[:, 0].tolist()
     images = backbone.image(state.image, state.image_mask.visible if pairing == "joint" else None)
     ids = state.report_mask.input_ids if pairing == "joint" else state.input_ids
 
