@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_modules.dicom import read_dicom
 from data_modules.hub import encoded_image, is_reference
 from mpma_lightning.errors import UserError
+
+DICOM = (".dcm", ".dicom")
 
 
 def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
@@ -16,9 +19,14 @@ def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
     8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
     maximum, so that a 10- or 12-bit radiograph is not black; floats are scaled from their own range.
 
+    ``.dcm`` and ``.dicom`` are read by :func:`read_dicom`.
+
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
+    if Path(path).suffix.lower() in DICOM:
+        gray = read_dicom(path)
+        return gray if channels == 1 else np.repeat(gray[..., None], 3, axis=2)
     try:
         with Image.open(encoded_image(str(path)) if is_reference(path) else path) as image:
             image.load()

@@ -13,10 +13,15 @@ Progress = Callable[[], tuple[int, bool]]
 """Batches already trained on in the current epoch, and whether that was all of them."""
 
 
+RAGGED = ("boxes", "box_labels")
+"""Tensors of another length for every sample."""
+
+
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack tensors, list everything else; all samples have the same keys."""
+    """Stack tensors, list everything else and ``RAGGED`` tensors; all samples have the same keys."""
     columns = {key: [sample[key] for sample in samples] for key in samples[0]}
-    return {k: torch.stack(v) if isinstance(v[0], torch.Tensor) else v for k, v in columns.items()}
+    stacked = {k for k, v in columns.items() if isinstance(v[0], torch.Tensor) and k not in RAGGED}
+    return {k: torch.stack(v) if k in stacked else v for k, v in columns.items()}
 
 
 def trainer_progress(trainer: Trainer) -> Progress:
