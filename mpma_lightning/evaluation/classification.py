@@ -105,11 +105,11 @@ def auroc_interval(
     units, place = np.unique(unit, return_inverse=True)
     rng = np.random.default_rng(seed)
     values = np.full((draws, labels.shape[1]), np.nan)
-    prepared = [_prepare(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
+    prepared = [prepare_ranks(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
     for d in range(draws):
         weight = np.bincount(rng.integers(0, len(units), len(units)), minlength=len(units))[place]
         for k, (known, truth, rank) in enumerate(prepared):
-            values[d, k] = _weighted_auroc(truth, rank, weight[known])
+            values[d, k] = weighted_auroc(truth, rank, weight[known])
     scored = ~np.isnan(values).all(1)
     if not scored.any():
         return float("nan"), float("nan")
@@ -117,14 +117,14 @@ def auroc_interval(
     return float(low), float(high)
 
 
-def _prepare(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a label, whether positive, and the dense rank of the score."""
     known = np.flatnonzero(~np.isnan(labels))
     rank = rankdata(scores[known], method="dense").astype(np.int64) - 1
     return known, labels[known] == 1, rank
 
 
-def _weighted_auroc(truth: np.ndarray, rank: np.ndarray, weight: np.ndarray) -> float:
+def weighted_auroc(truth: np.ndarray, rank: np.ndarray, weight: np.ndarray) -> float:
     """Share of (positive, negative) pairs in the right order, ties half, each row counted ``weight`` times."""
     if not len(rank):
         return float("nan")
