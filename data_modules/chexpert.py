@@ -56,12 +56,10 @@ class CheXpertDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             label_fraction,
-            on_error,
         )  # fmt: skip
         self.root, self.views, self.val_share, self.pinned = Path(root), list(views), val_share, pinned
         self.label_names = list(labels)

@@ -42,20 +42,9 @@ class CorporaDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            on_error=on_error,
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
         )
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -50,12 +49,10 @@ class COVIDxDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             label_fraction,
-            on_error,
         )  # fmt: skip
         self.root, self.version, self.val_share = Path(root), version, val_share
 

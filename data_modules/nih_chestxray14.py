@@ -71,12 +71,10 @@ class NIHChestXray14DataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             label_fraction,
-            on_error,
         )  # fmt: skip
         if lists and split == "official":
             raise UserError("found data.lists with data.split official; lists belong to 70/10/20")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -58,7 +57,6 @@ class PairsDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
             image_size,
@@ -72,7 +70,6 @@ class PairsDataModule(DataModule):
             max_missing,
             folder,
             label_fraction,
-            on_error,
         )
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column

@@ -148,7 +148,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "encoding": {"payload": options.payload, "quality": options.quality},
         "label_names": labels,
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-        "dropped": dict(sorted(data._dropped.items())),
+        "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),
         "split_hashes": {split: manifest_hash(checked[checked["split"] == split], labels) for split in SPLITS},
         "versions": _versions(),
@@ -257,7 +257,7 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
         checked = data.check_rows(rows.drop(columns="image"))
         plan.manifest |= {
             "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-            "dropped": dict(sorted(data._dropped.items())),
+            "dropped": dict(sorted(data.dropped.items())),
             "manifest_hash": manifest_hash(checked, data.label_names),
             "split_hashes": {s: manifest_hash(checked[checked["split"] == s], data.label_names) for s in SPLITS},
             "broken": sorted(broken.values()),

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -54,20 +53,9 @@ class ROCODataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 1.0,
         folder: str | None = None,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            on_error=on_error,
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
         )
         self.root = Path(root)
         self.non_radiology, self.article_disjoint = non_radiology, article_disjoint

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -51,20 +50,9 @@ class SLAKEDataModule(VQADataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            on_error=on_error,
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
         )
         self.root, self.language = Path(root), language
 

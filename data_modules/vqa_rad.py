@@ -64,20 +64,9 @@ class VQARADDataModule(VQADataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
-        on_error: Literal["error", "skip"] = "error",
     ) -> None:
         super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            on_error=on_error,
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
         )
         self.root, self.protocol = Path(root), protocol
         self.vocabulary_splits = ("train", "val", "test") if protocol == "vqa-rad-legacy" else ("train",)

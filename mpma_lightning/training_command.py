@@ -3,11 +3,13 @@
 import argparse
 import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -17,11 +19,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
+from mpma_lightning.callbacks.bad_samples import BadSamples
 from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.cost_card import CostCard
 from mpma_lightning.callbacks.efficiency import Efficiency
+from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
-from mpma_lightning.callbacks.skipped_samples import SkippedSamples
 from mpma_lightning.checkpoint_io import AtomicCheckpointIO, whole_checkpoint
 from mpma_lightning.config_files import config_arguments, defaults_file
 from mpma_lightning.errors import UserError
@@ -33,7 +36,12 @@ from mpma_lightning.suggestions import Explainer, UsageError, one_line
 from mpma_lightning.weights import read_file
 
 _HOLDING_CLASSES = ("mpma_lightning.tasks", "mpma_lightning.callbacks", "data_modules")
-_FIT_CALLBACKS: dict[str, type[Callback]] = {"non_finite": NonFinite, "collapse": Collapse, "efficiency": Efficiency}
+_FIT_CALLBACKS: dict[str, type[Callback]] = {
+    "non_finite": NonFinite,
+    "collapse": Collapse,
+    "bad_samples": BadSamples,
+    "efficiency": Efficiency,
+}
 """Always there in ``fit``; their arguments are set as ``--<name>.<argument>``."""
 
 
@@ -51,7 +59,7 @@ class TrainingCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=42,
             auto_configure_optimizers=False,
-            trainer_defaults={"callbacks": [SkippedSamples(), CostCard()]},
+            trainer_defaults={"callbacks": [Liveness(), CostCard()]},
             save_config_callback=RunRecord,
             save_config_kwargs={
                 "save_to_log_dir": False,
@@ -145,18 +153,54 @@ def run_training(argv: Sequence[str]) -> None:
         UserError: it can, but what it asks for is not possible.
         KeyboardInterrupt: stopped with Ctrl-C; its message says how to go on.
     """
+    with _one_line_errors(argv[0]):
+        TrainingCLI(*_classes(), argv)
+
+
+class CommandReader(TrainingCLI):
+    """The parser of ``subcommand``, built once: reads command lines as the subcommand would, and runs nothing."""
+
+    def __init__(self, subcommand: str) -> None:
+        with suppress(_ParserBuilt):
+            super().__init__(*_classes(), [subcommand])
+        self.name = subcommand
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        raise _ParserBuilt
+
+    def settings(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
+        with _one_line_errors(argv[0]):
+            config = self.parser.parse_args(list(argv))[self.name]
+            _leave_out_what_is_switched_off(config.trainer)
+            parser = self._parser(self.name)
+            settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+            return settings
+
+
+class _ParserBuilt(Exception):
+    pass
+
+
+def _classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
     silence_noise()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     for package in _HOLDING_CLASSES:
         import_all(package)
-    task, data = base_classes()
+    return base_classes()
+
+
+@contextmanager
+def _one_line_errors(subcommand: str) -> Iterator[None]:
+    """Turns what the libraries raise for a user's mistake into UserError and UsageError."""
     try:
-        TrainingCLI(task, data, argv)
+        yield
     except argparse.ArgumentError as error:
+        task, data = base_classes()
         bases = {"model": task, "data": data, "trainer.callbacks": Callback, "trainer.logger": Logger}
-        raise UsageError(Explainer(argv[0], bases, _option_names(argv[0])).explain(str(error))) from None
+        raise UsageError(Explainer(subcommand, bases, _option_names(subcommand)).explain(str(error))) from None
     except OmegaConfBaseException as error:
-        raise UsageError(_explain_reference(str(error), argv[0])) from None
+        raise UsageError(_explain_reference(str(error), subcommand)) from None
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
     except ValueError as error:

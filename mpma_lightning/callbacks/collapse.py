@@ -53,7 +53,8 @@ class Collapse(Callback):
             return
         ranks = gather_objects({part: (total.cpu(), count) for part, (total, count) in self._sums.items()})
         for part in sorted({part for rank in ranks for part in rank}):
-            total, count = (sum(rank[part][k] for rank in ranks if part in rank) for k in (0, 1))
+            total = torch.stack([rank[part][0] for rank in ranks if part in rank]).sum(0)
+            count = sum(rank[part][1] for rank in ranks if part in rank)
             spread = float((1 - (total / count).square().sum()).clamp(min=0).sqrt())
             pl_module.log(f"val/{part}_spread", spread, rank_zero_only=False)
             if spread < self.least and count > 1:

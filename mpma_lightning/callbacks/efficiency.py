@@ -69,4 +69,4 @@ def recompute(block: nn.Module) -> None:
             return checkpoint(forward, *inputs, use_reentrant=False, **options)
         return forward(*inputs, **options)
 
-    block.forward = checkpointed  # type: ignore[method-assign]
+    block.forward = checkpointed

@@ -74,16 +74,16 @@ class NonFinite(Callback):
     def _report(self, trainer: Trainer) -> None:
         """A line in the file, then a warning or the stop; a collective."""
         what, step = "loss" if self._broken_loss else "gradient", trainer.global_step
-        ranks = [{"losses": losses, "ids": ids} for losses, ids in gather_objects((self._losses, self._ids))]
+        ranks = gather_objects((self._losses, self._ids))
         path = Path(trainer.default_root_dir) / FILE
         if trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
-            rows = [rank | {"losses": {k: str(v) for k, v in rank["losses"].items()}} for rank in ranks]
+            rows = [{"losses": {k: str(v) for k, v in losses.items()}, "ids": ids} for losses, ids in ranks]
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "what": what, "ranks": rows}) + "\n")
-        first = min(ranks, key=lambda rank: all(map(math.isfinite, rank["losses"].values())))
-        values = ", ".join(f"{name} {value:g}" for name, value in first["losses"].items())
-        ids = f"{', '.join(first['ids'][:8])}{' …' if len(first['ids']) > 8 else ''}"
+        losses, samples = min(ranks, key=lambda rank: all(map(math.isfinite, rank[0].values())))
+        values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+        ids = f"{', '.join(samples[:8])}{' …' if len(samples) > 8 else ''}"
         found = (
             f"the {what} is not finite at step {step}{f' ({values})' if values else ''}; samples of the batch: {ids}"
         )

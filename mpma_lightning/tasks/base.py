@@ -54,7 +54,8 @@ class Task(LightningModule):
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
         self.means = RunningMeans()
-        self.rank_losses: dict[str, Tensor] = {}
+        self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
+        self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
         self._built = False
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
@@ -123,7 +124,7 @@ class Task(LightningModule):
         self.build_heads()
         if self.source is not None:
             load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
-            self.source.state = {}
+            self.source.state = self.source.heads = {}
         self._built = True
 
     def _vocabulary(self) -> Vocabulary | None:
