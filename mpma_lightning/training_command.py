@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
-from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -121,11 +122,10 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's complaint about a setting of the trainer, such as an absent accelerator, as one line."""
         try:
-            plugins = self.config_init[self.subcommand].trainer.plugins or []
-            plugins = plugins if isinstance(plugins, list) else [plugins]
-            if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-                plugins = [*plugins, AtomicCheckpointIO()]
-            return super().instantiate_trainer(plugins=plugins, **kwargs)
+            given = self.config_init[self.subcommand].trainer.plugins or []
+            return super().instantiate_trainer(
+                plugins=_plugins(given if isinstance(given, list) else [given]), **kwargs
+            )
         except ValueError as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
@@ -232,6 +232,17 @@ def import_all(package: str) -> None:
     """Import every module of ``package``, so that its classes can be named without their path."""
     for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
         import_module(module.name)
+
+
+def _plugins(given: list[Any]) -> list[Any]:
+    """``given``, whole checkpoints, and under SLURM no re-queue by lightning, whose ``hpc_ckpt_*.ckpt`` is written from
+    a signal handler in mid-step and wins over a newer ``last.ckpt`` ever after."""
+    plugins = list(given)
+    if not any(isinstance(plugin, CheckpointIO) for plugin in given):
+        plugins.append(AtomicCheckpointIO())
+    if not any(isinstance(plugin, ClusterEnvironment) for plugin in given) and SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
 
 
 def _leave_out_what_is_switched_off(trainer: Namespace) -> None:

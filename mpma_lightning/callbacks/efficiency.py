@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import torch
+import torch._functorch.config as functorch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
@@ -41,6 +41,7 @@ class Efficiency(Callback):
             rank_zero_info(f"gradient checkpointing: {len(found)} blocks")
         backbone: Any = getattr(pl_module, "backbone", None)
         if self.compile and backbone is not None:
+            functorch.donated_buffer = False  # looking at the gradients of single losses keeps the graph
             for part in backbone.children():
                 part.compile(backend=self.compile_backend)
 

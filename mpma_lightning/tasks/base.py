@@ -138,7 +138,8 @@ class Task(LightningModule):
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
         mean, std = self.normalisation
-        return (image.to(torch.float32) / 255 - mean) / std
+        kind = torch.promote_types(torch.float32, torch.get_default_dtype())
+        return (image.to(kind) / 255 - mean) / std
 
     def encoder_input(self, normalised: Tensor) -> Tensor:
         """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
