@@ -12,7 +12,7 @@ _NO_MEMORY = re.compile(r"not enough memory|can't allocate memory|out of memory"
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.+)")
 _LOST_PEER = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe|remote process exited|NCCL.*(?:abort|unhandled)|"
-    r"Timed out waiting|Socket Timeout",
+    r"Timed out waiting|Socket Timeout|timeout caused pair closure|Watchdog caught collective",
     re.IGNORECASE,
 )
 

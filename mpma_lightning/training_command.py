@@ -142,7 +142,9 @@ class TrainingCLI(LightningCLI):
             again = f"continues from {last}" if last else "starts again: no checkpoint was written yet"
             raise KeyboardInterrupt(f"the same command {again}") from None
         except Exception as error:
-            raise explain_fault(error, self.datamodule) or error from None
+            if (fault := explain_fault(error, self.datamodule)) is None:
+                raise
+            raise fault from None
 
 
 def run_training(argv: Sequence[str]) -> None:

@@ -27,8 +27,8 @@ class BadSamples(Callback):
         self._told = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        data.skip_bad_samples = self.policy == "skip"
+        if (data := trainer.datamodule) is not None:  # type: ignore[attr-defined]
+            data.skip_bad_samples = self.policy == "skip"
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if isinstance(batch, dict):

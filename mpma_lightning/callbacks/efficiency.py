@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch._functorch.config as functorch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info

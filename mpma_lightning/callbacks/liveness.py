@@ -10,12 +10,15 @@ from torch.optim import Optimizer
 from mpma_lightning.errors import UserError
 from mpma_lightning.metrics import gather_objects
 
+TRIAL = 100
+"""Steps below which a run that ends in its first epoch tells nothing."""
+
 
 class Liveness(Callback):
     """Stops at the end of the first epoch when in all of it a loss gave no gradient to an encoder it should train
     (the task's ``gradient_norms``), or nothing gave a gradient to a part that is not frozen: each part of the
     backbone, each objective, each head. An epoch, because one step may give an exact zero, as where the last layer
-    starts at zero.
+    starts at zero; a run that ends before is judged if it is no mere trial.
     """
 
     def __init__(self) -> None:
@@ -51,7 +54,8 @@ class Liveness(Callback):
                 self._alive.add(name)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._done or self._waiting is None:
+        whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self._done or self._waiting is None or not (whole or trainer.global_step >= TRIAL):
             return
         self._done = True
         alive = set().union(*gather_objects(self._alive))
