@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
 
@@ -16,6 +17,8 @@ from mpma_lightning.run_record import RunRecord
 
 class ResultsRow(Callback):
     """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
+
+    ``test`` also writes ``samples_test.parquet``, what was measured of each sample, where the task says it.
 
     ``seconds`` is the wall time of the stage of this process: its batches, evaluations and checkpoints, not the
     reading of tables and the building of the model before; a continued run counts from where it went on.
@@ -111,6 +114,8 @@ class ResultsRow(Callback):
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
+        if trainer.state.fn == "test" and task.samples:
+            pd.DataFrame(task.samples).to_parquet(folder / "samples_test.parquet", index=False)
 
 
 def _weights(trainer: Any) -> dict[str, str | None]:

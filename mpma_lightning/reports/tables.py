@@ -16,7 +16,7 @@ from mpma_lightning.reports.rows import Found, Run
 from mpma_lightning.reports.statistics import Difference, detectable_difference, paired_difference
 
 HEADLINES = {
-    "PretrainingTask": r"(image|report)_reconstruction_loss|zero_shot_auroc|probe\d+_auroc|finding_word_accuracy|local_gap",
+    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_accuracy|local_gap",
     "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
     "ClassificationTask": r"auroc|accuracy",
     "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",

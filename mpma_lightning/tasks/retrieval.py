@@ -42,7 +42,7 @@ class RetrievalTask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast = contrast or GlobalAlignmentOptions()
-        self._rows: dict[str, list[np.ndarray]] = {"image": [], "text": [], "group": []}
+        self._rows: dict[str, list[np.ndarray]] = {"id": [], "image": [], "text": [], "group": []}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -74,6 +74,7 @@ class RetrievalTask(Task):
                 ("group", batch["group"]),
             ):
                 self._rows[name].append(value.cpu().numpy())
+            self._rows["id"].append(np.array(batch["id"]))
         return outcome
 
     def _log_epoch(self, stage: str) -> None:
@@ -82,7 +83,9 @@ class RetrievalTask(Task):
         rows = {name: np.concatenate([part for held in ranks for part in held[name]]) for name in self._rows}
         self._rows = {name: [] for name in self._rows}
         if not self.trainer.sanity_checking:
-            self.log_dict({f"{stage}/{name}": value for name, value in _scores(rows).items()})
+            scores, samples = _scores(rows)
+            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+            self.samples = samples if stage == "test" else {}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids and embeddings; a callback writes them."""
@@ -96,8 +99,8 @@ class RetrievalTask(Task):
         return found
 
 
-def _scores(rows: dict[str, np.ndarray]) -> dict[str, float]:
-    """Each rank ranks its share of the queries against the whole gallery; ranks meet once."""
+def _scores(rows: dict[str, np.ndarray]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Figures, and hits by pair. A rank ranks its share of queries against the whole gallery; ranks meet once."""
     group, mine = rows["group"], slice(rank(), None, world_size())
     own = {
         name: rank_queries(rows[query][mine], rows[gallery], group[mine], group)
@@ -105,11 +108,13 @@ def _scores(rows: dict[str, np.ndarray]) -> dict[str, float]:
     }
     everywhere = gather_objects(own)
     scores = {"pairs": float(len(group))}
+    samples = {"id": np.concatenate([rows["id"][r :: world_size()] for r in range(world_size())])}
     for name in own:
         ranks, precisions = (
             np.concatenate(parts) for parts in zip(*(found[name] for found in everywhere), strict=True)
         )
         result = summarise(ranks, precisions)
         scores |= {f"{name}_r{k}": value for k, value in result.recall.items()}
+        samples |= {f"{name}_r{k}": (ranks <= k).astype(float) for k in result.recall}
         scores |= {f"{name}_median_rank": result.median_rank, f"{name}_map": result.mean_average_precision}
-    return scores | {f"chance_r{k}": chance_recall(group, group, k) for k in (1, 5, 10)}
+    return scores | {f"chance_r{k}": chance_recall(group, group, k) for k in (1, 5, 10)}, samples

@@ -12,7 +12,12 @@ from data_modules.labels import same_class
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.classification import auroc_interval, classification_scores, exclusive_scores
+from mpma_lightning.evaluation.classification import (
+    auroc_interval,
+    classification_scores,
+    exclusive_scores,
+    sample_scores,
+)
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
@@ -174,6 +179,9 @@ class ZeroShotTask(Task):
                 own["auroc_low"], own["auroc_high"] = auroc_interval(labels, values, rows["patient"])
             found |= {f"{name}/{metric}": value for metric, value in own.items()}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+        if stage == "test":
+            scored = {f"{name}/auroc": values for name, values in scores.items()}
+            self.samples = sample_scores(rows, labels, self.classes, scored)
 
     def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         columns = [self.classes.index(name) for name in self.multiclass]
