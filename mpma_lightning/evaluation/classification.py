@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
+from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.zero_shot import macro
 
 
@@ -63,6 +64,29 @@ def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]
     truth, said = np.nan_to_num(labels[certain]).argmax(1), scores[certain].argmax(1)
     f1 = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0.0)
     return {"accuracy": float((truth == said).mean()), "f1_likeliest": float(f1)}
+
+
+def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], wanted: list[str]) -> np.ndarray:
+    """(N, len(wanted)) labels of ``wanted``, of which every sample has exactly one.
+
+    Args:
+        ids: (N,).
+        labels: (N, K) 0, 1 or NaN.
+        classes: K names.
+        wanted: ``model.multiclass``.
+
+    Raises:
+        UserError: a sample has none or several.
+    """
+    chosen = np.nan_to_num(labels[:, [classes.index(name) for name in wanted]])
+    positives = chosen.sum(1)
+    if (positives != 1).any():
+        place = int(np.flatnonzero(positives != 1)[0])
+        raise UserError(
+            f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(wanted)} ({(positives != 1).sum()} such "
+            "samples), model.multiclass expects exactly one; evaluate a list of such samples (data.pinned)"
+        )
+    return chosen
 
 
 def auroc_interval(

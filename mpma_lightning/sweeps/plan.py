@@ -157,10 +157,10 @@ class _Layout:
             own = said.downstream if stage.after else said.set
             settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(method, {})}
             label = ",".join(f"{key.rpartition('.')[2]}={_name(value)}" for key, value in variant.items())
-            parts = [self.sweep.runs, self.name, _name(method), *filter(None, [label]), f"seed_{seed}"]
+            folder = self.sweep.runs.joinpath(self.name, _name(method), label, f"seed_{seed}")
             experiment = [] if stage.after else _list(said.experiment)
             steps = self._steps([*_list(stage.experiment), *experiment], settings, start is not None)
-            yield Trial(self.name, _name(method), label, seed, Path(*parts), steps, after, start)
+            yield Trial(self.name, _name(method), label, seed, folder, steps, after, start)
 
     def _variants(self) -> list[Settings]:
         if self.stage.list and self.stage.grid:
