@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from mpma_lightning.errors import UserError
 from mpma_lightning.reports.curves import read_curves
 from mpma_lightning.suggestions import UsageError, suggest
+from mpma_lightning.sweeps import worker
 from mpma_lightning.sweeps.check import Checked
 from mpma_lightning.sweeps.lock import Lock, alone, claim, is_held
 from mpma_lightning.sweeps.plan import Sweep
@@ -51,10 +53,10 @@ class Job:
     """A trial that this worker runs."""
 
     trial: Trial
-    number: int
     proposal: Any
     lock: Lock
     process: subprocess.Popen
+    slot: int
     looked: float = 0.0
     reported: set[int] = field(default_factory=set)
 
@@ -70,17 +72,18 @@ class Search:
     """
 
     def __init__(self, sweep: Sweep, checked: Checked, storage: str | None) -> None:
-        self.sweep, self.options = sweep, _options(sweep)
+        self.sweep, self.checked, self.options = sweep, checked, _options(sweep)
         self.base = sweep.trials[0]
         self.space = _distributions(self.options.space, f"{sweep.path}: search.space")
         ends = [{key: _ends(spec)[i] for key, spec in self.options.space.items()} for i in (0, 1)]
-        Checked([self._trial(i, values) for i, values in enumerate(ends)], f"{sweep.path}: search")
+        checked.read([self._trial(i, values) for i, values in enumerate(ends)], f"{sweep.path}: search")
         self.study = self._study(storage)
         self.starts: dict[int, int] = {}
 
     def _study(self, storage: str | None) -> Any:
         optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         where: Any = storage or str(self.sweep.runs / "journal.log")
         if "://" not in where:
             Path(where).parent.mkdir(parents=True, exist_ok=True)
@@ -102,9 +105,9 @@ class Search:
         try:
             while True:
                 running = [job for job in running if not self._ended(job)]
-                while len(running) < workers and (job := self._next(len(running), workers)) is not None:
+                while len(running) < workers and (job := self._next(running, workers)) is not None:
                     running.append(job)
-                if not running and not self._unfinished():
+                if not running and not self._unfinished() and self._asked() >= self.options.trials:
                     break
                 time.sleep(POLL)
         except BaseException:
@@ -118,16 +121,18 @@ class Search:
     def _unfinished(self) -> list[Any]:
         return self.study.get_trials(deepcopy=False, states=[_optuna().trial.TrialState.RUNNING])
 
-    def _next(self, slot: int, slots: int) -> Job | None:
+    def _asked(self) -> int:
+        waiting = _optuna().trial.TrialState.WAITING  # put there by hand, not taken yet
+        return sum(trial.state != waiting for trial in self.study.get_trials(deepcopy=False))
+
+    def _next(self, running: list[Job], slots: int) -> Job | None:
         """A trial that another worker left behind, or a new one; ``None`` when there is neither."""
+        slot = next(i for i in range(slots) if i not in {job.slot for job in running})
         with alone(self.sweep.runs / "ask.lock"):
             for frozen in self._unfinished():
                 if not is_held(self._folder(frozen.number)):
-                    proposal = _optuna().trial.Trial(self.study, frozen._trial_id)
-                    return self._launch(proposal, slot, slots)
-            failed = [_optuna().trial.TrialState.FAIL]
-            asked = len(self.study.get_trials(deepcopy=False)) - len(self.study.get_trials(False, states=failed))
-            if asked >= self.options.trials or len(self.study.get_trials(False, states=failed)) > self.options.trials:
+                    return self._launch(_optuna().trial.Trial(self.study, frozen._trial_id), slot, slots)
+            if self._asked() >= self.options.trials:
                 return None
             return self._launch(self.study.ask(fixed_distributions=self.space), slot, slots)
 
@@ -145,18 +150,27 @@ class Search:
         lock = claim(trial.folder)
         if lock is None:
             return None
+        self.checked.read([trial])
+        if self._value(trial) is not None:  # its worker died before it could tell
+            self.study.tell(proposal.number, values=self._value(trial))
+            lock.release()
+            return None
         write_json(trial.folder / "trial.json", trial.plain())
         self.starts[proposal.number] = self.starts.get(proposal.number, 0) + 1
         with (trial.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mpma_lightning", *trial.words(trial.steps[0])],
+                [*worker.PROGRAM, *trial.words(trial.steps[0])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment(slot, slots),
                 pass_fds=[lock.descriptor],
             )
-        return Job(trial, proposal.number, proposal, lock, process)
+        return Job(trial, proposal, lock, process, slot)
+
+    def _value(self, trial: Trial) -> float | None:
+        row = self.checked.row(trial, trial.steps[0])
+        return row["metrics"].get(self.options.metric) if row else None
 
     def _ended(self, job: Job) -> bool:
         job.lock.beat()
@@ -171,20 +185,17 @@ class Search:
                 return False
             job.process.terminate()
             job.process.wait()
-            self._tell(job, state=states.PRUNED)
+            self.study.tell(job.proposal.number, state=states.PRUNED)
             _say(f"pruned  {job.trial.folder}")
-        elif code < 0 and self.starts[job.number] < STARTS:
+        elif code < 0 and self.starts[job.proposal.number] < STARTS:
             _say(f"again   {job.trial.folder}: killed by signal {-code}; continues from its last checkpoint")
+        elif code == 0 and (value := self._value(job.trial)) is not None:
+            self.study.tell(job.proposal.number, values=value)
+            _say(f"done    {job.trial.folder}: {self.options.metric} {value:.4g}")
         else:
-            row = Checked([job.trial]).row(job.trial, job.trial.steps[0]) if code == 0 else None
-            value = row["metrics"].get(self.options.metric) if row else None
-            if value is None:
-                reason = last_error(job.trial.folder / LOG) or f"status {code}, no {self.options.metric} in its row"
-                self._tell(job, state=states.FAIL)
-                _say(f"failed  {job.trial.folder}: {reason}")
-            else:
-                self._tell(job, values=value)
-                _say(f"done    {job.trial.folder}: {self.options.metric} {value:.4g}")
+            reason = last_error(job.trial.folder / LOG) or f"status {code}, no {self.options.metric} in its row"
+            self.study.tell(job.proposal.number, state=states.FAIL)
+            _say(f"failed  {job.trial.folder}: {reason}")
         job.lock.release()
         return True
 
@@ -195,16 +206,13 @@ class Search:
                 job.reported.add(step)
                 job.proposal.report(value, step)
 
-    def _tell(self, job: Job, **outcome: Any) -> None:
-        self.study.tell(job.number, **outcome)
-
     def _tell_best(self) -> None:
         try:
             best = self.study.best_trial
         except ValueError:
             raise UserError(f"no trial of the search has ended well; see {self._folder(0) / LOG}") from None
         trial = self._trial(best.number, best.params)
-        print(f"best of {len(self.study.get_trials(deepcopy=False))}: {self.options.metric} {best.value:.4g}")
+        print(f"best of {self._asked()}: {self.options.metric} {best.value:.4g}")
         print(json.dumps(best.params))
         print(trial.command())
 
