@@ -30,7 +30,8 @@ class Task(LightningModule):
         backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
         checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
             The backbone's spec, the tokeniser and the normalisation come with it.
-        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random.
+        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
+            and may be others than the checkpoint's.
         optim: optimiser and schedule.
         mean: of the gray values in [0, 1], MIMIC-CXR's by default.
         std: likewise.
@@ -70,12 +71,12 @@ class Task(LightningModule):
         if carried is None:
             return resolve(given)
         assert self.source is not None
-        if differences := resolve(given).differences(carried):
+        if differences := resolve(given).differences(carried, self.checkpoint_parts):
             raise UserError(
                 f"model.backbone disagrees with checkpoint {self.source.path}: {'; '.join(differences[:4])}. "
                 "Leave model.backbone out to take the checkpoint's, or train without model.checkpoint"
             )
-        return carried
+        return carried if self.checkpoint_parts is None else resolve(given)
 
     # what a subclass says
 

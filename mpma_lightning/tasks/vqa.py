@@ -131,6 +131,7 @@ class VQATask(Task):
             self.samples = {"id": np.array([row.id for row in rows]), "accuracy": right}
             for kind in ("OPEN", "CLOSED"):
                 self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
+            self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
