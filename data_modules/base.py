@@ -34,7 +34,7 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
-from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
+from data_modules.splits import check_disjoint, count_excluded, drop_excluded, normalise_splits, random_splits
 from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
@@ -71,6 +71,7 @@ class DataSpec:
     max_tokens: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
     manifest_hash: str = ""
 
 
@@ -123,6 +124,7 @@ class DataModule(LightningDataModule):
         self.spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
         self._dropped: dict[str, int] = {}
+        self._excluded: dict[str, int] = {}
         self._datasets: dict[str, SampleDataset] = {}
 
     def read_index(self) -> pd.DataFrame:
@@ -249,7 +251,9 @@ class DataModule(LightningDataModule):
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
-        frame = drop_excluded(rows.reset_index(drop=True), self.exclude, self.drop)
+        rows = rows.reset_index(drop=True)
+        frame = drop_excluded(rows, self.exclude, self.drop)
+        self._excluded = count_excluded(rows, self.exclude)
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
@@ -315,5 +319,6 @@ class DataModule(LightningDataModule):
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
             dropped=dict(self._dropped),
+            excluded=dict(self._excluded),
             manifest_hash=digest,
         )

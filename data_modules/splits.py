@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def read_manifest(path: str) -> set[str]:
         return {str(patient).strip() for patient in json.loads(text)}
     except ValueError as error:
         raise UserError(f"{file}: found broken JSON ({error}), expected a list of patient ids") from None
+
+
+def count_excluded(frame: pd.DataFrame, manifests: list[str]) -> dict[str, int]:
+    """ "file name (first 12 digits of its SHA-256)" -> how many of its patients are in ``frame``."""
+    there = set(frame["patient"].dropna().astype(str))
+    return {
+        f"{Path(path).name} ({sha256(Path(path).read_bytes()).hexdigest()[:12]})": len(read_manifest(path) & there)
+        for path in manifests
+    }
 
 
 def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str, int], None]) -> pd.DataFrame:

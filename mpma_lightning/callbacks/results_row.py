@@ -84,6 +84,7 @@ class ResultsRow(Callback):
             "manifest_hash": data.spec.manifest_hash,
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
+            "excluded_patients": data.spec.excluded,
             "label_fraction": 1.0,
             "seed": data.seed,
             "initialisation": "checkpoint" if task.source else "random",
