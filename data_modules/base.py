@@ -8,11 +8,15 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     seed            int64 (B,)       stable_hash(run seed, epoch, id), epoch 0 outside training; masks and
                                      augmentation of a sample follow from it alone
     image           uint8 (B,C,S,S)  ONE crop at target resolution; the task normalises and down-samples on the device
-    input_ids       int64 (B,T)      padded to T = max_tokens
+    input_ids       int64 (B,T)      padded to the batch's longest text, a multiple of 8, at most max_tokens
     attention_mask  int64 (B,T)      1 on tokens, 0 on padding
     word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
     labels          float32 (B,K)    NaN = unknown
-    text            list[str]        the cleaned report that was tokenised
+    text            list[str]        the cleaned report, caption or question that was tokenised
+    answer          list[str]        normalised (VQA); so are the next three
+    answer_type     list[str]        OPEN or CLOSED
+    question_type   list[str]        as the data set has it
+    contrasted      list[bool]       the same question has another answer on another image
 """
 
 import inspect
@@ -21,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
@@ -30,6 +35,7 @@ from torch.utils.data import DataLoader
 from data_modules.batch_sampler import ShardedBatchSampler
 from data_modules.dataset import SampleDataset
 from data_modules.folder import folder_index
+from data_modules.fractions import draw_fraction, ids_sha256
 from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
@@ -57,14 +63,24 @@ class Sample(TypedDict):
     word_ids: NotRequired[Tensor]
     labels: NotRequired[Tensor]
     text: NotRequired[str]
+    answer: NotRequired[str]
+    answer_type: NotRequired[str]
+    question_type: NotRequired[str]
+    contrasted: NotRequired[bool]
 
 
 @dataclass
 class DataSpec:
-    """What a task needs to know of the data: plain types only, so that it can live in a checkpoint."""
+    """What a task needs to know of the data: plain types only, so that it can live in a checkpoint.
+
+    ``exclusive``: every sample has exactly one of ``classes``. ``train_positives`` and ``train_ids_sha256`` are those
+    of the training samples, after ``label_fraction``.
+    """
 
     name: str
     classes: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    majority_answers: dict[str, str] = field(default_factory=dict)
     tokenizer: str | None = None
     image_size: int = DEFAULT_IMAGE_SIZE
     channels: int = 1
@@ -72,6 +88,11 @@ class DataSpec:
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     excluded: dict[str, int] = field(default_factory=dict)
+    exclusive: bool = False
+    label_fraction: float = 1.0
+    train_positives: dict[str, int] = field(default_factory=dict)
+    train_ids_sha256: str = ""
+    notes: list[str] = field(default_factory=list)
     manifest_hash: str = ""
 
 
@@ -92,9 +113,12 @@ class DataModule(LightningDataModule):
         exclude: manifest files (a JSON list, or one id a line) of patients to leave out.
         max_missing: fraction of the images of each split that may be absent on disk.
         folder: ``predict`` embeds the images of this folder in place of the test split.
+        label_fraction: share of the training studies that training sees, drawn by ``seed`` and stratified by label.
     """
 
     label_names: list[str]
+    exclusive_classes = False
+    """True: every sample has exactly one class; ``labels`` is one-hot."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
     sampling_options: ClassVar[tuple[str, ...]] = ()
@@ -112,6 +136,7 @@ class DataModule(LightningDataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        label_fraction: float = 1.0,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
@@ -119,12 +144,14 @@ class DataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
+        self.label_fraction = label_fraction
         self.label_names = []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
         self._dropped: dict[str, int] = {}
         self._excluded: dict[str, int] = {}
+        self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
 
     def read_index(self) -> pd.DataFrame:
@@ -160,6 +187,8 @@ class DataModule(LightningDataModule):
     def _prepared_rows(self, store: Store) -> pd.DataFrame:
         store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
         self.label_names = store.label_names
+        self.exclusive_classes = store.manifest["exclusive_classes"]
+        self._notes.extend(store.manifest["notes"])
         for reason, count in store.dropped.items():
             self.drop(reason, count)
         return store.rows()
@@ -168,6 +197,23 @@ class DataModule(LightningDataModule):
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
         if count:
             self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Samples left out, by reason."""
+        return dict(self._dropped)
+
+    def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """How often a training epoch shows each row (each study's first row under ``one_image_per_study``)."""
+        return None
+
+    def note(self, line: str) -> None:
+        """Something about the data that a reader of the results should know; shown below the summary line."""
+        self._notes.append(line)
+
+    def check_splits(self, frame: pd.DataFrame) -> None:
+        """UserError when a patient is in two splits; a data set that officially leaks reports it in its place."""
+        check_disjoint(frame)
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
@@ -188,14 +234,21 @@ class DataModule(LightningDataModule):
                 self._datasets[split] = self._dataset(self.index[self.index["split"] == split], split)
 
     def summary(self) -> str:
-        """One line: samples per split and what was dropped, with reasons."""
+        """One line: samples per split and what was dropped, with reasons; then the notes, one a line."""
         assert self.spec is not None
         counts = ", ".join(f"{split} {n:,}" for split, n in self.spec.counts.items())
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.spec.dropped.items())) or "nothing"
-        return f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
+        line = f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
+        return "\n  ".join([line, *self.spec.notes])
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped."""
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped.
+
+        A task with ``encodes_once`` gets every training sample once, as evaluation sees it.
+        """
+        if getattr(self.trainer and self.trainer.lightning_module, "encodes_once", False):
+            self._datasets["train samples"] = self.samples("train")
+            return self._eval_loader("train samples")
         sampler = self._sampler("train", train=True)
         if not len(sampler):
             raise UserError(
@@ -221,8 +274,11 @@ class DataModule(LightningDataModule):
 
     def samples(self, split: str) -> SampleDataset:
         """The samples of a split as evaluation sees them: no augmentation, every image, epoch 0."""
+        return self._dataset(self._split(split), f"{split} samples")
+
+    def _split(self, split: str) -> pd.DataFrame:
         assert self.index is not None, "call setup first"
-        return self._dataset(self.index[self.index["split"] == split], f"{split} samples")
+        return self.index[self.index["split"] == split]
 
     def probe_samples(self, count: int | None = None) -> SampleDataset:
         """One image of each of ``count`` (default: all) training studies, in the order of a hash of (seed, study)."""
@@ -247,7 +303,10 @@ class DataModule(LightningDataModule):
 
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShardedBatchSampler(len(self._datasets[name]), self.batch_size, self.seed, rank, world, train)
+        dataset = self._datasets[name]
+        return ShardedBatchSampler(
+            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
+        )
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
@@ -263,11 +322,19 @@ class DataModule(LightningDataModule):
             frame["split"] = random_splits(connected_groups(frame, ("patient", "study", "text")), self.seed)
         else:
             frame["split"] = normalise_splits(frame["split"], frame["id"])
-        check_disjoint(frame)
+        self.check_splits(frame)
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop)
             self._refuse_empty(frame)
+        frame = self._take_fraction(frame)
         return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
+
+    def _take_fraction(self, frame: pd.DataFrame) -> pd.DataFrame:
+        train = frame[frame["split"] == "train"]
+        labels = train[[name for name in self.label_names if name in train]]
+        taken = draw_fraction(train["study"], labels, self.label_fraction, self.seed)
+        self.drop(f"outside the label fraction {self.label_fraction:g}", int((~taken).sum()))
+        return frame.drop(index=train.index[~taken])
 
     def _refuse_empty(self, frame: pd.DataFrame) -> None:
         if frame.empty:
@@ -298,6 +365,7 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
+            weights=self.row_weights(frame) if train else None,
         )
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
@@ -310,6 +378,7 @@ class DataModule(LightningDataModule):
         return self.image_size or getattr(task, "crop_size", None) or DEFAULT_IMAGE_SIZE
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
+        train = None if self.index is None else self._split("train")
         return DataSpec(
             name=type(self).__name__,
             classes=list(self.label_names),
@@ -318,7 +387,14 @@ class DataModule(LightningDataModule):
             channels=self.channels,
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
-            dropped=dict(self._dropped),
             excluded=dict(self._excluded),
+            dropped=self.dropped,
+            exclusive=self.exclusive_classes,
+            label_fraction=self.label_fraction,
+            train_positives={}
+            if train is None
+            else {n: int((train[n] == 1).sum()) for n in self.label_names if n in train},
+            train_ids_sha256="" if train is None else ids_sha256(train["id"]),
+            notes=list(self._notes),
             manifest_hash=digest,
         )

@@ -9,8 +9,14 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 DATA_MODULES = {
+    "chexpert": "CheXpertDataModule",
+    "covidx": "COVIDxDataModule",
     "mimic_cxr": "MIMICCXRDataModule",
+    "nih_chestxray14": "NIHChestXray14DataModule",
     "pairs": "PairsDataModule",
+    "roco": "ROCODataModule",
+    "slake": "SLAKEDataModule",
+    "vqa_rad": "VQARADDataModule",
 }
 """Module of this package -> its class."""
 

@@ -16,6 +16,8 @@ from data_modules.transforms import Transform
 from mpma_lightning.errors import UserError
 
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
+PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
+"""Columns handed over as they are."""
 
 
 class SampleDataset(Dataset):
@@ -33,6 +35,7 @@ class SampleDataset(Dataset):
         seed: run seed.
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
         sentence_dropout: share of a text's sentences left out.
+        weights: of the rows, how often an epoch shows them.
     """
 
     def __init__(
@@ -47,8 +50,11 @@ class SampleDataset(Dataset):
         seed: int,
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
+        weights: np.ndarray | None = None,
     ) -> None:
-        self.table = pa.Table.from_pandas(frame[[c for c in COLUMNS if c in frame]], preserve_index=False)
+        self.table = pa.Table.from_pandas(
+            frame[[c for c in (*COLUMNS, *PASSED_ON) if c in frame]], preserve_index=False
+        )
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
@@ -58,6 +64,7 @@ class SampleDataset(Dataset):
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
             self.starts = np.append(np.flatnonzero(np.diff(codes, prepend=-1)), len(frame))
+        self.weights = weights if weights is None or self.starts is None else weights[self.starts[:-1]]
 
     def __len__(self) -> int:
         return self.table.num_rows if self.starts is None else len(self.starts) - 1
@@ -86,6 +93,7 @@ class SampleDataset(Dataset):
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
+        sample |= {name: record[name] for name in PASSED_ON if name in record}
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample

@@ -7,27 +7,27 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_modules.hub import encoded_image, is_reference
 from data_modules.store import is_prepared, prepared_image
 from mpma_lightning.errors import UserError
 
 
 def read_image(path: str | Path, channels: int = 1, short_side: int | None = None) -> np.ndarray:
-    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3; ``path`` is a file or a reference into a prepared store.
+    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3; ``path`` is a file, or a reference into an Arrow table or a
+    prepared store.
 
     A file is shrunk to ``short_side`` by ``decode``, as ``prepare`` does; what a store holds already is.
 
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
-    array = prepared_image(str(path)) if is_prepared(path) else decode(path, path, short_side)
+    if is_prepared(path):
+        array = prepared_image(str(path))
+    else:
+        array = decode(encoded_image(str(path)) if is_reference(path) else path, path, short_side)
     if channels == 3:
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
-
-
-def image_exists(path: str | Path) -> bool:
-    """Whether there is a file; an image of a prepared store is always there."""
-    return is_prepared(path) or Path(path).is_file()
 
 
 def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
@@ -75,6 +75,16 @@ def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | N
         reason = str(error).replace("\n", " ")
         remedy = "download it again, or delete it and set data.max_missing to go on without it"
         raise UserError(f"{name}: broken image ({reason}); {remedy}") from None
+
+
+def source_bytes(path: str) -> bytes:
+    """The file of an image, also of one inside an Arrow table. Raises OSError."""
+    return encoded_image(path).read() if is_reference(path) else Path(path).read_bytes()
+
+
+def image_exists(path: str | Path) -> bool:
+    """Whether there is a file; an image inside an Arrow table or a prepared store is always there."""
+    return is_reference(path) or is_prepared(path) or Path(path).is_file()
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

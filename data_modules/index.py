@@ -15,7 +15,7 @@ CHUNK = 1000
 
 
 def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None]) -> pd.DataFrame:
-    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing`` of them."""
+    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing``, or all do."""
     chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
     with ThreadPoolExecutor(THREADS) as pool:
         found_files = pool.map(lambda paths: [image_exists(path) for path in paths], chunks)
@@ -23,10 +23,11 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
     if present.all():
         return frame
     found = pd.Series(present, index=frame.index).groupby(frame["split"]).agg(["sum", "count"])
-    if (1 - found["sum"] / found["count"] > max_missing).any():
-        counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
+    counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
+    if not present.any() or (1 - found["sum"] / found["count"] > max_missing).any():
+        first = frame[~present].iloc[0]
         raise UserError(
-            f"found images: {counts}; first missing: {frame.loc[~present, 'image'].iloc[0]}; complete the download, "
+            f"found images: {counts}; first missing: {first['image']} (sample {first['id']}); complete the download, "
             f"or set data.max_missing, the share that may be absent (now {max_missing:g}), to go on without them"
         )
     drop("missing image", int((~present).sum()))
@@ -34,8 +35,8 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
 
 
 def manifest_hash(frame: pd.DataFrame, label_names: list[str]) -> str:
-    """SHA-256 over the rows sorted by id: id, patient, study, split, text and labels; not where images lie."""
-    columns = [c for c in ("id", "patient", "study", "split", "text") if c in frame]
+    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer and labels; not where images lie."""
+    columns = [c for c in ("id", "patient", "study", "split", "text", "answer", "answer_type") if c in frame]
     texts = frame.sort_values("id")[columns].astype("string").fillna("")
     digest = hashlib.sha256("\x1f".join([*columns, *label_names]).encode())
     for row in texts.itertuples(index=False):

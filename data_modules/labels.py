@@ -1,5 +1,6 @@
 """Labels selected by name, never by position, and what uncertain and blank ones become."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,16 +26,28 @@ CHEXPERT = (
     "Pneumothorax",
     "Support Devices",
 )
-SAME = ({"Lung Opacity", "Airspace Opacity"}, {"Infiltration", "Infiltrate"}, {"Other disease", "Other diseases"})
+SAME = (
+    {"Lung Opacity", "Airspace Opacity"},
+    {"Infiltration", "Infiltrate"},
+    {"Other disease", "Other diseases"},
+    {"Pleural Effusion", "Effusion"},
+    {"Pleural Thickening", "Pleural_Thickening"},
+    {"No Finding", "No finding"},
+)
 """Names of one class in different tables."""
 
-Uncertain = Literal["zeros", "ones", "ignore"]
+Uncertain = Literal["zeros", "ones", "ignore", "gloria"]
 Blank = Literal["zeros", "ignore"]
+GLORIA_ONES = ("Atelectasis", "Edema", "Pleural Effusion")
+GLORIA_ZEROS = ("Cardiomegaly", "Consolidation")
+"""What -1 becomes under ``gloria``, the policy of GLoRIA and MGCA for the five CheXpert competition classes."""
 
 
 def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, blank: Blank) -> pd.DataFrame:
-    """float32 columns ``labels`` by ``key``: 1, 0, and -1 (uncertain) or blank (not mentioned) as asked; ignore = NaN.
+    """float32 columns ``labels`` by ``key``: 1, 0, and -1 (uncertain) or blank (not mentioned) as asked.
 
+    Policies for -1 are those of the CheXpert paper: ``zeros`` (U-Zeros), ``ones`` (U-Ones), ``ignore`` (U-Ignore:
+    NaN, in no loss and no metric); ``gloria`` mixes them by class and ignores -1 of the other classes.
     ``Airspace Opacity`` and ``Lung Opacity`` are the same class. A key that is not listed stays unknown.
     """
     table = read_table(path)
@@ -45,7 +58,11 @@ def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, b
         raise UserError(f"{odd[0]}, expected 1.0, 0.0, -1.0 or blank; correct the table")
     numbers = known.set_axis(table[key], axis=0).astype("float32")
     policy = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
-    filled = numbers.fillna(policy[blank]).mask(numbers == -1, policy[uncertain])
+    mixed = dict.fromkeys(GLORIA_ONES, 1.0) | dict.fromkeys(GLORIA_ZEROS, 0.0)
+    filled = numbers.fillna(policy[blank])
+    for name in labels:
+        value = mixed.get(name, np.nan) if uncertain == "gloria" else policy[uncertain]
+        filled[name] = filled[name].mask(numbers[name] == -1, value)
     return filled[~filled.index.duplicated()].astype("float32")
 
 
@@ -62,9 +79,16 @@ def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataF
     return known, [f"{path}: found {values.iat[r, c]!r} in row {r + 2}, column {labels[c]}" for r, c in places]
 
 
-def _column(path: Path, name: str, found: list[str]) -> str:
+def same_class(name: str, others: Sequence[str]) -> str | None:
+    """``name`` or another name of the same class among ``others``; None where there is none."""
+    if name in others:
+        return name
     names = next((group for group in SAME if name in group), {name})
-    there = [column for column in found if column in names]
-    if not there:
-        raise UserError(missing_column(path, name, found))
-    return there[0]
+    return next((other for other in others if other in names), None)
+
+
+def _column(path: Path, name: str, found: list[str]) -> str:
+    column = same_class(name, found)
+    if column is None:
+        raise UserError(f"{missing_column(path, name, found)} or data.labels")
+    return column

@@ -30,7 +30,8 @@ class PairsDataModule(DataModule):
         split_column: without one, 80/10/10 by patient, group and equal text.
         patient_column: without one every group is a patient.
         group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
-        label_columns: numbers (blank = unknown), or one column of names, which becomes a class a name.
+        label_columns: numbers (blank = unknown), or one column of names, which becomes a class a name; a row has
+            exactly one of these classes.
 
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
@@ -55,9 +56,20 @@ class PairsDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        label_fraction: float = 1.0,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+            image_size,
+            channels,
+            batch_size,
+            num_workers,
+            seed,
+            augment,
+            text,
+            exclude,
+            max_missing,
+            folder,
+            label_fraction,
         )
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
@@ -90,6 +102,7 @@ class PairsDataModule(DataModule):
         frame["text"] = table[text].fillna("").map(clean)
         labels = label_columns_to_numbers(path, table, self.label_columns)
         self.label_names = labels.columns.tolist()
+        self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != self.label_columns
         frame = frame.join(labels)
         words = frame["text"].map(count_words)
         self.drop("no text", int((words == 0).sum()))

@@ -136,6 +136,8 @@ def _check(out: Path, options: Options, replace: bool) -> None:
 
 
 def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
+    if data.label_fraction != 1:
+        raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
     rows = data.read_index().reset_index(drop=True)
     checked = data.check_rows(rows.copy())
     labels = data.label_names
@@ -143,12 +145,14 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
-        "options": json.loads(json.dumps(data.index_options())),
+        "options": json.loads(json.dumps(data.index_options(), default=str)),
         "short_side": options.short_side,
         "encoding": {"payload": options.payload, "quality": options.quality},
         "label_names": labels,
+        "exclusive_classes": data.exclusive_classes,
+        "notes": list(data._notes),
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-        "dropped": dict(sorted(data._dropped.items())),
+        "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),
         "split_hashes": {split: manifest_hash(checked[checked["split"] == split], labels) for split in SPLITS},
         "versions": _versions(),
@@ -257,7 +261,7 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
         checked = data.check_rows(rows.drop(columns="image"))
         plan.manifest |= {
             "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-            "dropped": dict(sorted(data._dropped.items())),
+            "dropped": dict(sorted(data.dropped.items())),
             "manifest_hash": manifest_hash(checked, data.label_names),
             "split_hashes": {s: manifest_hash(checked[checked["split"] == s], data.label_names) for s in SPLITS},
             "broken": sorted(broken.values()),

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from data_modules.images import decode
+from data_modules.images import decode, source_bytes
 from data_modules.perceptual import perceptual_hash
 from data_modules.store import Payload
 from mpma_lightning.errors import UserError
@@ -106,7 +106,7 @@ def checksum(path: Path) -> Path:
 def read_and_encode(file: str, name: str, short_side: int, payload: Payload, quality: int) -> dict[str, object]:
     """A row of a shard. A JPEG that is small enough keeps its own bytes."""
     try:
-        source = Path(file).read_bytes()
+        source = source_bytes(file)
         image = decode(io.BytesIO(source), file, short_side)
     except (UserError, OSError) as error:
         return {"file": name, "broken": str(error)}

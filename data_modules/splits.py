@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.hashing import stable_hash
+from data_modules.tables import missing_column, read_table
 from mpma_lightning.errors import UserError
 
 SPLIT_NAMES = {
@@ -46,6 +47,48 @@ def random_splits(units: pd.Series, seed: int) -> pd.Series:
         return next(name for name, end in DRAWN if place < end)
 
     return units.map({unit: draw(unit) for unit in units.unique()})
+
+
+def hold_out(patients: pd.Series, share: float, seed: int) -> np.ndarray:
+    """bool (N,): rows of about ``share`` of the patients, the same patient whatever else is in the table."""
+    places = {p: (stable_hash("hold out", seed, p) % 10**9) / 10**9 for p in patients.unique()}
+    return (patients.map(places) < share).to_numpy(bool)
+
+
+def read_pinned(path: str) -> list[str]:
+    """Sample ids of a pinned list: one a line (# starts a comment), or the column ``Path`` or ``id`` of a CSV table."""
+    file = Path(path)
+    if file.suffix in (".csv", ".gz"):
+        table = read_table(file)
+        column = next((name for name in ("Path", "id") if name in table), None)
+        if column is None:
+            raise UserError(missing_column(file, "id", table.columns.tolist()))
+        return table[column].dropna().tolist()
+    if not file.is_file():
+        raise UserError(f"{file}: pinned list not found; expected one sample id a line, or a CSV table with them")
+    lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8-sig").splitlines())
+    return [line for line in lines if line]
+
+
+def pin_test(frame: pd.DataFrame, ids: list[str], source: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """The listed samples as the test split; other test samples and other samples of their patients are left out.
+
+    Raises:
+        UserError: a listed sample is not in the index, with the first such id.
+    """
+    known = set(frame["id"])
+    if missing := [name for name in ids if name not in known]:
+        raise UserError(
+            f"{source}: {len(missing)} of {len(ids)} listed samples are not in the data (first: {missing[0]}); the "
+            "list and the data must be of one release, and views, labels or exclude must not leave them out"
+        )
+    pinned = frame["id"].isin(ids)
+    theirs = frame["patient"].isin(frame.loc[pinned, "patient"]) & ~pinned
+    others = (frame["split"] == "test") & ~pinned & ~theirs
+    drop("other sample of a pinned patient", int(theirs.sum()))
+    drop("not in the pinned list", int(others.sum()))
+    frame = frame.assign(split=frame["split"].mask(pinned, "test"))
+    return frame[~theirs & ~others].reset_index(drop=True)
 
 
 def check_disjoint(frame: pd.DataFrame) -> None:

@@ -48,7 +48,7 @@ class Store:
         made = self.manifest["options"]
         if self.manifest["module"] != module:
             raise UserError(f"{self.folder}: found a store of {self.manifest['module']}, expected one of {module}")
-        options = json.loads(json.dumps(options))
+        options = json.loads(json.dumps(options, default=str))
         if different := sorted(key for key in made.keys() | options.keys() if made.get(key) != options.get(key)):
             key = different[0]
             raise UserError(

@@ -14,7 +14,7 @@ from mpma_lightning.suggestions import Explainer, UsageError
 if TYPE_CHECKING:
     from data_modules.base import DataModule
 
-WITHOUT_MODULE = ("openi", "vqa_rad")
+WITHOUT_MODULE = ("openi",)
 """Data sets that can be checked and have no data module."""
 
 

@@ -1,7 +1,9 @@
-"""Averages over an evaluation epoch; ranks meet once, at its end."""
+"""Averages and rows of an evaluation epoch; ranks meet once, at its end."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
@@ -28,6 +30,26 @@ class RunningMeans:
         names = sorted({name for totals in everywhere for name in totals})
         sums = {n: [sum(t.get(n, (0.0, 0.0))[i] for t in everywhere) for i in (0, 1)] for n in names}
         return {name: total / count for name, (total, count) in sums.items() if count > 0}
+
+
+class Rows:
+    """Columns of an evaluation epoch, one row a sample: tensors and lists, on the CPU."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[np.ndarray]] = {}
+
+    def add(self, **columns: Tensor | Sequence[str]) -> None:
+        """Add one batch."""
+        for name, values in columns.items():
+            array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values, dtype=object)
+            self._columns.setdefault(name, []).append(array)
+
+    def gather(self) -> dict[str, np.ndarray]:
+        """The columns over all ranks, and start afresh; a collective. Empty where no rank has a row."""
+        everywhere = gather_objects(self._columns)
+        self._columns = {}
+        names = {name: None for columns in everywhere for name in columns}
+        return {n: np.concatenate([part for columns in everywhere for part in columns.get(n, [])]) for n in names}
 
 
 def gather_objects(mine: T) -> list[T]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,24 +17,30 @@ NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_k
 
 @dataclass
 class Optim:
-    """AdamW with linear warm-up, then cosine to zero, per step.
+    """Linear warm-up, then cosine or a straight line to zero, per step.
 
     Attributes:
+        algorithm: ``adamw``, ``adam`` (weight decay as an L2 term) or ``sgd`` (with ``momentum``).
         lr: learning rate; per 256 samples of global batch when ``reference_batch`` is 256 [MRM, MAE].
         reference_batch: global batch the rate is given for; ``null`` takes ``lr`` as it is.
-        betas: of AdamW.
+        betas: of AdamW and Adam.
+        momentum: of SGD.
         weight_decay: none on biases, norms, positions, tokens and memory.
         warmup: steps of linear warm-up; a share of all steps when below 1.
-        min_lr: where the cosine ends, as a share of ``lr``.
+        decay: shape of the way down.
+        min_lr: where it ends, as a share of ``lr``.
         scale: learning-rate factors by the first letters of a parameter's name, such as
             ``{backbone.text: 4, heads: 50}``; the longest match counts.
     """
 
+    algorithm: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = 1.5e-4
     reference_batch: int | None = 256
     betas: tuple[float, float] = (0.9, 0.95)
+    momentum: float = 0.9
     weight_decay: float = 0.05
     warmup: float = 0.1
+    decay: Literal["cosine", "linear"] = "cosine"
     min_lr: float = 0.0
     scale: dict[str, float] = field(default_factory=dict)
 
@@ -55,7 +61,12 @@ class Optim:
             )
         lr = self.lr * (global_batch / self.reference_batch if self.reference_batch else 1)
         groups = parameter_groups(module.named_parameters(), self.weight_decay, lr, self.scale)
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=self.betas)
+        optimizer: torch.optim.Optimizer
+        if self.algorithm == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=lr, momentum=self.momentum)
+        else:
+            kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.algorithm]
+            optimizer = kind(groups, lr=lr, betas=self.betas)
         return optimizer, LambdaLR(optimizer, self._schedule(int(total_steps)))
 
     def _schedule(self, total: int) -> Callable[[int], float]:
@@ -65,7 +76,8 @@ class Optim:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
             progress = min(1.0, (step - warmup) / max(1, total - warmup))
-            return self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+            left = 1 - progress if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+            return self.min_lr + (1 - self.min_lr) * left
 
         return factor
 

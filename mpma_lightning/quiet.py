@@ -9,6 +9,8 @@ _MUTED = [
     r"Checkpoint directory .* exists and is not empty",  # continuing a run is the rule here
     r"The number of training batches .* is smaller than the logging interval",  # small sets, debug runs
     r"It is recommended to use `self.log\(.*sync_dist=True",  # epoch figures are gathered before they are logged
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen encoder is
+    r".*configure_optimizers` returned `None`",  # a linear probe trains its heads itself
     r".*isinstance\(treespec, LeafSpec\)",  # torch's own deprecation, inside lightning
 ]
 

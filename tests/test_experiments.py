@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,14 +25,23 @@ def subcommand(path: Path) -> str | None:
 
 
 LACKING = ("mae", "mlm", "alignment")
-PAPER_SCALE = ("mpma_vit_s16_mimic_cxr", "gloria", "mgca", "m3ae")
+PAPER_SCALE = (
+    "mpma_vit_s16_mimic_cxr",
+    "gloria",
+    "mgca",
+    "m3ae",
+    "vqa_rad",
+    "vqa_rad_disjoint",
+    "vqa_rad_legacy",
+    "slake_en",
+)
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(out, patients=60, seed=3, size=128)
+    write_phantom(out, patients=60, seed=3, size=128, layouts="all")
     return out
 
 
@@ -50,9 +60,54 @@ def pairs(phantom: Path) -> Path:
     return phantom
 
 
+LABELLED = {
+    "chexpert": "CheXpertDataModule",
+    "nih_chestxray14": "NIHChestXray14DataModule",
+    "covidx": "COVIDxDataModule",
+}
+PLANTED = "[Atelectasis, Cardiomegaly, Edema]"
+LABELLED_ARGUMENTS = {
+    "chexpert": ["--data.labels", PLANTED, "--data.val_share", "0.2"],
+    "nih_chestxray14": ["--data.labels", PLANTED],
+    "covidx": [],
+}
+"""So small a phantom has a positive of few classes in every split."""
+
+
+def module(path: Path) -> str:
+    """The text that names the data module: of the experiment, or of the part file it points to."""
+    text = path.read_text()
+    parts = [path.parent / line.split(": ")[1] for line in text.splitlines() if line.startswith("data: ../")]
+    return "".join([text, *(part.read_text() for part in parts)])
+
+
+def corpora_arguments(phantom: Path) -> list[str]:
+    modules = {
+        "mimic": {
+            "class_path": "MIMICCXRDataModule",
+            "init_args": {"image_root": f"{phantom}/mimic-cxr-jpg", "report_root": f"{phantom}/mimic-cxr"},
+        },
+        "roco": {"class_path": "ROCODataModule", "init_args": {"root": f"{phantom}/layouts/roco"}},
+        "own": {"class_path": "PairsDataModule", "init_args": {"root": f"{phantom}/layouts/pairs"}},
+    }
+    return ["--data.corpora", json.dumps(modules)]
+
+
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
+    if "CorporaDataModule" in path.read_text():
+        return corpora_arguments(phantom)
     if "root: data/pairs" in path.read_text():
         return ["--data.root", str(pairs)]
+    if layout := next((name for name, title in LABELLED.items() if title in module(path)), None):
+        root = f"{phantom}/layouts/{layout}"
+        if "pinned:" in path.read_text():
+            return ["--data.root", root, "--data.pinned", f"{root}/chexpert_5x200.csv"]
+        return ["--data.root", root, *LABELLED_ARGUMENTS[layout]]
+    if "report_root: null" in path.read_text():
+        return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.labels", PLANTED]
+    for name in ("vqa_rad", "slake", "roco"):
+        if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
+            return ["--data.root", f"{phantom}/layouts/{name}"]
     return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
 
 
@@ -60,10 +115,14 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
     arguments = [
         *data_arguments(path, phantom, pairs),
         "--data.batch_size",
-        "8",
+        "2" if "label_fraction" in path.read_text() else "8",
         "--trainer.default_root_dir",
         str(out),
     ]
+    if (
+        "checkpoint: runs/demo/pretraining" in path.read_text() and "--model.checkpoint" not in more
+    ):  # not there in tests: random weights
+        arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
 
@@ -75,9 +134,13 @@ def shipped(paths: list[Path], slow: tuple[str, ...]) -> list[object]:
 
 
 @pytest.mark.parametrize("path", shipped(SHIPPED, PAPER_SCALE))
-def test_every_experiment_is_built(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
-    start(path, phantom, pairs, tmp_path, "--trainer.max_steps", "0")
-    assert (tmp_path / "config.yaml").is_file()
+def test_every_experiment_is_built(
+    path: Path, phantom: Path, pairs: Path, trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    weights = ["--model.checkpoint", str(trained[0])] if "checkpoint: runs/" in path.read_text() else []
+    start(path, phantom, pairs, tmp_path, "--trainer.max_steps", "0", *weights)
+    written = "config.yaml" if subcommand(path) == "fit" else f"{subcommand(path)}.yaml"
+    assert (tmp_path / written).is_file()
 
 
 @pytest.mark.full
@@ -135,6 +198,7 @@ def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
         assert metrics[f"val/{name}"] > 0
     for name in ("i2t_r10", "t2i_r10", "chance_r10", "interpolation_mse", "finding_word_accuracy", "local_gap"):
         assert f"val/{name}" in metrics
+    assert 0 < metrics["val/memory_attention"] < 1
     for part in ("image", "text"):
         assert metrics[f"gradient/report_reconstruction/{part}"] > 0
     pictures = {p.name for p in (run / "pictures").glob("*.png")}
@@ -208,3 +272,150 @@ def test_stopped_and_continued_equals_undisturbed(trained: tuple[Path, list[str]
     for key, slots in whole["optimizer_states"][0]["state"].items():
         for name, value in slots.items():
             assert torch.equal(value, stopped["optimizer_states"][0]["state"][key][name])
+
+
+def label_arguments(name: str, phantom: Path, run: Path, out: Path, *more: str) -> list[str]:
+    """Of a demo experiment of labels, from the trained run."""
+    path = EXPERIMENTS / "demo" / f"{name}.yaml"
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--model.checkpoint", str(run)]
+    return [*words, "--data.batch_size", "8", "--trainer.default_root_dir", str(out), *more]
+
+
+def results(run: Path, name: str = "results_test.json") -> dict[str, Any]:
+    return json.loads((run / name).read_text())
+
+
+def test_classification_is_tuned_tested_and_tested_on_other_data(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = label_arguments("classification", phantom, trained[0], tmp_path, "--data.label_fraction", "0.5")
+    assert main(["test", *words]) == 1
+    assert "head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "1"]) == 0
+    row = results(tmp_path, "results.json")
+    assert row["protocol"] == "cls-finetune-benchx" and row["label_fraction"] == 0.5
+    assert len(row["train_ids_sha256"]) == 64 and row["dropped"]["outside the label fraction 0.5"] > 20
+    assert main(["test", *words, "--ckpt_path", "best"]) == 0
+    metrics = results(tmp_path)["metrics"]
+    classes = ["Atelectasis", "Cardiomegaly", "Edema"]
+    assert metrics["test/auroc"] == pytest.approx(sum(metrics[f"test/auroc/{name}"] for name in classes) / 3, abs=1e-6)
+    assert metrics["test/auroc_low"] <= metrics["test/auroc"] <= metrics["test/auroc_high"]
+    assert main(["predict", *words, "--ckpt_path", "best"]) == 0
+    scores = pq.read_table(tmp_path / "scores.parquet").to_pydict()
+    assert list(scores) == ["id", *classes] and len(scores["id"]) == row["split_sizes"]["test"]
+    folder = phantom / "layouts" / "covidx" / "test"
+    assert main(["predict", *words, "--ckpt_path", "best", "--data.folder", str(folder)]) == 0
+    assert list(pq.read_table(tmp_path / "scores.parquet").to_pydict()) == ["id", *classes]
+
+    other = "{data: {class_path: NIHChestXray14DataModule, init_args: {root: %s, split: official, labels: %s}}}"
+    root = phantom / "layouts" / "nih_chestxray14"
+    elsewhere = [*words[:2], "--config", other % (root, "[Effusion, Edema, Atelectasis]"), *SMALL]
+    elsewhere += ["--model.checkpoint", str(trained[0]), "--trainer.default_root_dir", str(tmp_path)]
+    assert main(["test", *elsewhere, "--ckpt_path", "best"]) == 0
+    row = results(tmp_path)
+    assert row["dataset"] == "NIHChestXray14DataModule" and row["classes"] == ["Atelectasis", "Edema"]
+    assert row["metrics"]["test/classes_scored"] == 2 and "test/auroc/Cardiomegaly" not in row["metrics"]
+    elsewhere[3] = other % (root, "[Effusion, Mass]")
+    assert main(["test", *elsewhere, "--ckpt_path", "best"]) == 1
+    assert "none in common" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert main(["fit", *words, "--data.label_fraction", "0.001", "--trainer.default_root_dir", f"{tmp_path}/o"]) == 1
+    assert "expected at least one global batch" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_exclusive_classes_have_an_accuracy(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "classification" / "covidx_benchx.yaml"
+    steps = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--model.checkpoint", str(trained[0])]
+    start(path, phantom, phantom, tmp_path, *steps)
+    metrics = results(tmp_path, "results.json")["metrics"]
+    assert 0 <= metrics["val/accuracy"] <= 1 and metrics["val/label_loss"] > 0
+
+
+def test_linear_probe_encodes_once(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fractions = ["--model.fractions", "[0.5, 1.0]", "--model.seeds", "[0, 1]", "--model.probe.max_epochs", "5"]
+    words = label_arguments("linear_probe", phantom, trained[0], tmp_path, *fractions)
+    assert main(["fit", *words]) == 0
+    row = results(tmp_path, "results.json")
+    heads = row["heads"]
+    assert [(h["fraction"], h["seed"]) for h in heads] == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
+    assert heads[2]["samples"] == heads[3]["samples"] == row["split_sizes"]["train"] > heads[0]["samples"]
+    assert heads[2]["ids_sha256"] == row["train_ids_sha256"] != heads[0]["ids_sha256"] != heads[1]["ids_sha256"]
+    aurocs = [h["val/auroc"] for h in heads[:2]]
+    assert row["metrics"]["val/fraction_0.5/auroc"] == pytest.approx(sum(aurocs) / 2, abs=1e-6)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    before = read_checkpoint(trained[0]).state
+    after = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    assert after and all(torch.equal(value, before[name]) for name, value in after.items())
+    assert main(["test", *words, "--ckpt_path", "last"]) == 0
+    assert [h["samples"] for h in results(tmp_path)["heads"]] == [h["samples"] for h in heads]
+    assert main(["predict", *words, "--ckpt_path", "last"]) == 0
+    assert len(pq.read_table(tmp_path / "scores.parquet")) == row["split_sizes"]["test"]
+    none = ["--trainer.default_root_dir", f"{tmp_path}/none", "--data.labels", "[Atelectasis, Pleural Other]"]
+    assert main(["fit", *words, *none]) == 1
+    assert "'Pleural Other' has no positive among" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_zero_shot_scores_three_ways(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:
+    words = label_arguments("zero_shot", phantom, trained[0], tmp_path)
+    assert main(["test", *words]) == 0
+    row = results(tmp_path)
+    assert row["protocol"] == "zs-prompt" and row["initialisation"] == "checkpoint" and row["label_fraction"] == 0
+    assert all(0 < row["metrics"][f"test/{kind}/auroc"] < 1 for kind in ("global", "local", "combined"))
+    assert main(["test", *words, "--model.checkpoint_parts", "[]"]) == 0
+    other = results(tmp_path)
+    assert other["initialisation"] == "random"
+    assert other["metrics"]["test/local/auroc"] != row["metrics"]["test/local/auroc"]
+    assert main(["predict", *words]) == 0
+    scores = pq.read_table(tmp_path / "scores.parquet").to_pydict()
+    assert "global/Edema" in scores and "local/Edema" in scores
+
+
+def test_zero_shot_errors(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = label_arguments("zero_shot", phantom, trained[0], tmp_path)
+    multiclass = ["--model.multiclass", "[Atelectasis, Edema]"]
+    for subcommand_, more, line in [
+        ("fit", ["--trainer.max_steps", "1"], "trains nothing"),
+        ("test", ["--ckpt_path", str(trained[0] / "checkpoints" / "last.ckpt")], "no run of its own"),
+        ("test", multiclass, "expects exactly one"),
+        ("test", ["--model.multiclass", "[Fracture]"], "which is not scored"),
+        ("test", ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"], "needs the tokeniser"),
+    ]:
+        assert main([subcommand_, *words, *more]) == 1
+        assert line in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Baselines and ceiling beside the result; answers with probabilities; another vocabulary is one line."""
+    path = EXPERIMENTS / "demo" / "vqa.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["protocol"] == "vqa-rad" and row["dropped"]["frame question"] > 0
+    for name in ("accuracy", "question_only", "majority", "ceiling"):
+        assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
+    words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
+    words += ["--trainer.default_root_dir", str(tmp_path)]
+    assert main(["predict", *words]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == row["split_sizes"]["test"]
+    assert all(next(iter(a["probabilities"])) == a["prediction"] for a in answers)
+    questions = json.loads((phantom / "layouts" / "vqa_rad" / "trainset.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "images").symlink_to(phantom / "layouts" / "vqa_rad" / "images")
+    (other / "testset.json").write_text((phantom / "layouts" / "vqa_rad" / "testset.json").read_text())
+    (other / "trainset.json").write_text(json.dumps([{**q, "answer": f"{q['answer']} indeed"} for q in questions]))
+    assert main(["test", *words, "--data.root", str(other)]) == 1
+    assert "answers with another vocabulary" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_retrieval_fit(phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "demo" / "retrieval.yaml"
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
+    row = json.loads((tmp_path / "results.json").read_text())
+    metrics = row["metrics"]
+    assert metrics["val/pairs"] == row["split_sizes"]["val"] and metrics["val/contrast_loss"] > 0
+    assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]

@@ -1,4 +1,4 @@
-"""Writes what ``predict`` returns: one row a sample, ids and feature vectors, as Parquet."""
+"""Writes what ``predict`` returns: one row a sample, ids and features or scores, as Parquet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,15 @@ from mpma_lightning.metrics import gather_objects
 
 
 class FeatureWriter(BasePredictionWriter):
-    """``features.parquet`` in the run folder: ``id``, and a list of floats for every feature the task returns."""
+    """``id``, and a number or a list of numbers for everything the task returns.
 
-    def __init__(self) -> None:
+    Args:
+        file: name in the run folder.
+    """
+
+    def __init__(self, file: str = "features.parquet") -> None:
         super().__init__("epoch")
+        self.file = file
 
     def write_on_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
@@ -32,7 +37,7 @@ class FeatureWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         merged = {name: [row for rank in ranks for row in rank.get(name, [])] for name in ranks[0]}
-        path = Path(trainer.default_root_dir) / "features.parquet"
+        path = Path(trainer.default_root_dir) / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(merged), path)
         rank_zero_info(f"{len(merged['id'])} samples: {', '.join(merged)} in {path}")

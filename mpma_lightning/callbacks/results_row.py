@@ -20,7 +20,8 @@ class ResultsRow(Callback):
     reading of tables and the building of the model before; a continued run counts from where it went on.
 
     Args:
-        protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column.
+        protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column. A
+            task that knows its protocol names it itself.
     """
 
     def __init__(self, protocol: str = "pretraining") -> None:
@@ -85,9 +86,11 @@ class ResultsRow(Callback):
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
             "excluded_patients": data.spec.excluded,
-            "label_fraction": 1.0,
+            "label_fraction": data.spec.label_fraction,
+            "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,
-            "initialisation": "checkpoint" if task.source else "random",
+            "initialisation": "checkpoint" if task.source and task.checkpoint_parts != [] else "random",
+            "checkpoint_parts": task.checkpoint_parts,
             "checkpoint": str(source) if source else None,
             "checkpoint_sha256": sha256(Path(source).read_bytes()).hexdigest() if source else None,
             "backbone": task.spec.plain(),
@@ -98,6 +101,7 @@ class ResultsRow(Callback):
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(_peak_memory_mib(), 0),
             "version": __version__,
+            **task.result_entries(),
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)

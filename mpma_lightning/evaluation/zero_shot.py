@@ -1,11 +1,13 @@
-"""Zero-shot classification by prompt ensembles (protocol ``zs-prompt``, global similarity)."""
+"""Zero-shot classification by prompt ensembles (protocol ``zs-prompt``)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from mpma_lightning.errors import UserError
 
@@ -59,6 +61,31 @@ def zero_shot_scores(image: np.ndarray, positive: np.ndarray, negative: np.ndarr
 def _ensemble(prompts: np.ndarray) -> np.ndarray:
     mean = prompts.mean(0)
     return mean / np.linalg.norm(mean)
+
+
+def ensemble_directions(sizes: list[int]) -> Tensor:
+    """(P, K) matrix that turns similarities to P prompts into K scores: mean over positive less mean over negative.
+
+    Args:
+        sizes: prompts of each ensemble, in the order positive, negative of one finding after the other; their sum is P.
+    """
+    matrix = torch.zeros(sum(sizes), len(sizes) // 2)
+    start = 0
+    for place, size in enumerate(sizes):
+        matrix[start : start + size, place // 2] = (1 if place % 2 == 0 else -1) / size
+        start += size
+    return matrix
+
+
+def standardise(scores: np.ndarray) -> np.ndarray:
+    """(N, K) with zero mean and unit variance over the images; a constant column becomes 0."""
+    deviation = scores.std(0)
+    return (scores - scores.mean(0)) / np.where(deviation > 0, deviation, 1)
+
+
+def combine(scores: list[np.ndarray]) -> np.ndarray:
+    """(N, K) mean of z-normalised (N, K) scores [GLoRIA]."""
+    return np.mean([standardise(values) for values in scores], axis=0)
 
 
 def auroc_by_class(labels: np.ndarray, scores: np.ndarray, classes: list[str]) -> dict[str, float]:

@@ -91,6 +91,10 @@ class Task(LightningModule):
         """Losses and figures of one batch as (sum, count); ``stage`` is train, val or test."""
         raise NotImplementedError
 
+    def result_entries(self) -> dict[str, Any]:
+        """Entries of the result row that this task knows better, such as ``protocol``; plain types."""
+        return {}
+
     # skeleton
 
     @property
@@ -246,7 +250,7 @@ class Task(LightningModule):
                 f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
                 "run, model.checkpoint starts a new one from weights"
             )
-        if cargo["tokenizer"] != self.tokenizer_json:
+        if "text" in self.modalities and cargo["tokenizer"] != self.tokenizer_json:
             raise UserError(
                 f"ckpt_path {path} was trained with another tokeniser than the data give now; evaluate it with "
                 f"--model.checkpoint {path} --ckpt_path null, which brings its own tokeniser"

@@ -219,7 +219,7 @@ def test_error_absent_study(mimic: Tree) -> None:
     shutil.rmtree(mimic.studies[0].images[0].parent)
     name = mimic.studies[0].images[0].name
     with pytest.raises(
-        UserError, match=rf"images: test 2/2, train 7/8, val 2/2; first missing: .*{name}; .*max_missing"
+        UserError, match=rf"images: test 2/2, train 7/8, val 2/2; first missing: .*{name} \(sample .*\); .*max_missing"
     ):
         make(mimic)
     data = make(mimic, max_missing=0.2)

@@ -92,11 +92,13 @@ def test_value_groups(root: Path) -> None:
 def test_value_labels(root: Path) -> None:
     write_lines(root, [{**row, "sick": n % 2 if n else None, "kind": "ab"[n % 2]} for n, row in enumerate(ROWS)])
     data = make(root, label_columns=["sick"])
+    assert data.spec is not None and not data.spec.exclusive
     assert data.label_names == ["sick"] and index_of(data)["sick"].isna().sum() == 1
     data = make(root, label_columns=["kind"])
     assert (
         data.spec is not None
         and data.spec.classes == ["a", "b"]
+        and data.spec.exclusive
         and (index_of(data)[["a", "b"]].sum(axis=1) == 1).all()
     )
     with pytest.raises(UserError, match=r"pairs\.jsonl: found 'a' in row 1, column kind, expected a number"):

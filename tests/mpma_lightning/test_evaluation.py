@@ -10,7 +10,7 @@ from data_modules.text import Tokenizer
 from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import linear_probe, probe_from_few
-from mpma_lightning.evaluation.retrieval import chance_recall, retrieval
+from mpma_lightning.evaluation.retrieval import average_precision, chance_recall, retrieval
 from mpma_lightning.evaluation.thumbnail import thumbnails
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces, other_patient
 from mpma_lightning.evaluation.zero_shot import auroc_by_class, load_prompts, macro, zero_shot_scores
@@ -122,3 +122,14 @@ def test_prompts_are_shipped_and_checked(tmp_path) -> None:
     bad.write_text("findings: {Edema: {positive: [edema]}}")
     with pytest.raises(UserError, match="'Edema' needs both"):
         load_prompts(bad)
+
+
+def test_value_mean_average_precision_with_ties_and_several_positives() -> None:
+    """Row 0: positives at ranks 1 and 3 of 4: (1/1 + 2/3) / 2. Row 1: one positive tied with a negative: 1/2."""
+    scores = np.array([[0.9, 0.5, 0.4, 0.1], [0.3, 0.7, 0.7, 0.1]])
+    positive = np.array([[True, False, True, False], [False, True, False, False]])
+    assert average_precision(scores, positive).tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 2])
+    group = np.array([0, 1])
+    result = retrieval(scores, np.eye(4), group, np.array([0, 1, 0, 2]), ks=(1, 2), chunk=1)
+    assert result.mean_average_precision == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
+    assert result.recall == {1: 0.5, 2: 1.0}

@@ -1,0 +1,58 @@
+"""Answers of visual questions: the one normal form, the vocabulary, what a majority says, and near-duplicates."""
+
+from difflib import SequenceMatcher
+
+import pandas as pd
+
+YES_NO = ("yes", "no")
+TYPES = ("OPEN", "CLOSED")
+TWIN = 0.85
+"""difflib ratio from which two questions count as the same."""
+
+
+def normalise_answer(answer: object) -> str:
+    """Lower case, white space (tabs too) to single spaces, no full stop at the end; numbers become text."""
+    return " ".join(str(answer).lower().split()).rstrip(". ")
+
+
+def normalise_type(answer_type: object) -> str:
+    """``"CLOSED "`` and ``closed`` become CLOSED; the caller checks the result against ``TYPES``."""
+    return str(answer_type).strip().upper()
+
+
+def guess_types(answers: pd.Series) -> pd.Series:
+    """CLOSED for yes and no, else OPEN: for sources without types. Wrong for closed choices such as left or right."""
+    return answers.isin(YES_NO).map({True: "CLOSED", False: "OPEN"})
+
+
+def vocabulary(frame: pd.DataFrame, splits: tuple[str, ...]) -> list[str]:
+    """The distinct answers of ``splits``, sorted."""
+    return sorted(frame.loc[frame["split"].isin(splits), "answer"].unique())
+
+
+def majority_answers(train: pd.DataFrame) -> dict[str, str]:
+    """The most frequent answer of each answer type; of equally frequent ones the first in the alphabet."""
+    return {
+        str(kind): str(rows["answer"].value_counts().sort_index().idxmax())
+        for kind, rows in train.groupby("answer_type")
+    }
+
+
+def contrasted(frame: pd.DataFrame) -> pd.Series:
+    """Whether the same question, case and punctuation aside, has another answer elsewhere: the text cannot tell."""
+    question = frame["text"].str.lower().str.replace(r"\W+", " ", regex=True).str.strip()
+    return frame.groupby(question)["answer"].transform("nunique") > 1
+
+
+def twins(test: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
+    """Which rows of ``test`` have in ``train`` a question at least 0.85 similar, on the same image, of equal answer."""
+    known = {
+        key: rows["text"].str.lower().tolist() for key, rows in train.groupby(["patient", "answer"], observed=True)
+    }
+
+    def has_twin(image: str, answer: str, question: str) -> bool:
+        near = known.get((image, answer), [])
+        return any(SequenceMatcher(None, question.lower(), other).ratio() >= TWIN for other in near)
+
+    rows = zip(test["patient"], test["answer"], test["text"], strict=True)
+    return pd.Series([has_twin(*row) for row in rows], index=test.index, dtype=bool)

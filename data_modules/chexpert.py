@@ -1,0 +1,99 @@
+"""CheXpert: chest radiographs with report labels, in the layout of the full and the small release."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.labels import Blank, Uncertain, read_labels
+from data_modules.splits import hold_out, pin_test, read_pinned
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"
+
+
+class CheXpertDataModule(DataModule):
+    """Training images of ``train.csv``, the official ``valid.csv`` as test; validation is held out of training.
+
+    GLoRIA, MGCA and MRM hold out 5,000 random *images* for validation; here whole patients are held out.
+
+    Args:
+        root: ``CheXpert-v1.0-small`` or ``CheXpert-v1.0``: ``train/``, ``valid/``, ``train.csv``, ``valid.csv``.
+        labels: names, in the order of ``labels`` columns; by default the five of the competition.
+        uncertain: what -1 becomes.
+        blank: what "not mentioned" becomes.
+        views: Frontal, Lateral or both.
+        val_share: share of training patients held out for validation; 0.025 is about 5,000 frontal images.
+        pinned: list of images, such as GLoRIA's ``chexpert_5x200.csv``, that take the place of the test split; their
+            patients leave training and validation.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        labels: Sequence[str] = COMPETITION,
+        uncertain: Uncertain = "gloria",
+        blank: Blank = "zeros",
+        views: Sequence[Literal["Frontal", "Lateral"]] = ("Frontal",),
+        val_share: float = 0.025,
+        pinned: str | None = None,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        self.root, self.views, self.val_share, self.pinned = Path(root), list(views), val_share, pinned
+        self.labels, self.label_names = list(labels), list(labels)
+        self.uncertain, self.blank = uncertain, blank
+
+    def read_index(self) -> pd.DataFrame:
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: folder not found; set data.root to the folder of CheXpert")
+        train, test = self._table("train"), self._table("valid")
+        held_out = hold_out(train["patient"], self.val_share, self.seed)
+        train["split"] = pd.Series("train", train.index).mask(held_out, "val")
+        frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
+        keep = frame["view"].isin(self.views)
+        self.drop("view", int((~keep).sum()))
+        frame = frame[keep].drop(columns="view").reset_index(drop=True)
+        if self.pinned:
+            frame = pin_test(frame, [_without_root(path) for path in read_pinned(self.pinned)], self.pinned, self.drop)
+        return frame
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = find_table([self.root], name, SOURCE)
+        table = read_table(path, ["Path", "Frontal/Lateral"])
+        names = table["Path"].map(_without_root)
+        parts = names.str.split("/", expand=True)
+        if parts.shape[1] < 4 or not parts[1].str.startswith("patient").all():
+            odd = table["Path"][~names.str.match(r"[^/]+/patient[^/]+/[^/]+/[^/]+$")].iloc[0]
+            raise UserError(f"{path}: found Path {odd!r}, expected CheXpert-v1.0-small/{name}/patient00001/study1/"
+                            "view1_frontal.jpg; correct the table")  # fmt: skip
+        frame = pd.DataFrame({"id": names, "patient": parts[1], "study": parts[1] + "/" + parts[2]})
+        frame = frame.assign(view=table["Frontal/Lateral"], image=f"{self.root}/" + names)
+        labels = read_labels(path, "Path", self.label_names, self.uncertain, self.blank)
+        return frame.join(labels.reindex(table["Path"]).reset_index(drop=True))
+
+
+def _without_root(path: str) -> str:
+    """``CheXpert-v1.0-small/train/…`` as ``train/…``: the root folder has another name in every release."""
+    return path.split("/", 1)[1] if path.split("/", 1)[0].startswith("CheXpert") else path

@@ -1,0 +1,108 @@
+"""COVIDx (COVID-Net): normal, pneumonia or COVID-19, from space-separated lists without a header."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.splits import hold_out
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
+"""Of lists A (three classes, in MGCA's order) and B."""
+SOURCES = {"rnsa": "rsna"}
+COLUMNS = ("patient", "file", "class", "source")
+
+
+class COVIDxDataModule(DataModule):
+    """``train_COVIDx<version>.txt`` and ``test_COVIDx<version>.txt``; a fifth of the training patients validate.
+
+    The images come from several collections and the source predicts the class, a shortcut: the source stays in
+    ``index``. MGCA holds out a fifth of the *images*; here whole patients are held out.
+
+    Args:
+        root: ``train/`` and ``test/`` with the images, and the lists there or in ``labels/``.
+        version: of the lists: 9A has three classes, 9B two.
+        val_share: share of training patients held out for validation.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    exclusive_classes = True
+
+    def __init__(
+        self,
+        root: str,
+        version: str = "9A",
+        val_share: float = 0.2,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        self.root, self.version, self.val_share = Path(root), version, val_share
+
+    def read_index(self) -> pd.DataFrame:
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: folder not found; set data.root to the folder of COVIDx")
+        train, test = self._list("train"), self._list("test")
+        leaking = train["patient"].isin(test["patient"])
+        self.drop("training image of a test patient", int(leaking.sum()))
+        train = train[~leaking].reset_index(drop=True)
+        held_out = hold_out(train["patient"], self.val_share, self.seed)
+        train["split"] = pd.Series("train", train.index).mask(held_out, "val")
+        frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
+        self.label_names = self._classes(frame["class"])
+        one_hot = pd.get_dummies(frame["class"])[self.label_names].astype("float32")
+        return frame.drop(columns="class").join(one_hot)
+
+    def _list(self, split: str) -> pd.DataFrame:
+        name = f"{split}_COVIDx{self.version}.txt"
+        path = next((p for p in (self.root / name, self.root / "labels" / name) if p.is_file()), None)
+        if path is None:
+            raise UserError(f"{self.root / name}: list not found, nor in {self.root / 'labels'}; take it from "
+                            "github.com/lindawangg/COVID-Net, or set data.version")  # fmt: skip
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+            words = line.split()
+            if words and len(words) != len(COLUMNS):
+                raise UserError(f"{path}: found {len(words)} words in row {number}, expected patient, file, class and "
+                                "source with spaces between; this version of the list has other columns")  # fmt: skip
+            if words:
+                rows.append(words)
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        source = table["source"].replace(SOURCES)
+        return pd.DataFrame(
+            {
+                "id": split + "/" + table["file"],
+                "patient": source + "/" + table["patient"],
+                "study": split + "/" + table["file"],
+                "image": f"{self.root}/{split}/" + table["file"],
+                "class": table["class"],
+                "source": source,
+            }
+        )
+
+    def _classes(self, found: pd.Series) -> list[str]:
+        names = next((names for names in CLASSES if set(found) <= set(names)), None)
+        if names is None:
+            expected = " or ".join(", ".join(names) for names in CLASSES)
+            raise UserError(f"{self.root}: found classes {', '.join(sorted(set(found)))} in the lists, expected "
+                            f"{expected}")  # fmt: skip
+        if absent := set(names) - set(found):
+            raise UserError(f"{self.root}: no image is of class {', '.join(sorted(absent))}; complete the lists")
+        return list(names)

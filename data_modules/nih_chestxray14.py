@@ -1,0 +1,173 @@
+"""NIH ChestX-ray14: 112,120 frontal images with text-mined labels, official and 70/10/20 splits, and its boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.labels import same_class
+from data_modules.splits import hold_out
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+from mpma_lightning.suggestions import suggest
+
+CLASSES = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""In the order of MRM's lists."""
+NORMAL = "No Finding"
+SOURCE = "it comes with NIH ChestX-ray14 (nihcc.app.box.com/v/ChestXray-NIHCC); set data.root to its folder"
+LISTS = {"train": ("train_1.txt", "train.txt"), "val": ("val.txt",), "test": ("test.txt",)}
+HELD_OUT = 1 / 8
+"""Share of the training patients that validate: 10 of 80 %."""
+
+
+class NIHChestXray14DataModule(DataModule):
+    """Every image a study; blank labels do not occur: an image without a finding is ``No Finding``.
+
+    Args:
+        root: ``images_001`` … ``images_012`` (each with ``images/``, or one ``images/``) and ``Data_Entry_2017`` or
+            ``Data_Entry_2017_v2020``, .csv or .csv.gz.
+        split: ``official``: ``test_list.txt`` tests, an eighth of the patients of ``train_val_list.txt`` validate.
+            ``70/10/20``: drawn by patient, as MRM and BenchX drew theirs. The two are different protocols.
+        lists: folder of published 70/10/20 lists, ``train.txt`` (or MRM's ``train_1.txt``), ``val.txt``, ``test.txt``:
+            one line an image, name first. They take the place of the draw.
+        labels: names, in the order of ``labels`` columns.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: Literal["official", "70/10/20"] = "70/10/20",
+        lists: str | None = None,
+        labels: Sequence[str] = CLASSES,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        if lists and split == "official":
+            raise UserError("found data.lists with data.split official; lists belong to 70/10/20")
+        self.root, self.split, self.lists = Path(root), split, Path(lists) if lists else None
+        self.labels, self.label_names = list(labels), list(labels)
+
+    def read_index(self) -> pd.DataFrame:
+        path, table = read_entries(self.root)
+        frame = pd.DataFrame(
+            {"id": table["Image Index"], "patient": table["Patient ID"], "study": table["Image Index"]}
+        )
+        frame["image"] = self._locate(frame["id"])
+        frame = frame.join(label_columns(path, table["Finding Labels"], self.label_names))
+        splits = self._official() if self.split == "official" else self._listed() if self.lists else None
+        if splits is None:
+            frame["split"] = pd.Series("train", frame.index).mask(hold_out(frame["patient"], 0.2, self.seed), "test")
+        else:
+            frame["split"] = frame["id"].map(splits)
+            self.drop("image in no list", int(frame["split"].isna().sum()))
+            frame = frame[frame["split"].notna()].reset_index(drop=True)
+        if not (frame["split"] == "val").any():
+            rest = frame["split"] == "train"
+            validating = hold_out(frame["patient"], HELD_OUT, self.seed + 1)
+            frame["split"] = frame["split"].mask(rest & validating, "val")
+        return frame
+
+    def boxes(self) -> pd.DataFrame:
+        """The 984 boxes of ``BBox_List_2017`` on 1024 x 1024 pixels: id, label, x, y, width, height.
+
+        ``label`` is a name of ``CLASSES`` (the table's Infiltrate is Infiltration). The header has nine fields for six
+        columns, so the table is read by position.
+        """
+        path = find_table([self.root], "BBox_List_2017", SOURCE)
+        try:
+            table = pd.read_csv(path, skiprows=1, header=None, usecols=range(6))
+            table = table.set_axis(["id", "label", "x", "y", "width", "height"], axis=1)
+            numbers = table[["x", "y", "width", "height"]].astype(float)
+        except ValueError as error:
+            raise UserError(
+                f"{path}: found no table of id, label, x, y, width, height ({error}); download it again"
+            ) from None
+        return table.assign(label=table["label"].map(lambda name: same_class(name, CLASSES) or name), **numbers)
+
+    def _locate(self, names: pd.Series) -> pd.Series:
+        found = {file.name: str(file) for file in sorted(self.root.glob("images*/**/*.png"))}
+        return names.map(lambda name: found.get(name, str(self.root / "images" / name)))
+
+    def _official(self) -> dict[str, str]:
+        return self._read_list("train_val_list.txt", "train") | self._read_list("test_list.txt", "test")
+
+    def _listed(self) -> dict[str, str]:
+        assert self.lists is not None
+        splits: dict[str, str] = {}
+        for split, names in LISTS.items():
+            name = next((name for name in names if (self.lists / name).is_file()), names[-1])
+            splits |= self._read_list(name, split, self.lists)
+        return splits
+
+    def _read_list(self, name: str, split: str, folder: Path | None = None) -> dict[str, str]:
+        path = (folder or self.root) / name
+        if not path.is_file():
+            raise UserError(f"{path}: split list not found; {SOURCE}, or use data.split 70/10/20 without data.lists")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return {Path(line.split()[0]).name: split for line in lines if line.strip()}
+
+
+def read_entries(root: Path) -> tuple[Path, pd.DataFrame]:
+    """Path and rows of the label table: image, labels, patient (``OriginalImage[Width,Height]`` is two columns)."""
+    if not root.is_dir():
+        raise UserError(f"{root}: folder not found; set data.root to the folder of NIH ChestX-ray14")
+    try:
+        path = find_table([root], "Data_Entry_2017_v2020", SOURCE)
+    except UserError:
+        path = find_table([root], "Data_Entry_2017", SOURCE)
+    return path, read_table(path, ["Image Index", "Finding Labels", "Patient ID"])
+
+
+def label_columns(path: Path, findings: pd.Series, labels: list[str]) -> pd.DataFrame:
+    """0/1 columns ``labels`` from names joined by ``|``.
+
+    Raises:
+        UserError: a label that no image has, with the nearest name there is; an image without a label.
+    """
+    if findings.isna().any():
+        row = int(findings.isna().to_numpy().argmax())
+        raise UserError(f"{path}: found no label in row {row + 2}, expected names joined by |, or {NORMAL}")
+    present = findings.str.get_dummies("|")
+    columns = {}
+    for name in labels:
+        column = same_class(name, present.columns.tolist())
+        if column is None and name not in CLASSES:
+            raise UserError(
+                f"{path}: found no image with label {name!r}{suggest(name, present.columns)}; correct data.labels"
+            )
+        columns[name] = present[column] if column else 0
+    return pd.DataFrame(columns, index=findings.index).astype("float32")

@@ -1,0 +1,175 @@
+"""VQA-RAD: the public JSON, the two-file arrangement of MEVF, and the hub form; three protocols."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from data_modules.answers import guess_types, normalise_answer, twins
+from data_modules.hashing import stable_hash
+from data_modules.hub import encoded_image, is_hub_form, read_columns
+from data_modules.question_files import question_frame, read_records
+from data_modules.splits import check_disjoint, normalise_splits, random_splits
+from data_modules.text import TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.vqa import QUESTION_TEXT, VQADataModule
+from mpma_lightning.errors import UserError
+
+PUBLIC = "VQA_RAD Dataset Public.json"
+FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}
+IMAGES = ("images", "VQA_RAD Image Folder", ".")
+COLUMNS = {
+    "id": "qid",
+    "patient": "image_name",
+    "text": "question",
+    "answer": "answer",
+    "answer_type": "answer_type",
+    "question_type": "question_type",
+    "phrase_type": "phrase_type",
+}
+HELD_OUT = 0.1
+DRAW_SEED = 0
+"""Of the images held out and of the re-split: part of the protocol, whatever the seed of a run."""
+
+
+class VQARADDataModule(VQADataModule):
+    """Questions on radiology images, 3,064 + 451 in the MEVF arrangement [Lau et al. 2018].
+
+    All test images also occur in training, and ``frame`` questions repeat test questions with their answers.
+
+    Args:
+        root: folder of ``VQA_RAD Dataset Public.json``, or of ``trainset.json`` and ``testset.json`` (a ``valset.json``
+            is used when it is there), or of the hub form (Parquet or saved ``DatasetDict``; answer types are guessed).
+            Images are in ``images``, ``VQA_RAD Image Folder`` or beside the files.
+        protocol: ``vqa-rad``: no frame questions, 10 % of the training images held out for validation, vocabulary from
+            train. ``vqa-rad-disjoint``: no frame questions, re-split 80/10/10 by image, vocabulary from train.
+            ``vqa-rad-legacy``: everything in training, vocabulary from all splits, selection on test [M3AE].
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        protocol: Literal["vqa-rad", "vqa-rad-disjoint", "vqa-rad-legacy"] = "vqa-rad",
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = QUESTION_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+        )
+        self.root, self.protocol = Path(root), protocol
+        self.vocabulary_splits = ("train", "val", "test") if protocol == "vqa-rad-legacy" else ("train",)
+
+    def check_splits(self, frame: pd.DataFrame) -> None:
+        """Images are shared by train and test officially; no image may be in val and in another split."""
+        if self.protocol == "vqa-rad-disjoint":
+            check_disjoint(frame)
+        elif self.protocol == "vqa-rad":
+            check_disjoint(frame[frame["split"] != "test"])
+
+    def read_index(self) -> pd.DataFrame:
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: folder not found; set data.root to the folder of VQA-RAD")
+        frame = self._questions()
+        frame["study"] = frame["id"]
+        self._report_leaks(frame)
+        if self.protocol != "vqa-rad-legacy":
+            framed = frame["phrase_type"] == "frame"
+            self.drop("frame question", int(framed.sum()))
+            frame = frame[~framed]
+        return getattr(self, f"_split_{self.protocol.removeprefix('vqa-rad').strip('-') or 'held_out'}")(frame)
+
+    def _questions(self) -> pd.DataFrame:
+        if (self.root / PUBLIC).is_file():
+            return self._located(_read_public(self.root / PUBLIC))
+        if (self.root / "trainset.json").is_file() or (self.root / "testset.json").is_file():
+            parts = []
+            for name, split in FILES.items():
+                path = self.root / name
+                if split != "val" or path.is_file():
+                    records = read_records(path, tuple(COLUMNS.values()))
+                    parts.append(question_frame(path, records, COLUMNS).assign(split=split))
+            return self._located(pd.concat(parts, ignore_index=True))
+        if is_hub_form(self.root):
+            self.note("answer types guessed: yes and no are CLOSED, every other answer is OPEN")
+            return _read_hub(self.root)
+        raise UserError(
+            f"{self.root}: found no questions, expected {PUBLIC}, or trainset.json and testset.json, or Parquet files; "
+            "download VQA-RAD (osf.io/89kps)"
+        )
+
+    def _located(self, frame: pd.DataFrame) -> pd.DataFrame:
+        names = frame["patient"]
+        folder = next(
+            (self.root / f for f in IMAGES if (self.root / f / names.iloc[0]).is_file()), self.root / "images"
+        )
+        return frame.assign(image=f"{folder}/" + names)
+
+    def _report_leaks(self, frame: pd.DataFrame) -> None:
+        train, test = frame[frame["split"] != "test"], frame[frame["split"] == "test"]
+        framed = train["phrase_type"] == "frame"
+        shared = set(train["patient"]) & set(test["patient"])
+        every, others = twins(test, train), twins(test, train[~framed])
+        self.note(
+            f"read {len(train):,} training questions ({int(framed.sum()):,} frame) on {train['patient'].nunique():,} "
+            f"images and {len(test):,} test questions on {test['patient'].nunique():,}; {len(shared):,} are in both"
+        )
+        self.note(
+            f"near-duplicate twins: {int(every.sum()):,} test questions have one in training on the same image with "
+            f"the same answer, {int((every & ~others).sum()):,} of them through frame questions only"
+        )
+
+    def _split_legacy(self, frame: pd.DataFrame) -> pd.DataFrame:
+        self.note("no validation split exists: selection on test [M3AE]; for comparison only")
+        test = frame[frame["split"] == "test"]
+        again = test.assign(id="val-" + test["id"], study="val-" + test["study"], split="val")
+        return pd.concat([frame[frame["split"] != "val"], again], ignore_index=True)
+
+    def _split_held_out(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if (frame["split"] == "val").any():
+            return frame
+        train = frame["split"] == "train"
+        images = pd.Series(frame.loc[train, "patient"].unique())
+        order = images.map(lambda image: stable_hash("held out", DRAW_SEED, image)).argsort(kind="stable")
+        held = images.iloc[order[: max(1, round(HELD_OUT * len(images)))]]
+        self.note(f"no validation split exists: {len(held)} of {len(images)} training images held out for it")
+        return frame.assign(split=frame["split"].mask(train & frame["patient"].isin(held), "val"))
+
+    def _split_disjoint(self, frame: pd.DataFrame) -> pd.DataFrame:
+        self.note("re-split by image: no image is in two splits; not comparable with the official split")
+        return frame.assign(split=random_splits(frame["patient"], DRAW_SEED))
+
+
+def _read_public(path: Path) -> pd.DataFrame:
+    """Official records: a training record with a ``question_frame`` gives a second, ``frame`` question."""
+    records = read_records(path, tuple(COLUMNS.values()))
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        kind = str(record["phrase_type"]).strip()
+        rows.append({**record, "phrase_type": kind})
+        framed = str(record.get("question_frame") or "NULL").strip()
+        if framed != "NULL" and not kind.startswith("test"):
+            rows.append({**record, "qid": f"{record['qid']}-frame", "question": framed, "phrase_type": "frame"})
+    frame = question_frame(path, rows, COLUMNS)
+    return frame.assign(split=frame["phrase_type"].str.startswith("test").map({True: "test", False: "train"}))
+
+
+def _read_hub(root: Path) -> pd.DataFrame:
+    """Questions and answers; equal image bytes are one image."""
+    frame = read_columns(root, ("question", "answer")).rename(columns={"question": "text"})
+    frame["id"] = frame["split"] + "-" + frame.groupby("split").cumcount().astype(str)
+    frame["split"] = normalise_splits(frame["split"], frame["id"])
+    frame["patient"] = frame["image"].map(lambda where: hashlib.sha256(encoded_image(where).read()).hexdigest()[:16])
+    frame["answer"] = frame["answer"].map(normalise_answer)
+    return frame.assign(answer_type=guess_types(frame["answer"]), question_type="", phrase_type="")

@@ -1,0 +1,68 @@
+"""Trains a linear head on cached features, with early stopping on the validation loss."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mpma_lightning.objectives.labels import label_loss
+
+
+@dataclass
+class ProbeOptions:
+    """How a linear probe is trained [MGCA].
+
+    Attributes:
+        lr: learning rate of AdamW.
+        weight_decay: of AdamW.
+        batch_size: features a step.
+        max_epochs: passes over the fraction at most.
+        patience: epochs without a lower validation loss before training stops.
+        standardise: features to zero mean and unit variance over the training images (no label is read for it). MGCA
+            does not; a small fraction needs it to move in few steps.
+    """
+
+    lr: float = 5e-4
+    weight_decay: float = 1e-6
+    batch_size: int = 48
+    max_epochs: int = 50
+    patience: int = 10
+    standardise: bool = False
+
+
+def train_head(
+    head: nn.Module,
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    options: ProbeOptions,
+    exclusive: bool,
+    seed: int,
+) -> int:
+    """Train in place; the weights of the lowest validation loss stay. Returns the epoch they are from.
+
+    Args:
+        head: (B, D) to (B, K).
+        train, val: features (N, D) and labels (N, K), NaN = unknown.
+        options: see there.
+        exclusive: see :func:`label_loss`.
+        seed: of the order of samples.
+    """
+    features, labels = train
+    optimizer = torch.optim.AdamW(head.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+    generator = torch.Generator().manual_seed(seed)
+    best, best_epoch, kept = float("inf"), 0, {n: v.clone() for n, v in head.state_dict().items()}
+    for epoch in range(1, options.max_epochs + 1):
+        for rows in torch.randperm(len(features), generator=generator).split(options.batch_size):
+            total, count = label_loss(head(features[rows]), labels[rows], exclusive)
+            optimizer.zero_grad()
+            (total / count.clamp(min=1)).backward()
+            optimizer.step()
+        with torch.no_grad():
+            total, count = label_loss(head(val[0]), val[1], exclusive)
+        loss = float(total / count.clamp(min=1))
+        if loss < best:
+            best, best_epoch, kept = loss, epoch, {n: v.clone() for n, v in head.state_dict().items()}
+        elif epoch - best_epoch >= options.patience:
+            break
+    head.load_state_dict(kept)
+    return best_epoch

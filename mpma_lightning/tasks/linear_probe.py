@@ -1,0 +1,192 @@
+"""Linear probe: the frozen encoder sees every image once; heads for all fractions and seeds train on its features."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from data_modules.fractions import draw_fraction, ids_sha256
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.classification import best_thresholds, classification_scores, exclusive_scores
+from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
+from mpma_lightning.heads.linear_head import linear_head
+from mpma_lightning.metrics import Rows
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
+from mpma_lightning.tasks.classification import ClassificationTask, refuse_without_positive
+
+HEADS = "heads"
+"""Key of the heads' fractions, seeds and training samples in a checkpoint."""
+SUMMARISED = ("auroc", "ap", "f1", "accuracy")
+
+
+class LinearProbeTask(ClassificationTask):
+    """One ``fit`` of one epoch encodes training and validation images, then trains ``fractions`` x ``seeds`` heads.
+
+    No image is augmented. Metrics are the mean over seeds, by fraction, and its standard deviation (``_sd``); the
+    result row lists every head. Several ranks share the encoding and each train all heads.
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`.
+        checkpoint_parts: see :class:`Task`.
+        protocol: see :class:`ClassificationTask`.
+        fractions: label fractions; of each, the training samples are drawn as ``data.label_fraction`` draws them.
+        seeds: of the draws of samples, of the heads' start and of their order of samples.
+        probe: how heads are trained.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    encodes_once = True
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        protocol: str = "cls-linear-mgca",
+        fractions: tuple[float, ...] = (0.01, 0.1, 1.0),
+        seeds: tuple[int, ...] = (0, 1, 2),
+        probe: ProbeOptions | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, protocol, None, mean, std)
+        self.automatic_optimization = False
+        self.probe = probe or ProbeOptions()
+        self.pairs = list(product(fractions, seeds))
+        if not self.pairs:
+            raise UserError("found no fraction or no seed; give model.fractions and model.seeds at least one each")
+        self.seen = Rows()
+        self.records: list[dict[str, Any]] = [{"fraction": fraction, "seed": seed} for fraction, seed in self.pairs]
+
+    def build_head(self) -> None:
+        self.backbone.requires_grad_(False).eval()
+        heads = []
+        for _, seed in self.pairs:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                heads.append(linear_head(self.feature_width, len(self.classes), self.switches))
+        self.heads = nn.ModuleList(heads)
+        self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
+        self.register_buffer("feature_mean", torch.zeros(self.feature_width))
+        self.register_buffer("feature_std", torch.ones(self.feature_width))
+
+    def train(self, mode: bool = True) -> "LinearProbeTask":
+        """The backbone stays in eval mode."""
+        super().train(mode)
+        if self._built:
+            self.backbone.eval()
+        return self
+
+    @torch.no_grad()
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:  # type: ignore[override]
+        """Encode; nothing is trained before the epoch's validation."""
+        self.seen.add(id=batch["id"], labels=batch["labels"], features=self.features(batch).float())
+
+    def configure_optimizers(self) -> None:
+        """None: the heads have their own."""
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        self.rows.add(labels=self.aligned(batch["labels"]), features=self.features(batch).float())
+        return {}
+
+    def _log_epoch(self, stage: str) -> None:
+        rows = self.rows.gather()
+        if self.trainer.sanity_checking:
+            return
+        if self.trainer.state.fn == "fit":
+            self._train_heads(self.seen.gather(), rows)
+            self.trained = True
+        self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
+
+    def on_train_epoch_end(self) -> None:
+        if not self.trained:
+            raise UserError(
+                "found no validation image; a probe stops by the validation loss: give data with a validation split, "
+                "and leave trainer.limit_val_batches at 1.0"
+            )
+
+    @torch.enable_grad()
+    def _train_heads(self, train: dict[str, np.ndarray], val: dict[str, np.ndarray]) -> None:
+        order = np.argsort(train["id"].astype(str))  # the same whatever the number of ranks
+        ids, labels = pd.Series(train["id"][order]), pd.DataFrame(train["labels"][order], columns=self.classes)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        studies = ids.map(data.index.set_index("id")["study"])
+        features = torch.tensor(train["features"][order], device=self.device)
+        if self.probe.standardise:
+            self.feature_mean, self.feature_std = features.mean(0), features.std(0).clamp(min=1e-6)
+        x, y = self._standardised(features), torch.tensor(labels.to_numpy(np.float32), device=self.device)
+        seen, val_y = (torch.from_numpy(val[name]).to(self.device) for name in ("features", "labels"))
+        held_out = (self._standardised(seen), val_y)
+        both = list(zip(self.heads, self.records, strict=True))
+        for head, record in track(both, f"Training {len(both)} heads", disable=not self.trainer.is_global_zero):
+            fraction, seed = record["fraction"], record["seed"]
+            taken = draw_fraction(studies, labels, fraction, seed)
+            for name, positives in (labels[taken] == 1).sum().items():
+                refuse_without_positive(str(name), int(positives), int(taken.sum()), fraction, seed)
+            chosen = torch.tensor(taken, device=self.device)
+            epoch = train_head(head, (x[chosen], y[chosen]), held_out, self.probe, self.exclusive, seed)
+            record |= {"samples": int(taken.sum()), "ids_sha256": ids_sha256(ids[taken]), "epoch": epoch}
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        return (features - self.feature_mean) / self.feature_std
+
+    @torch.no_grad()
+    def _scores(self, features: Tensor) -> Tensor:
+        """(heads, N, K) likelihoods."""
+        x = self._standardised(features.to(self.device))
+        return self.likelihoods(torch.stack([head(x) for head in self.heads]))
+
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> dict[str, float]:
+        """Mean and standard deviation over seeds, by fraction."""
+        scores = self._scores(torch.from_numpy(rows["features"])).double().cpu().numpy()
+        if stage == "val" and self.trainer.state.fn == "fit":
+            best = [best_thresholds(rows["labels"], own, default=0.5) for own in scores]
+            self.thresholds = torch.as_tensor(np.stack(best), dtype=torch.float32, device=self.device)
+        found: dict[float, list[dict[str, float]]] = {}
+        for record, own, thresholds in zip(self.records, scores, self.thresholds.cpu().double().numpy(), strict=True):
+            metrics = classification_scores(rows["labels"], own, self.classes, thresholds)
+            if self.exclusive:
+                metrics |= exclusive_scores(rows["labels"], own)
+            record |= {f"{stage}/{name}": value for name, value in metrics.items() if name in SUMMARISED}
+            found.setdefault(record["fraction"], []).append(metrics)
+        return {name: value for fraction, runs in found.items() for name, value in _summary(fraction, runs).items()}
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids and a score a class: the mean over the seeds of the largest fraction; a callback writes them."""
+        largest = max(fraction for fraction, _ in self.pairs)
+        own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
+        scores = self._scores(self.features(batch).float())[own].mean(0)
+        return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
+
+    def result_entries(self) -> dict[str, Any]:
+        """Every head: its training samples, the epoch of its weights and its metrics."""
+        fractions, seeds = (list(dict.fromkeys(values)) for values in zip(*self.pairs, strict=True))
+        return {**super().result_entries(), "label_fraction": fractions, "seed": seeds, "heads": self.records}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[HEADS] = [{k: v for k, v in record.items() if "/" not in k} for record in self.records]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.records = checkpoint.get(HEADS, [])
+        self.pairs = [(record["fraction"], record["seed"]) for record in self.records]
+        super().on_load_checkpoint(checkpoint)
+
+
+def _summary(fraction: float, runs: list[dict[str, float]]) -> dict[str, float]:
+    """``fraction_0.1/auroc``, ``…/auroc_sd`` (of the sample; without it for one seed) and ``…/auroc/<class>``."""
+    summary = {}
+    for name in runs[0]:
+        values = [run[name] for run in runs if name in run]
+        if name in SUMMARISED or name.partition("/")[0] in SUMMARISED:
+            summary[f"fraction_{fraction:g}/{name}"] = float(np.mean(values))
+            if name in SUMMARISED and len(values) > 1:
+                summary[f"fraction_{fraction:g}/{name}_sd"] = float(np.std(values, ddof=1))
+    return summary

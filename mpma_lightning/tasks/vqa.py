@@ -1,0 +1,147 @@
+"""Visual question answering: the fused representation, an answer head, and the baselines beside it."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mpma_lightning.backbones import Backbone, BackboneSpec
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.answers import Answered, accuracies
+from mpma_lightning.heads.answer_head import AnswerHead
+from mpma_lightning.metrics import gather_objects
+from mpma_lightning.optim import Optim
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+from mpma_lightning.weights import load_weights
+
+ANSWERS = "answers"
+"""Key of the answer vocabulary in a checkpoint."""
+
+
+class VQATask(Task):
+    """Answers as classes: binary cross-entropy summed over answers, the likeliest one counts [M3AE].
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`.
+        checkpoint_parts: see :class:`Task`.
+        pool: where the fused question is read; see ``Backbone.fused_representation``.
+        question_only: also train the baseline that sees no image: a second text encoder of the same start, with the
+            same head. It shares no weight with the model, only the norm that gradient clipping looks at.
+        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.fusion``, ``blind_head``, ``blind``.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        pool: Literal["mask", "mean", "cls"] = "mask",
+        question_only: bool = True,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        self.pool, self.question_only = pool, question_only
+        self._answered: list[Answered] = []
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("fusion",)
+
+    def build_heads(self) -> None:
+        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        if not spec.answers:
+            raise UserError(
+                f"{spec.name} has no answers; VQATask needs a data set of questions, such as VQARADDataModule"
+            )
+        self.answers: list[str] = list(spec.answers)
+        self.majority: dict[str, str] = dict(spec.majority_answers)
+        self.number = {answer: i for i, answer in enumerate(self.answers)}
+        text = self.backbone.text.width
+        width = text + self.backbone.image.width
+        self.head = AnswerHead(width, width, len(self.answers))
+        if self.question_only:
+            self.blind = Backbone(self.spec, ("text",), self.backbone.vocabulary)
+            self.blind_head = AnswerHead(text, width, len(self.answers))
+            if self.source is not None and (self.checkpoint_parts is None or "text" in self.checkpoint_parts):
+                load_weights(self.blind, self.source, self.tokenizer_json)
+            else:
+                self.blind.load_state_dict(
+                    {n: v for n, v in self.backbone.state_dict().items() if n.startswith("text.")}
+                )
+
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """(B, answers)."""
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
+        return self.head(fused).float()
+
+    def blind_logits(self, batch: dict[str, Any]) -> Tensor:
+        """(B, answers) from the question alone."""
+        return self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled).float()
+
+    def targets(self, answers: list[str]) -> Tensor:
+        """(B, answers) of 0 and 1; a row of zeros for an answer outside the vocabulary."""
+        rows = torch.zeros(len(answers), len(self.answers), device=self.device)
+        for row, answer in enumerate(answers):
+            if answer in self.number:
+                rows[row, self.number[answer]] = 1
+        return rows
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        target, logits = self.targets(batch["answer"]), self.logits(batch)
+        count = torch.tensor(float(len(target)), device=self.device)
+        outcome: Step = {"answer_loss": (F.binary_cross_entropy_with_logits(logits, target, reduction="sum"), count)}
+        blind = self.blind_logits(batch) if self.question_only else None
+        if blind is not None:
+            outcome["question_only_loss"] = (
+                F.binary_cross_entropy_with_logits(blind, target, reduction="sum"),
+                count,
+            )
+        outcome["logits"] = logits.detach()
+        if stage != "train":
+            said = [self.answers[i] for i in logits.argmax(1).tolist()]
+            text_said = [self.answers[i] for i in blind.argmax(1).tolist()] if blind is not None else [None] * len(said)
+            keys = ("answer", "answer_type", "question_type", "contrasted")
+            self._answered += [
+                Answered(*row) for row in zip(*(batch[key] for key in keys), said, text_said, strict=True)
+            ]
+        return outcome
+
+    def _log_epoch(self, stage: str) -> None:
+        super()._log_epoch(stage)
+        rows = [row for rank in gather_objects(self._answered) for row in rank]
+        self._answered = []
+        if not self.trainer.sanity_checking:
+            scores = accuracies(rows, set(self.answers), self.majority)
+            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
+        best = self.logits(batch).sigmoid().topk(min(5, len(self.answers)), dim=1)
+        ranked = [
+            {self.answers[i]: round(p, 4) for i, p in zip(places, values, strict=True)}
+            for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        said = [next(iter(row)) for row in ranked]
+        return {"id": batch["id"], "question": batch["text"], "prediction": said, "probabilities": ranked}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[ANSWERS] = self.answers
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        known = checkpoint.get(ANSWERS, [])
+        if known != self.answers:
+            first = next(iter(sorted(set(known) ^ set(self.answers))), "their order")
+            raise UserError(
+                f"ckpt_path {self.trainer.ckpt_path} answers with another vocabulary ({len(known)} answers, the data "
+                f"have {len(self.answers)}; first difference: {first!r}); use the data and protocol it was trained "
+                "with, or start a new run with model.checkpoint"
+            )

@@ -1,0 +1,197 @@
+"""Zero-shot classification: prompt ensembles against images, by global, local and combined similarity."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from data_modules.labels import same_class
+from data_modules.text import Tokenizer
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.classification import auroc_interval, classification_scores, exclusive_scores
+from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
+from mpma_lightning.metrics import Rows
+from mpma_lightning.objectives.local_alignment import pair_scores
+from mpma_lightning.objectives.state import Words, words_of
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+
+MAX_PROMPT_TOKENS = 128
+CHUNK = 16
+"""Images scored at once against all prompts; bounds memory."""
+
+
+class ZeroShotTask(Task):
+    """``test`` and ``predict`` only: nothing is trained. Protocol ``zs-prompt``.
+
+    A finding's score is the similarity to its positive prompts less that to its negative ones: globally to the mean
+    embedding of each ensemble, locally the mean over prompts of the word-aggregated similarity that local alignment
+    trains. ``combined`` is the mean of both after z-normalisation over the images [GLoRIA].
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
+        checkpoint_parts: see :class:`Task`.
+        prompts: a shipped prompt file (``chest_xray``) or a path.
+        similarities: which; each builds its alignment heads.
+        temperature: of the attention of words over patches: that of local alignment in pre-training.
+        multiclass: classes of which every test image has exactly one, such as the five of CheXpert 5x200: also reports
+            accuracy and macro F1 of the likeliest, scores being z-normalised over the images [GLoRIA].
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        prompts: str = "chest_xray",
+        similarities: Sequence[Literal["global", "local"]] = ("global", "local"),
+        temperature: float = 0.1,
+        multiclass: Sequence[str] = (),
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
+        if not similarities:
+            raise UserError("model.similarities is empty; expected global, local or both")
+        self.prompts, self.temperature = load_prompts(prompts), temperature
+        self.similarities, self.multiclass = list(similarities), list(multiclass)
+        self.rows = Rows()
+        self.classes: list[str] = []
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(f"align_{name}" for name in self.similarities)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The texts are the prompts."""
+        return ("image",)
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        return self.tokenizer_json is None
+
+    def configure_model(self) -> None:
+        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        if self.tokenizer_json is None and spec.tokenizer is None:
+            raise UserError("zero-shot needs the tokeniser of a pre-training: give --model.checkpoint")
+        super().configure_model()
+
+    def build_heads(self) -> None:
+        """Which findings are scored: the data's classes that have prompts; all prompts where the data have none."""
+        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        known = list(self.prompts.positive)
+        named = {name: same_class(name, known) for name in spec.classes or known}
+        self.classes = [name for name, prompt in named.items() if prompt]
+        self._findings = [prompt for prompt in named.values() if prompt]
+        if not self.classes:
+            raise UserError(f"no class of {spec.name} ({', '.join(spec.classes)}) has prompts; model.prompts has "
+                            f"{', '.join(known)}")  # fmt: skip
+        if without := [name for name, prompt in named.items() if not prompt]:
+            rank_zero_info(f"not scored, without prompts: {', '.join(without)}")
+        if odd := [name for name in self.multiclass if name not in self.classes]:
+            raise UserError(
+                f"model.multiclass names {odd[0]!r}, which is not scored; scored: {', '.join(self.classes)}"
+            )
+
+    def on_fit_start(self) -> None:
+        raise UserError("ZeroShotTask trains nothing; run `test` or `predict`")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        raise UserError("ZeroShotTask has no run of its own to go on; give the weights as --model.checkpoint")
+
+    def on_validation_start(self) -> None:
+        self._embed_prompts()
+
+    def on_test_start(self) -> None:
+        self._embed_prompts()
+
+    def on_predict_start(self) -> None:
+        self._embed_prompts()
+
+    @torch.no_grad()
+    def _embed_prompts(self) -> None:
+        assert self.tokenizer_json is not None
+        tokenizer = Tokenizer.from_json(self.tokenizer_json)
+        sides = [side[name] for name in self._findings for side in (self.prompts.positive, self.prompts.negative)]
+        texts = [text for side in sides for text in side]
+        longest = min(2 + max(map(len, texts)), MAX_PROMPT_TOKENS)
+        ids, mask, words = (
+            torch.tensor(column, device=self.device)
+            for column in zip(*(tokenizer.encode(text, longest) for text in texts), strict=True)
+        )
+        features = self.backbone.text(ids, mask)
+        self._contrast = ensemble_directions([len(side) for side in sides]).to(self.device)
+        if "global" in self.similarities:
+            self._directions = self._global_directions(self.backbone.embed_text(features).float(), sides)
+        if "local" in self.similarities:
+            pieces = self.backbone.align_local.text(features.tokens, normalise=False)
+            self._words: Words = words_of(pieces, ids, words, torch.ones_like(ids, dtype=torch.bool))
+
+    def _global_directions(self, prompts: Tensor, sides: list[list[str]]) -> Tensor:
+        """(K, e): mean positive less mean negative embedding, each normalised."""
+        means = torch.stack([part.mean(0) for part in prompts.split([len(side) for side in sides])])
+        means = torch.nn.functional.normalize(means, dim=-1)
+        return means[0::2] - means[1::2]
+
+    def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """``global`` and ``local`` scores (B, K), as asked for."""
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        scores: dict[str, Tensor] = {}
+        if "global" in self.similarities:
+            scores["global"] = self.backbone.embed_image(image).float() @ self._directions.T
+        if "local" in self.similarities:
+            patches = self.backbone.align_local.image(image.tokens).float()
+            scores["local"] = pair_scores(self._words, patches, self.temperature, CHUNK) @ self._contrast
+        return scores
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        if "labels" not in batch:
+            raise UserError("zero-shot scores need labels to be compared with; `predict` writes them without")
+        theirs = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+        labels = batch["labels"][:, [theirs.index(name) for name in self.classes]]
+        self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
+        return {}
+
+    def _log_epoch(self, stage: str) -> None:
+        rows = self.rows.gather()
+        labels = rows["labels"]
+        scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
+        if len(scores) > 1:
+            scores["combined"] = combine(list(scores.values()))
+        found: dict[str, float] = {}
+        for name, values in scores.items():
+            own = classification_scores(labels, values, self.classes)
+            if self.multiclass:
+                own |= self._accuracy(rows["id"], labels, values)
+            if "auroc" in own:
+                own["auroc_low"], own["auroc_high"] = auroc_interval(labels, values, rows["patient"])
+            found |= {f"{name}/{metric}": value for metric, value in own.items()}
+        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+
+    def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        columns = [self.classes.index(name) for name in self.multiclass]
+        positives = np.nan_to_num(labels[:, columns]).sum(1)
+        if (positives != 1).any():
+            place = int(np.flatnonzero(positives != 1)[0])
+            raise UserError(
+                f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(self.multiclass)} "
+                f"({(positives != 1).sum()} such samples), model.multiclass expects exactly one; evaluate a list of "
+                "such samples (data.pinned)"
+            )
+        return exclusive_scores(labels[:, columns], standardise(scores[:, columns]))
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids and a score a class and similarity; a callback writes them."""
+        scores = self.similarity(batch)
+        columns = {f"{kind}/{c}": values[:, k] for kind, values in scores.items() for k, c in enumerate(self.classes)}
+        return {"id": batch["id"], **columns}
+
+    def result_entries(self) -> dict[str, Any]:
+        return {"protocol": "zs-prompt", "classes": self.classes, "label_fraction": 0.0}

@@ -1,0 +1,166 @@
+"""Classification scores, thresholds, intervals, the label loss, heads and their training: values by hand or sklearn."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.classification import (
+    _weighted_auroc,
+    auroc_interval,
+    best_thresholds,
+    classification_scores,
+    exclusive_scores,
+)
+from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
+from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
+from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_named
+from mpma_lightning.metrics import Rows
+from mpma_lightning.objectives.labels import label_loss
+from mpma_lightning.optim import Optim
+
+NAN = float("nan")
+
+
+def draw(rows: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((rows, 3)) < 0.3).astype(float)
+    return labels, np.round(labels * 0.3 + rng.random((rows, 3)), 1)  # rounding makes ties
+
+
+def test_value_scores_equal_sklearn_on_the_known_labels() -> None:
+    labels, scores = draw()
+    labels[::5, 1] = np.nan
+    found = classification_scores(labels, scores, ["a", "b", "c"], np.array([0.5, 0.7, 0.9]))
+    known = ~np.isnan(labels[:, 1])
+    truth, score = labels[known, 1], scores[known, 1]
+    assert found["auroc/b"] == roc_auc_score(truth, score)
+    assert found["ap/b"] == average_precision_score(truth, score)
+    assert found["f1/b"] == f1_score(truth, score >= 0.7)
+    assert found["auroc"] == pytest.approx(np.mean([found[f"auroc/{name}"] for name in "abc"]))
+
+
+def test_value_by_hand() -> None:
+    labels, scores = np.array([[1.0], [0], [1], [0]]), np.array([[0.9], [0.8], [0.7], [0.1]])
+    found = classification_scores(labels, scores, ["a"], np.array([0.5]))
+    assert found["auroc"] == 0.75 and found["ap"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
+
+
+def test_value_classes_without_both_values_are_left_out() -> None:
+    labels, scores = draw()
+    labels[:, 0], labels[:, 1] = np.nan, 0
+    found = classification_scores(labels, scores, ["a", "b", "c"])
+    assert found["classes_scored"] == 1 and found["auroc"] == found["auroc/c"] and "auroc/a" not in found
+    assert classification_scores(labels * np.nan, scores, ["a", "b", "c"]) == {"classes_scored": 0}
+
+
+def test_value_thresholds_give_the_best_f1() -> None:
+    labels, scores = draw()
+    thresholds = best_thresholds(labels, scores, 0.5)
+    for k in range(3):
+        best = max(f1_score(labels[:, k], scores[:, k] >= t) for t in np.unique(scores[:, k]))
+        assert f1_score(labels[:, k], scores[:, k] >= thresholds[k]) == pytest.approx(best)
+    assert best_thresholds(labels * np.nan, scores, 0.5).tolist() == [0.5] * 3
+
+
+def test_value_exclusive_classes() -> None:
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [NAN, NAN, NAN]])
+    scores = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.9, 0.05, 0.05], [0, 0, 1]])
+    found = exclusive_scores(labels, scores)
+    assert found["accuracy"] == pytest.approx(2 / 3) and found["f1_likeliest"] == pytest.approx(2 / 3)
+    assert exclusive_scores(labels[3:], scores[3:]) == {}
+
+
+def test_value_weighted_auroc_equals_repeated_rows() -> None:
+    labels, scores = draw(60)
+    weight = np.random.default_rng(1).integers(0, 4, 60)
+    rank = np.unique(scores[:, 0], return_inverse=True)[1]
+    expected = roc_auc_score(np.repeat(labels[:, 0], weight), np.repeat(scores[:, 0], weight))
+    assert _weighted_auroc(labels[:, 0] == 1, rank, weight) == pytest.approx(expected)
+    assert math.isnan(_weighted_auroc(np.zeros(60, bool), rank, weight))
+
+
+def test_value_interval_holds_the_estimate_and_widens_with_few_patients() -> None:
+    labels, scores = draw(400)
+    value = classification_scores(labels, scores, ["a", "b", "c"])["auroc"]
+    low, high = auroc_interval(labels, scores, np.arange(400), draws=200)
+    assert low < value < high
+    few = np.repeat(np.arange(8), 50)
+    order = np.argsort(labels[:, 0], kind="stable")  # a patient's images alike
+    wide = auroc_interval(labels[order], scores[order], few, draws=200)
+    assert wide[1] - wide[0] > high - low
+    assert all(math.isnan(end) for end in auroc_interval(labels * np.nan, scores, few, draws=5))
+
+
+def test_value_label_loss_leaves_unknown_labels_out() -> None:
+    logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]], requires_grad=True)
+    total, count = label_loss(logits, torch.tensor([[1.0, NAN], [0.0, NAN]]), exclusive=False)
+    assert count == 2 and float(total.detach()) == pytest.approx(math.log(2) + math.log(1 + math.e))
+    total.backward()
+    assert logits.grad is not None and (logits.grad[:, 1] == 0).all() and (logits.grad[:, 0] != 0).all()
+
+
+def test_value_exclusive_label_loss() -> None:
+    logits = torch.tensor([[0.0, 0.0], [5.0, 1.0], [3.0, 3.0]])
+    total, count = label_loss(logits, torch.tensor([[0.0, 1.0], [NAN, NAN], [1.0, 1.0]]), exclusive=True)
+    assert count == 1 and float(total) == pytest.approx(math.log(2))
+    total, count = label_loss(logits, torch.full((3, 2), NAN), exclusive=False)
+    assert count == 0 and total == 0
+
+
+def test_value_protocols_decide_the_head() -> None:
+    benchx, mgca = (linear_head(64, 5, PROTOCOLS[name]) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
+    assert isinstance(benchx[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
+    assert 0.01 < benchx[1].weight.std() < 0.03 and (benchx[1].bias == 0).all()
+    assert mgca[1].weight.std() > 0.04
+    assert PROTOCOLS["cls-finetune-benchx"].encoder_lr == 0.1 and PROTOCOLS["cls-finetune-mrm"].drop_path == 0.1
+    with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):
+        protocol_named("cls-finetune-mrn")
+
+
+def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 4, generator=generator)
+    y = torch.stack([(x[:, 0] > 0).float(), (x[:, 1] > 0).float()], 1)
+    y[::3, 1] = NAN
+    options = ProbeOptions(lr=0.05, max_epochs=40, patience=5)
+    torch.manual_seed(0)
+    head = linear_head(4, 2, PROTOCOLS["cls-linear"])
+    start = label_loss(head(x[200:]), y[200:], False)[0].item()
+    epoch = train_head(head, (x[:200], y[:200]), (x[200:], y[200:]), options, False, seed=0)
+    assert epoch > 3 and label_loss(head(x[200:]), y[200:], False)[0].item() < start / 3
+    wrong = 1 - y[200:]
+    frozen = linear_head(4, 2, PROTOCOLS["cls-linear"])
+    before = frozen[1].weight.detach().clone()
+    epoch = train_head(frozen, (x[:200], y[:200]), (x[200:], wrong), options, False, seed=0)
+    assert epoch == 1 and not torch.equal(frozen[1].weight, before)  # validation only gets worse after the first
+
+
+def test_value_rows_are_gathered_and_start_afresh() -> None:
+    rows = Rows()
+    rows.add(id=["a", "b"], scores=torch.ones(2, 3))
+    rows.add(id=["c"], scores=torch.zeros(1, 3))
+    found = rows.gather()
+    assert found["id"].tolist() == ["a", "b", "c"] and found["scores"].shape == (3, 3) and rows.gather() == {}
+
+
+def test_value_zero_shot_ensembles_and_combination() -> None:
+    matrix = ensemble_directions([2, 1, 1, 3])
+    similarity = torch.tensor([[1.0, 3.0, 0.5, 4.0, 1.0, 2.0, 3.0]])
+    torch.testing.assert_close(similarity @ matrix, torch.tensor([[2 - 0.5, 4.0 - 2.0]]))
+    scores = np.array([[1.0, 5.0], [3.0, 5.0]])
+    np.testing.assert_allclose(standardise(scores), [[-1, 0], [1, 0]])
+    np.testing.assert_allclose(combine([scores, 10 * scores[::-1]]), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
+def test_value_optimisers_by_name(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    optim = Optim(algorithm=name, lr=0.5, reference_batch=None, momentum=0.8, scale={"weight": 0.1})  # type: ignore[arg-type]
+    optimizer, _ = optim.build(torch.nn.Linear(2, 2), 8, 10)
+    assert type(optimizer) is kind and sorted(group["initial_lr"] for group in optimizer.param_groups) == [0.05, 0.5]
+    if name == "sgd":
+        assert optimizer.param_groups[0]["momentum"] == 0.8
