@@ -12,6 +12,10 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     attention_mask  int64 (B,T)      1 on tokens, 0 on padding
     word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
     labels          float32 (B,K)    NaN = unknown
+    mask            uint8 (B,1,S,S)  1 on the structure, moved with the image
+    boxes           list[float32 (n,4)]  x1, y1, x2, y2 in pixels of the crop; n may be 0
+    box_labels      list[int64 (n,)] places in the data set's box classes
+    size            int64 (B,2)      height and width of the image before it was fitted; for tasks with annotations
     text            list[str]        the cleaned report, caption or question that was tokenised
     answer          list[str]        normalised (VQA); so are the next three
     answer_type     list[str]        OPEN or CLOSED
@@ -32,6 +36,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from data_modules.annotations import refuse_outside
 from data_modules.batch_sampler import ShardedBatchSampler
 from data_modules.dataset import SampleDataset
 from data_modules.folder import folder_index
@@ -62,6 +67,10 @@ class Sample(TypedDict):
     attention_mask: NotRequired[Tensor]
     word_ids: NotRequired[Tensor]
     labels: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    boxes: NotRequired[Tensor]
+    box_labels: NotRequired[Tensor]
+    size: NotRequired[Tensor]
     text: NotRequired[str]
     answer: NotRequired[str]
     answer_type: NotRequired[str]
@@ -73,8 +82,9 @@ class Sample(TypedDict):
 class DataSpec:
     """What a task needs to know of the data: plain types only, so that it can live in a checkpoint.
 
-    ``exclusive``: every sample has exactly one of ``classes``. ``train_positives`` and ``train_ids_sha256`` are those
-    of the training samples, after ``label_fraction``.
+    ``exclusive``: every sample has exactly one of ``classes``. ``mask_class`` is what ``mask`` shows, ``box_classes``
+    what boxes hold; empty without them. ``fit`` is how evaluation images are fitted. ``train_positives`` and
+    ``train_ids_sha256`` are those of the training samples, after ``label_fraction``.
     """
 
     name: str
@@ -89,6 +99,9 @@ class DataSpec:
     dropped: dict[str, int] = field(default_factory=dict)
     excluded: dict[str, int] = field(default_factory=dict)
     exclusive: bool = False
+    mask_class: str = ""
+    box_classes: list[str] = field(default_factory=list)
+    fit: str = "crop"
     label_fraction: float = 1.0
     train_positives: dict[str, int] = field(default_factory=dict)
     train_ids_sha256: str = ""
@@ -119,6 +132,10 @@ class DataModule(LightningDataModule):
     label_names: list[str]
     exclusive_classes = False
     """True: every sample has exactly one class; ``labels`` is one-hot."""
+    mask_class = ""
+    """What ``mask`` shows; with it the index has ``mask`` (path of an image, 0 outside) or ``runs`` (run lengths)."""
+    box_classes: list[str]
+    """What ``boxes`` hold; with them the index has ``boxes``, ``box_labels`` and optionally ``box_frame``."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
     sampling_options: ClassVar[tuple[str, ...]] = ()
@@ -145,7 +162,7 @@ class DataModule(LightningDataModule):
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
         self.label_fraction = label_fraction
-        self.label_names = []
+        self.label_names, self.box_classes = [], []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
@@ -158,6 +175,9 @@ class DataModule(LightningDataModule):
         """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
 
         ``image`` holds paths, ``text`` cleaned reports; a data set without one of them omits the column.
+        ``mask`` is the path of a mask as large as the image, or ``runs`` a list of SIIM run lengths; ``boxes`` a list
+        of [x1, y1, x2, y2] in pixels of an image of ``box_frame`` = [width, height] (default: the image as it is on
+        disk), ``box_labels`` their places in ``box_classes``.
         A frame without ``split`` (or with blanks only) is split 80/10/10 by patient. Raises UserError.
         """
         raise NotImplementedError
@@ -326,6 +346,7 @@ class DataModule(LightningDataModule):
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop)
             self._refuse_empty(frame)
+        refuse_outside(frame)
         frame = self._take_fraction(frame)
         return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
 
@@ -366,7 +387,13 @@ class DataModule(LightningDataModule):
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
             weights=self.row_weights(frame) if train else None,
+            annotations=self._annotations(),
         )
+
+    def _annotations(self) -> tuple[str, ...]:
+        """Masks and boxes, where the task reads them."""
+        task = self.trainer.lightning_module if self.trainer else None
+        return tuple(getattr(task, "annotations", ("mask", "boxes")))
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
         """Whether to read the images (texts) there are: not when the task has no encoder for them."""
@@ -390,6 +417,9 @@ class DataModule(LightningDataModule):
             excluded=dict(self._excluded),
             dropped=self.dropped,
             exclusive=self.exclusive_classes,
+            mask_class=self.mask_class,
+            box_classes=list(self.box_classes),
+            fit=self.augment.fit,
             label_fraction=self.label_fraction,
             train_positives={}
             if train is None

@@ -1,5 +1,6 @@
 """The map-style data set behind every loader: rows of an Arrow table to samples, addressed by (epoch, index)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
+from data_modules.annotations import BOX_COLUMNS, MASK_COLUMNS, read_boxes, read_mask
 from data_modules.hashing import stable_hash
 from data_modules.images import read_image
 from data_modules.sentences import drop_sentences
@@ -36,6 +38,8 @@ class SampleDataset(Dataset):
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
         sentence_dropout: share of a text's sentences left out.
         weights: of the rows, how often an epoch shows them.
+        annotations: ``mask``, ``boxes`` or both, read where the index has them; they move with the image.
+            With any, samples have their ``size``.
     """
 
     def __init__(
@@ -51,10 +55,13 @@ class SampleDataset(Dataset):
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
         weights: np.ndarray | None = None,
+        annotations: Sequence[str] = (),
     ) -> None:
-        self.table = pa.Table.from_pandas(
-            frame[[c for c in (*COLUMNS, *PASSED_ON) if c in frame]], preserve_index=False
-        )
+        self.mask = "mask" in annotations and bool(set(MASK_COLUMNS) & set(frame))
+        self.boxes = "boxes" in annotations and "boxes" in frame
+        self.sized = bool(annotations)
+        columns = (*COLUMNS, *PASSED_ON, *MASK_COLUMNS * self.mask, *BOX_COLUMNS * self.boxes)
+        self.table = pa.Table.from_pandas(frame[[c for c in columns if c in frame]], preserve_index=False)
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
@@ -82,10 +89,9 @@ class SampleDataset(Dataset):
         }
         if self.transform is not None:
             try:
-                image = read_image(record["image"], self.channels, self.transform.augment.short_side)
+                sample |= self._picture(record, seed, self.transform)
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
-            sample["image"] = torch.from_numpy(self.transform(image, seed)["image"])
         if self.tokenizer is not None:
             text = record["text"]
             if self.sentence_dropout:
@@ -97,6 +103,20 @@ class SampleDataset(Dataset):
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample
+
+    def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
+        """``image``, and what was drawn on it."""
+        annotated = self.mask or self.boxes  # what was drawn refers to the image as it is on disk
+        image = read_image(record["image"], self.channels, None if annotated else transform.augment.short_side)
+        shape = (image.shape[0], image.shape[1])
+        mask = read_mask(record, shape) if self.mask else None
+        boxes = read_boxes(record, shape) if self.boxes else None
+        done = {name: torch.from_numpy(value) for name, value in transform(image, seed, mask, boxes).items()}
+        if boxes is not None:
+            done["box_labels"] = torch.tensor(record["box_labels"], dtype=torch.int64)[done.pop("kept")]
+        if self.sized:
+            done["size"] = torch.tensor(shape)
+        return done
 
     def _draw(self, epoch: int, study: int) -> int:
         assert self.starts is not None

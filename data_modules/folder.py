@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from data_modules.images import DICOM
 from mpma_lightning.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM}
 
 
 def folder_index(folder: Path) -> pd.DataFrame:

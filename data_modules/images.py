@@ -7,9 +7,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_modules.dicom import read_dicom
 from data_modules.hub import encoded_image, is_reference
 from data_modules.store import is_prepared, prepared_image
 from mpma_lightning.errors import UserError
+
+DICOM = (".dcm", ".dicom")
 
 
 def read_image(path: str | Path, channels: int = 1, short_side: int | None = None) -> np.ndarray:
@@ -55,9 +58,14 @@ def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | N
     8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
     maximum, so that a 10- or 12-bit radiograph is not black; floats are scaled from their own range.
 
+    ``.dcm`` and ``.dicom`` are read by :func:`read_dicom`.
+
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in DICOM:
+        gray = read_dicom(source)
+        return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
     try:
         with Image.open(source) as image:
             size = shrunk_size(image.size, short_side)

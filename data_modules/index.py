@@ -1,6 +1,7 @@
 """Checks on an index of samples: images that are absent on disk, and the hash that names its content."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from data_modules.images import image_exists
 from mpma_lightning.errors import UserError
 
 THREADS = 16
+DRAWN = ("runs", "boxes", "box_labels")
 CHUNK = 1000
 
 
@@ -35,9 +37,14 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
 
 
 def manifest_hash(frame: pd.DataFrame, label_names: list[str]) -> str:
-    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer and labels; not where images lie."""
-    columns = [c for c in ("id", "patient", "study", "split", "text", "answer", "answer_type") if c in frame]
-    texts = frame.sort_values("id")[columns].astype("string").fillna("")
+    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes and
+    labels; not where images and mask files lie."""
+    columns = [c for c in ("id", "patient", "study", "split", "text", "answer", "answer_type", *DRAWN) if c in frame]
+    texts = frame.sort_values("id")[columns].copy()
+    for name in DRAWN:
+        if name in texts:
+            texts[name] = texts[name].map(json.dumps)
+    texts = texts.astype("string").fillna("")
     digest = hashlib.sha256("\x1f".join([*columns, *label_names]).encode())
     for row in texts.itertuples(index=False):
         digest.update("\x1f".join(row).encode() + b"\x1e")

@@ -10,6 +10,7 @@ from data_modules.base import DataModule
 from data_modules.labels import CHEXPERT, Blank, Uncertain, read_labels
 from data_modules.mimic_reports import has_reports, read_reports, report_names
 from data_modules.reports import Sections
+from data_modules.splits import pin_test, read_pinned
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -42,6 +43,8 @@ class MIMICCXRDataModule(DataModule):
         labels_from: which labeller.
         uncertain: what -1 becomes.
         blank: what "not mentioned" becomes in a listed study (one that is not listed is unknown).
+        pinned: list of images by ``dicom_id`` or path, such as a 5x200 draw, that take the place of the test split;
+            their patients leave training and validation.
 
     The other arguments are those of ``DataModule``.
     """
@@ -60,6 +63,7 @@ class MIMICCXRDataModule(DataModule):
         labels_from: Literal["chexpert", "negbio"] = "chexpert",
         uncertain: Uncertain = "ignore",
         blank: Blank = "zeros",
+        pinned: str | None = None,
         image_size: int | None = None,
         channels: int = 1,
         batch_size: int = 64,
@@ -91,7 +95,7 @@ class MIMICCXRDataModule(DataModule):
         self.sections, self.encoding = sections, encoding
         self.study_sampling, self.one_image_per_study = study_sampling, study_sampling == "one"
         self.labels, self.label_names = list(labels), list(labels)
-        self.labels_from, self.uncertain, self.blank = labels_from, uncertain, blank
+        self.labels_from, self.uncertain, self.blank, self.pinned = labels_from, uncertain, blank, pinned
 
     @classmethod
     def from_root(cls, root: Path, **arguments: Any) -> Self:
@@ -116,7 +120,11 @@ class MIMICCXRDataModule(DataModule):
             table = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
             values = read_labels(table, "study_id", self.label_names, self.uncertain, self.blank)
             frame = frame.join(values, on="study")
-        return self._with_reports(frame, self.report_root) if self.report_root else frame
+        if self.report_root:
+            frame = self._with_reports(frame, self.report_root)
+        if not self.pinned:
+            return frame
+        return pin_test(frame, [Path(name).stem for name in read_pinned(self.pinned)], self.pinned, self.drop)
 
     def every_row(self) -> pd.DataFrame:
         """Each listed image (without an image root: study), whatever its view, without text and labels."""

@@ -55,6 +55,36 @@ def hold_out(patients: pd.Series, share: float, seed: int) -> np.ndarray:
     return (patients.map(places) < share).to_numpy(bool)
 
 
+def shares(units: pd.Series, ends: tuple[float, float], seed: int) -> pd.Series:
+    """train up to the first of ``ends``, val up to the second, then test; by unit, the same whatever else there is."""
+
+    def draw(unit: object) -> str:
+        place = (stable_hash("shares", seed, unit) % 10**9) / 10**9
+        return "train" if place < ends[0] else "val" if place < ends[1] else "test"
+
+    return units.map(draw)
+
+
+def read_lists(folder: str) -> dict[str, str]:
+    """File name without folder and ending -> split, from ``train.txt``, ``val.txt`` and ``test.txt``: one image a line,
+    its path or id first; what follows a space is not read [MRM's lists]."""
+    splits: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        path = Path(folder) / f"{split}.txt"
+        if not path.is_file():
+            raise UserError(f"{path}: split list not found; data.lists is a folder of train.txt, val.txt and test.txt")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        splits |= {Path(line.split()[0]).stem: split for line in lines if line.strip()}
+    return splits
+
+
+def take_lists(frame: pd.DataFrame, folder: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """``frame`` with the splits of the lists in ``folder``; what they do not list is left out."""
+    frame["split"] = frame["id"].map(read_lists(folder))
+    drop("image in no list", int(frame["split"].isna().sum()))
+    return frame[frame["split"].notna()].reset_index(drop=True)
+
+
 def read_pinned(path: str) -> list[str]:
     """Sample ids of a pinned list: one a line (# starts a comment), or the column ``Path`` or ``id`` of a CSV table."""
     file = Path(path)

@@ -13,7 +13,8 @@ from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
 RIGHT, WRONG, PLAIN = "#1a7f37", "#cf222e", "#57606a"
 
 
-def _figure(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
+def canvas(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
+    """A figure of ``rows`` x ``columns`` cells of the given size in inches, without axes."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -22,7 +23,8 @@ def _figure(rows: int, columns: int, width: float = 2.2, height: float = 2.3) ->
     return figure, axes
 
 
-def _gray(image: Tensor) -> np.ndarray:
+def gray(image: Tensor) -> np.ndarray:
+    """(H, W) mean over the channels."""
     return image.detach().float().mean(0).cpu().numpy()
 
 
@@ -43,12 +45,12 @@ def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
         "visible + predicted": torch.where(masked, predicted, patches),
     }
     count = min(count, len(patches))
-    figure, axes = _figure(count, len(shown))
+    figure, axes = canvas(count, len(shown))
     for column, (title, values) in enumerate(shown.items()):
         images = unpatchify(values[:count], grid, channels)
         for row in range(count):
             low, high = float(patches[row].amin()), float(patches[row].amax())
-            axes[row, column].imshow(_gray(images[row]), cmap="gray", vmin=low, vmax=high)
+            axes[row, column].imshow(gray(images[row]), cmap="gray", vmin=low, vmax=high)
         axes[0, column].set_title(title, fontsize=9)
     figure.suptitle("Predicted patches carry the true patch's mean and contrast, as in MAE", fontsize=8)
     return figure
@@ -58,7 +60,7 @@ def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Fig
     """The report; masked pieces as predicted, green when right, red (with the truth) when wrong."""
     assert state.input_ids is not None and state.report_mask is not None and state.word_ids is not None
     count = min(count, len(state.input_ids))
-    figure, axes = _figure(count, 1, width=11, height=1.7)
+    figure, axes = canvas(count, 1, width=11, height=1.7)
     masked = state.report_mask.masked.cpu()
     guesses = torch.zeros_like(state.input_ids.cpu())
     guesses[masked] = state.outputs["report_prediction"].cpu()
@@ -92,12 +94,12 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
         words: W names.
         title: of the figure.
     """
-    figure, axes = _figure(1, len(words) + 1)
-    axes[0, 0].imshow(_gray(image), cmap="gray")
+    figure, axes = canvas(1, len(words) + 1)
+    axes[0, 0].imshow(gray(image), cmap="gray")
     for ax, word, values in zip(axes[0, 1:], words, maps, strict=True):
         size = image.shape[-2:]
         heat = torch.nn.functional.interpolate(values[None, None].float(), size, mode="bilinear")[0, 0]
-        ax.imshow(_gray(image), cmap="gray")
+        ax.imshow(gray(image), cmap="gray")
         ax.imshow(heat.cpu().numpy(), cmap="inferno", alpha=0.5)
         ax.set_title(word, fontsize=9)
     figure.suptitle(title, fontsize=8)
@@ -106,7 +108,7 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
 
 def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     """Cosine of every image with every report of a batch; pairs of one group lie on the marked cells."""
-    figure, axes = _figure(1, 1, 4.6, 4.4)
+    figure, axes = canvas(1, 1, 4.6, 4.4)
     axes[0, 0].imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
     rows, columns = np.nonzero((group[:, None] == group[None]).cpu().numpy())
     axes[0, 0].scatter(columns, rows, s=3, c="white", marker=".")

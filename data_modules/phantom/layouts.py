@@ -11,7 +11,19 @@ from rich.progress import track
 from data_modules.phantom.truth import read_films
 from mpma_lightning.errors import UserError
 
-LAYOUTS = ("chexpert", "covidx", "nih_chestxray14", "pairs", "roco", "slake", "vqa_rad")
+LAYOUTS = (
+    "annotated",
+    "chexpert",
+    "covidx",
+    "ms_cxr",
+    "nih_chestxray14",
+    "pairs",
+    "roco",
+    "rsna_pneumonia",
+    "siim_pneumothorax",
+    "slake",
+    "vqa_rad",
+)
 
 
 def write_layouts(phantom: Path, names: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ IMAGE_LABELS = ("dicom_id", "study_id", "subject_id", *LABELS)
 RECORDS = ("subject_id", "study_id", "dicom_id", "path")
 STUDIES = ("subject_id", "study_id", "path")
 
+LISTS = {"train": "train", "validate": "val", "test": "test"}
+
 Row = dict[str, object]
 
 
@@ -40,3 +42,13 @@ def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> No
     data = text.getvalue().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
+
+
+def write_lists(folder: Path, splits: Iterable[tuple[str, str]]) -> None:
+    """``train.txt``, ``val.txt`` and ``test.txt`` from (name, the phantom's split)."""
+    names: dict[str, list[str]] = {split: [] for split in LISTS.values()}
+    for name, split in splits:
+        names[LISTS[split]].append(f"{name}\n")
+    folder.mkdir()
+    for split, lines in names.items():
+        (folder / f"{split}.txt").write_text("".join(lines))

@@ -46,14 +46,14 @@ class Pictures(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, state: Any, batch: dict[str, Any]) -> None:
         assert isinstance(task, PretrainingTask)
         if "image_prediction" in state.outputs:
-            self._keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
+            keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
         if task.tokenizer_json is not None and "report_prediction" in state.outputs:
             tokenizer = Tokenizer.from_json(task.tokenizer_json)
-            self._keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
+            keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
         if "align_global" in task.backbone.parts:
             features = task.encode(batch)
             embeddings = features["image_embedding"], features["text_embedding"]
-            self._keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
+            keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
         if "align_local" in task.backbone.parts:
             for row in range(min(self.samples, len(batch["id"]))):
                 self._word_maps(trainer, task, state, batch, row)
@@ -75,14 +75,14 @@ class Pictures(Callback):
         assert image.grid is not None
         maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
         names = [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen]
-        self._keep(
-            trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140])
-        )
+        keep(trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140]))
 
-    def _keep(self, trainer: Trainer, name: str, figure: Figure) -> None:
-        folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=110)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)
+
+def keep(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Into the run folder's ``pictures/`` as PNG, and into TensorBoard."""
+    folder = Path(trainer.default_root_dir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=110)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
-pydicom = pytest.importorskip("pydicom")
-from data_modules.dicom import read_dicom  # noqa: E402
-from mpma_lightning.errors import UserError  # noqa: E402
+from data_modules.dicom import read_dicom
+from mpma_lightning.errors import UserError
 
 
 def test_value_real_files(sample_data: Path) -> None:

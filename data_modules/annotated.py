@@ -1,0 +1,116 @@
+"""Anyone's own annotated images: a folder of masks, a COCO file of boxes, or both, beside a folder of images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.coco import read_coco
+from data_modules.folder import folder_index
+from data_modules.pair_tables import find_column, locate_images, read_pairs
+from data_modules.pairs import GROUP, IMAGE, LICENCE, PATIENT, SPLIT
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+STEM = "stem"
+
+
+class AnnotatedDataModule(DataModule):
+    """Images of ``images/``, matched by file name without its ending; images without an annotation are left out.
+
+    An image that the box file lists without a box is a negative; one that it does not list is left out.
+
+    Args:
+        root: folder of ``images/`` and of everything below.
+        masks: folder of one mask an image (``masks``): 0 outside the structure, anything else inside.
+        mask_class: what the masks show.
+        boxes: COCO file (``boxes.json``), in pixels of images of the width and height it states.
+        table: with an image column, and split, patient, group and licence where there are: see ``PairsDataModule``.
+            Without one every image is a patient, split 80/10/10.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        masks: str | None = None,
+        mask_class: str = "structure",
+        boxes: str | None = None,
+        table: str | None = None,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        if masks is None and boxes is None:
+            raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")
+        self.root, self.table = Path(root), table
+        self.masks = self.root / masks if masks else None
+        self.boxes = self.root / boxes if boxes else None
+        self.mask_class = mask_class if masks else ""
+
+    def read_index(self) -> pd.DataFrame:
+        frame = self._images()
+        frame[STEM] = frame["image"].map(lambda path: Path(path).stem)
+        if self.masks is not None:
+            frame = self._with_masks(frame, self.masks)
+        if self.boxes is not None:
+            frame = self._with_boxes(frame, self.boxes)
+        return frame.drop(columns=STEM).reset_index(drop=True)
+
+    def _images(self) -> pd.DataFrame:
+        if self.table is None:
+            return folder_index(self.root / "images").drop(columns=["split", "group"])
+        path, table = read_pairs(self.root, self.table)
+        image = find_column(path, table, "image", None, IMAGE)
+        if image is None:
+            raise UserError(f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)}")
+        table = table[table[image].notna()].drop_duplicates(image)
+        frame = pd.DataFrame({"id": table[image], "image": locate_images(self.root, table[image])})
+        group = find_column(path, table, "group", None, GROUP)
+        frame["study"] = table[group].fillna(frame["id"]) if group else frame["id"]
+        patient = find_column(path, table, "patient", None, PATIENT)
+        frame["patient"] = table[patient].fillna(frame["study"]) if patient else frame["study"]
+        for name, usual in (("split", SPLIT), ("license", LICENCE)):
+            column = find_column(path, table, name, None, usual)
+            if column:
+                frame[name] = table[column]
+        return frame
+
+    def _with_masks(self, frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        found = {Path(path).stem: path for path in folder_index(folder)["image"]}
+        frame["mask"] = frame[STEM].map(found)
+        self.drop("no mask", int(frame["mask"].isna().sum()))
+        return frame[frame["mask"].notna()]
+
+    def _with_boxes(self, frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+        coco = read_coco(path)
+        self.box_classes = coco.classes
+        images = coco.images
+        stems = images["file_name"].map(lambda name: Path(name).stem)
+        frames = zip(images.index.tolist(), images[["width", "height"]].to_numpy(float).tolist(), strict=True)
+        sizes = dict(zip(stems, frames, strict=True))
+        listed = frame[STEM].isin(list(sizes))
+        self.drop("not in the box file", int((~listed).sum()))
+        frame = frame[listed].copy()
+        places = coco.boxes.groupby("image_id").indices
+        drawn = [coco.boxes.iloc[places.get(sizes[stem][0], [])] for stem in frame[STEM]]
+        corners = [rows[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist() for rows in drawn]
+        frame["boxes"] = pd.Series(corners, frame.index, dtype=object)
+        frame["box_labels"] = [[coco.classes.index(name) for name in rows["category"]] for rows in drawn]
+        frame["box_frame"] = [sizes[stem][1] for stem in frame[STEM]]
+        return frame

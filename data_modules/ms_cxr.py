@@ -1,0 +1,103 @@
+"""MS-CXR: phrases of MIMIC-CXR reports with the boxes that they describe; one sample a phrase."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.coco import read_coco
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+SPLIT_TABLE = "mimic-cxr-2.0.0-split"
+SOURCE = "it comes with MS-CXR (physionet.org/content/ms-cxr); set data.root to its folder"
+
+
+class MSCXRDataModule(DataModule):
+    """Every phrase is a test sample: nothing is trained, and a model pre-trained on these patients is not held out.
+
+    How many of the patients are in MIMIC-CXR's training split is noted below the summary line; ``data.exclude`` of the
+    pre-training leaves them out.
+
+    Args:
+        root: folder of ``MS_CXR_Local_Alignment_v1.0.0.json`` (or a later version; any one ``MS_CXR*.json``).
+        image_root: MIMIC-CXR-JPG, full size or smaller; boxes are scaled to the images there are.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_root: str,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        self.root, self.image_root = Path(root), Path(image_root)
+
+    def read_index(self) -> pd.DataFrame:
+        for folder, name in ((self.root, "root"), (self.image_root, "image_root")):
+            if not folder.is_dir():
+                raise UserError(f"{folder}: folder not found; set data.{name}")
+        path = next(iter(sorted(self.root.glob("MS_CXR*.json"), reverse=True)), None)
+        if path is None:
+            raise UserError(f"{self.root}: found no MS_CXR*.json; {SOURCE}")
+        coco = read_coco(path)
+        self.box_classes = coco.classes
+        boxes = coco.boxes.join(coco.images[["path", "width", "height"]], on="image_id")
+        if boxes["label_text"].isna().any():
+            row = int(boxes["label_text"].isna().to_numpy().argmax())
+            raise UserError(f"{path}: annotation {row + 1} has no label_text; {SOURCE}")
+        rows = []
+        for key, own in boxes.groupby(["path", "category", "label_text"], sort=False):
+            image, category, phrase = map(str, key)
+            rows.append(
+                {
+                    "id": f"{Path(image).stem}/{category}/{phrase}",
+                    "patient": _part(path, image, -3).removeprefix("p"),
+                    "study": _part(path, image, -2).removeprefix("s"),
+                    "image": f"{self.image_root}/{image}",
+                    "text": phrase,
+                    "boxes": own[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist(),
+                    "box_labels": [coco.classes.index(category)] * len(own),
+                    "box_frame": own[["width", "height"]].iloc[0].tolist(),
+                    "split": "test",
+                }
+            )
+        frame = pd.DataFrame(rows)
+        self._note_training_patients(frame)
+        return frame
+
+    def _note_training_patients(self, frame: pd.DataFrame) -> None:
+        try:
+            table = read_table(find_table([self.image_root], SPLIT_TABLE, SOURCE), ["subject_id", "split"])
+        except UserError:
+            self.note(f"{self.image_root} has no {SPLIT_TABLE}: which patients trained is not known")
+            return
+        train = set(table.loc[table["split"] == "train", "subject_id"])
+        seen = frame["patient"].isin(list(train))
+        self.note(f"{int(seen.sum()):,} of {len(frame):,} phrases are of patients in MIMIC-CXR's training split")
+
+
+def _part(path: Path, image: str, place: int) -> str:
+    """A folder of files/p10/p10000032/s50414267/<dicom>.jpg."""
+    parts = Path(image).parts
+    if len(parts) < 4:
+        raise UserError(f"{path}: found path {image!r}, expected files/p10/p10000032/s50414267/<dicom_id>.jpg")
+    return parts[place]

@@ -1,0 +1,95 @@
+"""RSNA Pneumonia Detection Challenge (Kaggle 2018): DICOM radiographs with boxes of lung opacities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.splits import shares, take_lists
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+CLASS = "Pneumonia"
+SOURCE = "it comes with kaggle.com/c/rsna-pneumonia-detection-challenge; set data.root to its folder"
+SIDES = ["x", "y", "width", "height"]
+SPLITS = {"70/15/15": (0.7, 0.85), "60/20/20": (0.6, 0.8)}
+
+
+class RSNAPneumoniaDataModule(DataModule):
+    """One row a box in the table, one sample an image here; ``Target`` is the label Pneumonia.
+
+    ``patientId`` names an exam: the images come from NIH ChestX-ray14, whose patients repeat, and no table here tells
+    which exams share one. Splits are therefore by exam, as published.
+
+    Args:
+        root: ``stage_2_train_images/<patientId>.dcm`` and ``stage_2_train_labels.csv``.
+        split: shares of train/val/test; MGCA's classification has 70/15/15 and its detection 60/20/20.
+        lists: folder of published lists, ``train.txt``, ``val.txt`` and ``test.txt``, in place of the draw.
+        positives: training keeps only images with a box.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: Literal["70/15/15", "60/20/20"] = "60/20/20",
+        lists: str | None = None,
+        positives: bool = False,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        self.root, self.split, self.lists, self.positives = Path(root), split, lists, positives
+        self.label_names, self.box_classes = [CLASS], [CLASS]
+
+    def read_index(self) -> pd.DataFrame:
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: folder not found; set data.root to the folder of RSNA Pneumonia")
+        path = find_table([self.root], "stage_2_train_labels", SOURCE)
+        table = read_table(path, ["patientId", *SIDES, "Target"])
+        odd = ~table["Target"].isin(["0", "1"])
+        numbers = table[SIDES].apply(pd.to_numeric, errors="coerce")
+        odd |= (table["Target"] == "1") & numbers.isna().any(axis=1)
+        if odd.any():
+            row = int(odd.to_numpy().argmax())
+            raise UserError(
+                f"{path}: found {', '.join(map(str, table.iloc[row]))} in row {row + 2}, expected patientId, four "
+                "numbers and Target 1, or blanks and Target 0; download the table again"
+            )
+        corners = numbers.assign(x2=numbers["x"] + numbers["width"], y2=numbers["y"] + numbers["height"])
+        boxes: dict[str, list[list[float]]] = {name: [] for name in table["patientId"]}
+        positive = table["Target"] == "1"
+        drawn = corners.loc[positive, ["x", "y", "x2", "y2"]].to_numpy(float).tolist()
+        for name, box in zip(table["patientId"][positive], drawn, strict=True):
+            boxes[name].append(box)
+        frame = pd.DataFrame({"id": list(boxes), "boxes": list(boxes.values())})
+        frame["patient"] = frame["study"] = frame["id"]
+        frame["image"] = f"{self.root}/stage_2_train_images/" + frame["id"] + ".dcm"
+        frame["box_labels"] = frame["boxes"].map(lambda own: [0] * len(own))
+        frame[CLASS] = (frame["boxes"].map(len) > 0).astype("float32")
+        if self.lists:
+            frame = take_lists(frame, self.lists, self.drop)
+        else:
+            frame["split"] = shares(frame["patient"], SPLITS[self.split], self.seed)
+        if self.positives:
+            without = (frame["split"] == "train") & (frame[CLASS] == 0)
+            self.drop("training image without a box", int(without.sum()))
+            frame = frame[~without].reset_index(drop=True)
+        return frame

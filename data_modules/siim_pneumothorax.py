@@ -1,0 +1,86 @@
+"""SIIM-ACR Pneumothorax Segmentation: DICOM radiographs with run-length masks, several rows an image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.hashing import stable_hash
+from data_modules.run_lengths import EMPTY
+from data_modules.splits import shares, take_lists
+from data_modules.tables import find_table, read_table
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+CLASS = "Pneumothorax"
+TABLES = ("train-rle", "stage_2_train")
+SOURCE = "it comes with the SIIM-ACR Pneumothorax Segmentation challenge; set data.root to its folder"
+
+
+class SIIMPneumothoraxDataModule(DataModule):
+    """70/15/15 by image (MGCA splits rows, so that images with several rows straddle train and test).
+
+    Args:
+        root: ``dicom-images-train/<study>/<series>/<ImageId>.dcm`` and ``train-rle.csv`` or ``stage_2_train.csv``.
+        lists: folder of published lists, ``train.txt``, ``val.txt`` and ``test.txt``, in place of the draw.
+        balanced: training keeps all positives and as many negatives, drawn by seed; validation and test keep all.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    mask_class = CLASS
+
+    def __init__(
+        self,
+        root: str,
+        lists: str | None = None,
+        balanced: bool = True,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+        label_fraction: float = 1.0,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            label_fraction,
+        )  # fmt: skip
+        self.root, self.lists, self.balanced = Path(root), lists, balanced
+        self.label_names = [CLASS]
+
+    def read_index(self) -> pd.DataFrame:
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: folder not found; set data.root to the folder of SIIM-ACR Pneumothorax")
+        stem = next((name for name in TABLES if any(self.root.glob(f"{name}.csv*"))), TABLES[0])
+        path = find_table([self.root], stem, SOURCE)
+        table = read_table(path, ["ImageId", "EncodedPixels"])
+        if table.isna().to_numpy().any():
+            row = int(table.isna().any(axis=1).to_numpy().argmax())
+            raise UserError(f"{path}: found a blank in row {row + 2}, expected ImageId and -1 or run lengths")
+        rows = table.groupby("ImageId", sort=False)["EncodedPixels"].agg(list)
+        frame = pd.DataFrame({"id": rows.index, "patient": rows.index, "study": rows.index, "runs": rows.to_numpy()})
+        files = {file.stem: str(file) for file in (self.root / "dicom-images-train").rglob("*.dcm")}
+        absent = f"{self.root}/dicom-images-train/"
+        frame["image"] = frame["id"].map(lambda name: files.get(name, f"{absent}{name}.dcm"))
+        frame[CLASS] = frame["runs"].map(lambda own: any(row != EMPTY for row in own)).astype("float32")
+        if self.lists:
+            frame = take_lists(frame, self.lists, self.drop)
+        else:
+            frame["split"] = shares(frame["patient"], (0.7, 0.85), self.seed)
+        return self._balance(frame) if self.balanced else frame
+
+    def _balance(self, frame: pd.DataFrame) -> pd.DataFrame:
+        train = frame["split"] == "train"
+        negative = frame[train & (frame[CLASS] == 0)]
+        order = negative["id"].map(lambda name: stable_hash("balance", self.seed, name)).argsort(kind="stable")
+        surplus = negative.index[order.to_numpy()][int((train & (frame[CLASS] == 1)).sum()) :]
+        self.drop("surplus negative training image", len(surplus))
+        return frame.drop(index=surplus).reset_index(drop=True)
