@@ -15,7 +15,8 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     mask            uint8 (B,1,S,S)  1 on the structure, moved with the image
     boxes           list[float32 (n,4)]  x1, y1, x2, y2 in pixels of the crop; n may be 0
     box_labels      list[int64 (n,)] places in the data set's box classes
-    size            int64 (B,2)      height and width of the image before it was fitted; for tasks with annotations
+    size            int64 (B,2)      height and width of the image file, to which masks and boxes refer; for tasks
+                                     with annotations
     text            list[str]        the cleaned report, caption or question that was tokenised
     answer          list[str]        normalised (VQA); so are the next three
     answer_type     list[str]        OPEN or CLOSED
@@ -207,7 +208,7 @@ class DataModule(LightningDataModule):
     def _prepared_rows(self, store: Store) -> pd.DataFrame:
         store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
         self.label_names = store.label_names
-        self.exclusive_classes = store.manifest["exclusive_classes"]
+        self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
         for reason, count in store.dropped.items():
             self.drop(reason, count)

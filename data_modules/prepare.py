@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
+from data_modules.annotations import written_out
 from data_modules.base import SPLITS, DataModule
 from data_modules.index import manifest_hash
 from data_modules.shards import ShardJob, checksum, read_and_encode, write_shards
@@ -150,6 +151,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "encoding": {"payload": options.payload, "quality": options.quality},
         "label_names": labels,
         "exclusive_classes": data.exclusive_classes,
+        "box_classes": data.box_classes,
         "notes": list(data._notes),
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
@@ -266,6 +268,8 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
             "split_hashes": {s: manifest_hash(checked[checked["split"] == s], data.label_names) for s in SPLITS},
             "broken": sorted(broken.values()),
         }
+    if "mask" in rows:
+        rows["mask"] = _written_out_masks(part, plan, rows)
     draft = part / f"{ROWS}.part"
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), draft)
     draft.replace(part / ROWS)
@@ -281,6 +285,21 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
     rows_digest = hashlib.sha256((part / ROWS).read_bytes()).hexdigest()
     plan.manifest |= {"source_hash": sources.hexdigest(), "rows_sha256": rows_digest, "shards": shards}
     _write(part / MANIFEST, json.dumps(plan.manifest, indent=1))
+
+
+def _written_out_masks(part: Path, plan: Plan, rows: pd.DataFrame) -> list[str]:
+    """Run lengths in place of the mask files, so that a store needs nothing but itself."""
+    tables = []
+    for name in plan.shards:
+        with pa.memory_map(str(part / IMAGES / name)) as source:
+            tables.append(pa.ipc.open_stream(source).read_all().select(["source_width", "source_height"]))
+    sizes = list(zip(*pa.concat_tables(tables).to_pydict().values(), strict=True))
+    records = rows[["mask"]].assign(image=[plan.files[number] for number in rows["image"]]).to_dict("records")
+    pairs = zip(records, rows["image"], strict=True)
+    return [
+        written_out(record, sizes[number])  # type: ignore[arg-type]
+        for record, number in track(pairs, "reading masks", total=len(rows), disable=len(rows) < 500)
+    ]
 
 
 def _swap(part: Path, out: Path) -> None:

@@ -16,7 +16,7 @@ from rich.progress import track
 from data_modules.checks.report import Report
 from data_modules.hashing import stable_hash
 from data_modules.hub import is_reference
-from data_modules.images import decode, source_bytes
+from data_modules.images import decode, is_dicom, source_bytes
 from data_modules.perceptual import near_pairs, perceptual_hash
 from mpma_lightning.errors import UserError
 
@@ -65,13 +65,19 @@ def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str |
     try:
         source = source_bytes(file)
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
-        with Image.open(io.BytesIO(source)) as opened:
-            kind = opened.format or ""
+        kind = _format(source, file)
     except (UserError, OSError) as error:
         return None, None, None, str(error), None
     suffix = Path(file).suffix.lower()
     misnamed = f"{file}: its content is {kind}" if suffix not in SUFFIXES.get(kind, (suffix,)) else None
     return hashlib.sha256(source).hexdigest(), perceptual_hash(image), thumbnail(image), None, misnamed
+
+
+def _format(source: bytes, file: str) -> str:
+    if is_dicom(file):
+        return "DICOM"
+    with Image.open(io.BytesIO(source)) as opened:
+        return opened.format or ""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
