@@ -46,7 +46,15 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
-from data_modules.splits import check_disjoint, count_excluded, drop_excluded, normalise_splits, random_splits
+from data_modules.splits import (
+    check_disjoint,
+    count_excluded,
+    drop_excluded,
+    normalise_splits,
+    random_splits,
+    short_name,
+    take_split_file,
+)
 from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
@@ -128,6 +136,7 @@ class DataModule(LightningDataModule):
         max_missing: fraction of the images of each split that may be absent on disk.
         folder: ``predict`` embeds the images of this folder in place of the test split.
         label_fraction: share of the training studies that training sees, drawn by ``seed`` and stratified by label.
+        split_file: CSV table of id and split, as `split` writes it, in place of the data set's own split.
     """
 
     label_names: list[str]
@@ -155,6 +164,7 @@ class DataModule(LightningDataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
@@ -162,7 +172,7 @@ class DataModule(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
-        self.label_fraction = label_fraction
+        self.label_fraction, self.split_file = label_fraction, split_file
         self.label_names, self.box_classes = [], []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
@@ -210,6 +220,7 @@ class DataModule(LightningDataModule):
         self.label_names = store.label_names
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
+        self._excluded |= store.manifest["excluded"]
         for reason, count in store.dropped.items():
             self.drop(reason, count)
         return store.rows()
@@ -336,8 +347,12 @@ class DataModule(LightningDataModule):
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
         rows = rows.reset_index(drop=True)
+        if self.split_file is not None:
+            rows = take_split_file(rows, self.split_file, self.drop)
+            self.note(f"split by {short_name(self.split_file)}")
         frame = drop_excluded(rows, self.exclude, self.drop)
-        self._excluded = count_excluded(rows, self.exclude)
+        for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
+            self._excluded[name] = max(count, self._excluded.get(name, 0))
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]

@@ -23,8 +23,8 @@ class ShardedBatchSampler:
         weights: (num_samples,) how often a training epoch shows each sample, on average over epochs; ``None`` once.
             A sample shown k times in an epoch comes with k different epoch numbers, so with k augmentations.
         lengths: (num_samples,) of the texts; with ``window`` global batches are made of texts alike in length.
-        window: global batches whose samples are sorted by length together; 0 = leave the order as it is drawn. All ranks
-            have the same number of batches and the same kind of lengths at the same time.
+        window: global batches whose samples are sorted by length together; 0 = leave the order as it is drawn. All
+            ranks have as many batches, and texts of the same lengths at the same time.
     """
 
     def __init__(

@@ -75,6 +75,7 @@ class MIMICCXRDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size,
@@ -88,6 +89,7 @@ class MIMICCXRDataModule(DataModule):
             max_missing,
             folder,
             label_fraction,
+            split_file,
         )
         self.image_root = Path(image_root) if image_root else None
         self.report_root = Path(report_root) if report_root else None

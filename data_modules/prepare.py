@@ -139,6 +139,8 @@ def _check(out: Path, options: Options, replace: bool) -> None:
 def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     if data.label_fraction != 1:
         raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
+    if data.split_file is not None:
+        raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
     rows = data.read_index().reset_index(drop=True)
     checked = data.check_rows(rows.copy())
     labels = data.label_names
@@ -153,6 +155,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "exclusive_classes": data.exclusive_classes,
         "box_classes": data.box_classes,
         "notes": list(data._notes),
+        "excluded": dict(data._excluded),
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),

@@ -1,7 +1,7 @@
 """Order, sharding and starting points of the batch sampler."""
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -95,7 +95,7 @@ def test_value_batches_of_one_length() -> None:
     assert padding(batches) < padding(list(plain)) / 3
     for window in (batches[:5], batches[5:10]):  # a window is sorted, and its batches are shuffled
         spans = sorted((min(lengths[i] for _, i in b), max(lengths[i] for _, i in b)) for b in window)
-        assert all(low[1] <= high[0] for low, high in zip(spans, spans[1:], strict=False))
+        assert all(low[1] <= high[0] for low, high in pairwise(spans))
     assert [lengths[b[0][1]] for b in batches[:5]] != sorted(lengths[b[0][1]] for b in batches[:5])
     single.start_batch = 7
     assert list(single) == batches[7:]
