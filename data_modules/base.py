@@ -336,12 +336,8 @@ class DataModule(LightningDataModule):
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = self._datasets[name]
-        if not train:
-            return ShardedBatchSampler(len(dataset), self.batch_size, self.seed, rank, world, train=False)
-        window = self.text.length_window
-        lengths = dataset.lengths() if window else None
         return ShardedBatchSampler(
-            len(dataset), self.batch_size, self.seed, rank, world, True, dataset.weights, lengths, window
+            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
         )
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:

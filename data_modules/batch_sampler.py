@@ -22,9 +22,6 @@ class ShardedBatchSampler:
         train: shuffle and drop the last, or evaluate.
         weights: (num_samples,) how often a training epoch shows each sample, on average over epochs; ``None`` once.
             A sample shown k times in an epoch comes with k different epoch numbers, so with k augmentations.
-        lengths: (num_samples,) of the texts; with ``window`` global batches are made of texts alike in length.
-        window: global batches whose samples are sorted by length together; 0 = leave the order as it is drawn. All
-            ranks have as many batches, and texts of the same lengths at the same time.
     """
 
     def __init__(
@@ -36,12 +33,9 @@ class ShardedBatchSampler:
         world_size: int = 1,
         train: bool = True,
         weights: np.ndarray | None = None,
-        lengths: np.ndarray | None = None,
-        window: int = 0,
     ) -> None:
         self.num_samples, self.per_rank, self.seed = num_samples, batch_size, seed
         self.rank, self.world_size, self.train, self.weights = rank, world_size, train, weights
-        self.lengths, self.window = lengths, window if lengths is not None else 0
         self.shown = num_samples if weights is None else int(weights.sum() + 0.5)
         self.epoch, self.start_batch = 0, 0
 
@@ -58,27 +52,13 @@ class ShardedBatchSampler:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         if self.train:
             first, stride = self.start_batch, self.world_size
-            order = self._grouped(self._training_order(self.epoch))[self.rank * self.per_rank :]
+            order = self._training_order(self.epoch)[self.rank * self.per_rank :]
         else:
             first, stride = 0, 1
             order = [(0, i) for i in range(self.rank, self.num_samples, self.world_size)]
         for k in range(first, len(self)):
             start = k * stride * self.per_rank
             yield order[start : start + self.per_rank]
-
-    def _grouped(self, order: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The global batches, in each window made of neighbours in length, in random order."""
-        if not self.window:
-            return order
-        assert self.lengths is not None
-        size = self.per_rank * self.world_size
-        order = order[: len(self) * size]
-        drawn = np.array([index for _, index in order], dtype=int)
-        place = np.arange(len(order)) // (size * self.window)
-        batches = np.lexsort((self.lengths[drawn], place)).reshape(-1, size)
-        generator = np.random.default_rng(abs(stable_hash("length", self.seed, self.epoch)))
-        shuffled = np.lexsort((generator.random(len(batches)), np.arange(len(batches)) // self.window))
-        return [order[i] for i in batches[shuffled].ravel()]
 
     def _training_order(self, epoch: int) -> list[tuple[int, int]]:
         generator = np.random.default_rng(abs(stable_hash("order", self.seed, epoch)))

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch.utils.data import Dataset
 
@@ -104,13 +103,6 @@ class SampleDataset(Dataset):
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample
-
-    def lengths(self) -> np.ndarray | None:
-        """(N,) characters of each text; None where no text is read."""
-        if self.tokenizer is None:
-            return None
-        rows = slice(None) if self.starts is None else self.starts[:-1]
-        return pc.utf8_length(self.table.column("text")).to_numpy()[rows]
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""

@@ -41,9 +41,6 @@ class TextOptions:
         min_tokens: texts of fewer words are dropped and counted.
         sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
-        length_window: a training batch holds texts of about one length, so that little of it is padding: the samples
-            of so many global batches, drawn at random, are sorted together; 0 = off. Negatives of contrastive
-            objectives are then alike in length, too.
     """
 
     tokenizer: str = "train"
@@ -51,7 +48,6 @@ class TextOptions:
     vocab_size: int = 8192
     min_tokens: int = 3
     sentence_dropout: float = 0.0
-    length_window: int = 0
 
 
 DEFAULT_TEXT = TextOptions()

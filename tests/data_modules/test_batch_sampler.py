@@ -1,7 +1,7 @@
 """Order, sharding and starting points of the batch sampler."""
 
 from collections import Counter
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -75,29 +75,3 @@ def test_value_weights_are_shared_between_ranks() -> None:
     single = ShardedBatchSampler(30, 8, seed=2, weights=weights)
     ranks = [ShardedBatchSampler(30, 4, seed=2, rank=r, world_size=2, weights=weights) for r in range(2)]
     assert list(single) == [a + b for a, b in zip(*ranks, strict=True)]
-
-
-def test_value_batches_of_one_length() -> None:
-    """Every sample once, as many batches on each rank, and less padding than in the drawn order."""
-    lengths = np.random.default_rng(0).integers(1, 100, 100)
-    options = {"seed": 2, "lengths": lengths, "window": 5}
-    ranks = [ShardedBatchSampler(100, 4, rank=r, world_size=2, **options) for r in range(2)]
-    single, plain = ShardedBatchSampler(100, 8, **options), ShardedBatchSampler(100, 8, seed=2)
-    for sampler in (*ranks, single, plain):
-        sampler.set_epoch(3)
-    batches = list(single)
-    assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == batches
-    assert sorted(chain(*batches)) == sorted(chain(*plain)) and len(batches) == len(plain) == 12
-
-    def padding(batches: list[list[tuple[int, int]]]) -> int:
-        return sum(max(lengths[i] for _, i in batch) * 8 - sum(lengths[i] for _, i in batch) for batch in batches)
-
-    assert padding(batches) < padding(list(plain)) / 3
-    for window in (batches[:5], batches[5:10]):  # a window is sorted, and its batches are shuffled
-        spans = sorted((min(lengths[i] for _, i in b), max(lengths[i] for _, i in b)) for b in window)
-        assert all(low[1] <= high[0] for low, high in pairwise(spans))
-    assert [lengths[b[0][1]] for b in batches[:5]] != sorted(lengths[b[0][1]] for b in batches[:5])
-    single.start_batch = 7
-    assert list(single) == batches[7:]
-    single.set_epoch(4)
-    assert list(single) != batches[7:]
