@@ -336,8 +336,18 @@ class DataModule(LightningDataModule):
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = self._datasets[name]
+        if not train:
+            return ShardedBatchSampler(len(dataset), self.batch_size, self.seed, rank, world, train)
+        window = self.text.length_window if dataset.tokenizer is not None else 0
         return ShardedBatchSampler(
-            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
+            len(dataset),
+            self.batch_size,
+            self.seed,
+            rank,
+            world,
+            weights=dataset.weights,
+            lengths=dataset.text_lengths if window else None,
+            window=window,
         )
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:

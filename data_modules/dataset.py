@@ -78,7 +78,7 @@ class SampleDataset(Dataset):
 
     def __getitem__(self, where: tuple[int, int] | int) -> dict[str, Any]:
         epoch, i = where if isinstance(where, tuple) else (0, where)
-        row = i if self.starts is None else self._draw(epoch, i)
+        row = self._row(epoch, i)
         record = {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
         seed = stable_hash(self.seed, epoch, record["id"])
         sample: dict[str, Any] = {
@@ -93,9 +93,7 @@ class SampleDataset(Dataset):
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
         if self.tokenizer is not None:
-            text = record["text"]
-            if self.sentence_dropout:
-                text = drop_sentences(text, self.sentence_dropout, seed)
+            text = self._shortened(record["text"], seed)
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
@@ -103,6 +101,17 @@ class SampleDataset(Dataset):
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample
+
+    def text_lengths(self, pairs: list[tuple[int, int]]) -> np.ndarray:
+        """Characters of the texts that these (epoch, index) pairs show: what their tokens will be in proportion to."""
+        return np.array([len(self._text(epoch, self._row(epoch, i))) for epoch, i in pairs])
+
+    def _text(self, epoch: int, row: int) -> str:
+        text, name = (self.table.column(column)[row].as_py() for column in ("text", "id"))
+        return self._shortened(text, stable_hash(self.seed, epoch, name))
+
+    def _shortened(self, text: str, seed: int) -> str:
+        return drop_sentences(text, self.sentence_dropout, seed) if self.sentence_dropout else text
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
@@ -118,8 +127,10 @@ class SampleDataset(Dataset):
             done["size"] = torch.tensor((height, width))
         return done
 
-    def _draw(self, epoch: int, study: int) -> int:
-        assert self.starts is not None
+    def _row(self, epoch: int, study: int) -> int:
+        """The row itself, or one of the study's."""
+        if self.starts is None:
+            return study
         first, last = int(self.starts[study]), int(self.starts[study + 1])
         name = self.table.column("study")[first].as_py()
         return first + stable_hash("image of study", self.seed, epoch, name) % (last - first)

@@ -24,7 +24,7 @@ class Difference:
 
 
 def paired_difference(
-    ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], metric: str, draws: int = DRAWS
+    ours: Sequence[pd.DataFrame | None], theirs: Sequence[pd.DataFrame | None], metric: str, draws: int = DRAWS
 ) -> Difference | None:
     """Bootstrap over patients (samples, where no patient is known) of the difference in ``metric``.
 
@@ -32,15 +32,18 @@ def paired_difference(
     of other seeds.
 
     Args:
-        ours, theirs: one table a run, as ``samples_test.parquet`` holds them.
+        ours, theirs: one table a run, as ``samples_test.parquet`` holds them; ``None`` where a run has none.
         metric: a column of it, or the part before ``@``; see ``Task.samples``.
         draws: bootstrap draws.
 
     Returns:
-        ``None`` where the runs do not hold the same samples, or lack the metric.
+        ``None`` where the runs do not hold the same samples, or one lacks the metric.
     """
-    tables = [table.sort_values("id", ignore_index=True) for table in (*ours, *theirs)]
-    if not ours or not theirs or any(not table["id"].equals(tables[0]["id"]) for table in tables):
+    known = [table for table in (*ours, *theirs) if table is not None]
+    tables = [table.sort_values("id", ignore_index=True) for table in known]
+    if not ours or not theirs or len(known) < len(ours) + len(theirs):
+        return None
+    if any(not table["id"].equals(tables[0]["id"]) for table in tables):
         return None
     scorers = [_Scorer(table, metric) for table in tables]
     if any(scorer.empty for scorer in scorers):

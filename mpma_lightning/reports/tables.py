@@ -16,7 +16,7 @@ from mpma_lightning.reports.rows import Found, Run
 from mpma_lightning.reports.statistics import Difference, detectable_difference, paired_difference
 
 HEADLINES = {
-    "PretrainingTask": r"(image|report)_reconstruction_loss|zero_shot_auroc|probe\d+_auroc|finding_word_accuracy|local_gap",
+    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_accuracy|local_gap",
     "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
     "ClassificationTask": r"auroc|accuracy",
     "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",
@@ -86,7 +86,7 @@ def make_tables(found: Found) -> list[Table]:
 
 
 def _in_order(found: Found) -> list[str]:
-    first = {}
+    first: dict[str, int] = {}
     for run in found.runs:
         first.setdefault(run.stage, run.order)
     return sorted(first, key=lambda stage: first[stage])
@@ -173,9 +173,9 @@ def _judge(table: Table, runs: Sequence[Run]) -> None:
         label = column.title.removeprefix(column.metric).removeprefix(", ")
         for method in cells:
             seeds = sorted(set(cells[best].values) & set(cells[method].values))
-            tables = [[samples[m, s, label] for s in seeds] for m in (method, best)]
-            if method != best and all(t is not None for own in tables for t in own):
-                cells[method].against_best = paired_difference(*tables, column.metric)  # type: ignore[arg-type]
+            mine, theirs = ([samples.get((m, s, label)) for s in seeds] for m in (method, best))
+            if method != best:
+                cells[method].against_best = paired_difference(mine, theirs, column.metric)
 
 
 def _samples(folder: Path) -> pd.DataFrame | None:

@@ -51,7 +51,8 @@ class Stage:
         set_for: method to such settings.
         grid: dotted key to the values it takes; every combination is a trial.
         list: such settings, one trial each.
-        seeds: of ``seed_everything`` and ``data.seed``; with ``after`` they are those of that stage.
+        seeds: of ``seed_everything`` and ``data.seed``; with ``after`` the default is those of that stage, and a seed
+            that it lacks starts from its only one.
         run: the subcommand, where it is not the experiment's own: ``test`` of what usually is a fit.
         test: ``last`` or ``best``: a fit is followed by a test of that checkpoint.
     """
@@ -156,10 +157,10 @@ class _Layout:
             own = said.downstream if stage.after else said.set
             settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(method, {})}
             label = ",".join(f"{key.rpartition('.')[2]}={_name(value)}" for key, value in variant.items())
-            parts = [self.sweep.runs, self.name, _name(method), *filter(None, [label]), f"seed_{seed}"]
+            folder = self.sweep.runs.joinpath(self.name, _name(method), label, f"seed_{seed}")
             experiment = [] if stage.after else _list(said.experiment)
             steps = self._steps([*_list(stage.experiment), *experiment], settings, start is not None)
-            yield Trial(self.name, _name(method), label, seed, Path(*parts), steps, after, start)
+            yield Trial(self.name, _name(method), label, seed, folder, steps, after, start)
 
     def _variants(self) -> list[Settings]:
         if self.stage.list and self.stage.grid:
@@ -183,11 +184,12 @@ class _Layout:
         if self.stage.after is None or said.checkpoint:
             return None, said.checkpoint
         source = _name(said.weights_of or method)
-        named = [t for t in self.sweep.trials if (t.stage, t.method, t.seed) == (self.stage.after, source, seed)]
+        every = [t for t in self.sweep.trials if (t.stage, t.method) == (self.stage.after, source)]
+        named = [t for t in every if t.seed == seed] or every
         if len(named) != 1:
             raise UsageError(
-                f"{self.where}: {self.stage.after} has {len(named)} trials of method {source!r} with seed {seed}, "
-                "expected one; `after` needs the same seeds, and a stage without grid or list"
+                f"{self.where}: {self.stage.after} has {len(named)} trials of method {source!r} for seed {seed}, "
+                "expected one of this seed, or one in all; and `after` needs a stage without grid or list"
             )
         return named[0].id, str(named[0].folder)
 

@@ -37,6 +37,10 @@ class Task(LightningModule):
     """
 
     target_scale = 1
+    samples: dict[str, Any]
+    """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
+    that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
+    (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Task(LightningModule):
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
         self.means = RunningMeans()
+        self.samples = {}
         self._built = False
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
