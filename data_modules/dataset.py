@@ -9,9 +9,9 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from data_modules.annotations import BOX_COLUMNS, MASK_COLUMNS, read_boxes, read_mask
+from data_modules.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask, read_boxes, read_mask
 from data_modules.hashing import stable_hash
-from data_modules.images import read_image
+from data_modules.images import image_size, read_image
 from data_modules.sentences import drop_sentences
 from data_modules.text import Tokenizer
 from data_modules.transforms import Transform
@@ -115,16 +115,16 @@ class SampleDataset(Dataset):
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
-        annotated = self.mask or self.boxes  # what was drawn refers to the image as it is on disk
-        image = read_image(record["image"], self.channels, None if annotated else transform.augment.short_side)
+        image = read_image(record["image"], self.channels, transform.augment.short_side)
         shape = (image.shape[0], image.shape[1])
-        mask = read_mask(record, shape) if self.mask else None
-        boxes = read_boxes(record, shape) if self.boxes else None
+        width, height = image_size(record["image"]) if self.sized else shape[::-1]
+        mask = fit_mask(read_mask(record, (width, height)), shape) if self.mask else None
+        boxes = read_boxes(record, (width, height), shape) if self.boxes else None
         done = {name: torch.from_numpy(value) for name, value in transform(image, seed, mask, boxes).items()}
         if boxes is not None:
             done["box_labels"] = torch.tensor(record["box_labels"], dtype=torch.int64)[done.pop("kept")]
         if self.sized:
-            done["size"] = torch.tensor(shape)
+            done["size"] = torch.tensor((height, width))
         return done
 
     def _row(self, epoch: int, study: int) -> int:
