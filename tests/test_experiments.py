@@ -1,6 +1,7 @@
 """The command line over every shipped experiment, on one phantom."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from data_modules.phantom import write_phantom
+from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.cli import main
 from mpma_lightning.weights import read_checkpoint
 
@@ -226,6 +228,35 @@ def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
     pictures = {p.name for p in (run / "pictures").glob("*.png")}
     assert {"reconstruction.png", "report.png", "similarity.png", "word_maps_0.png"} <= pictures
     assert list(run.glob("events.out.tfevents*"))
+
+
+def test_fit_again_at_its_end_writes_the_same_row(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run, arguments = trained
+    copy = shutil.copytree(run, tmp_path / "copy")
+    row = json.loads((copy / "results.json").read_text())
+    (copy / "results.json").unlink()
+    steps = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--model.check_every", "2"]
+    assert main(["fit", *arguments, *steps, "--trainer.default_root_dir", str(copy)]) == 0
+    again = json.loads((copy / "results.json").read_text())
+    assert again["metrics"] == row["metrics"] and again["weights_sha256"] == row["weights_sha256"]
+    assert again["seconds"] >= row["seconds"] - 5  # of the whole run, not of this call
+
+
+def test_stopped_in_its_last_validation_is_measured_when_continued(
+    trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, arguments = trained
+    own = "{trainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {dirpath: '${trainer.default_root_dir}/c', "
+    own += "every_n_train_steps: 1, save_last: true}}]}}"
+    words = ["fit", *arguments, "--config", own, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    words += ["--trainer.default_root_dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(PairedEvaluation, "on_validation_epoch_start", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(words)
+    assert main(words) == 0
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["steps"] == 2 and "val/local_gap" in row["metrics"]
 
 
 def test_checkpoint_feeds_a_new_run(trained: tuple[Path, list[str]], tmp_path: Path) -> None:

@@ -29,13 +29,18 @@ class Task(LightningModule):
         backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
         checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
             The backbone's spec, the tokeniser and the normalisation come with it.
-        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random.
+        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
+            and may be others than the checkpoint's.
         optim: optimiser and schedule.
         mean: of the gray values in [0, 1], MIMIC-CXR's by default.
         std: likewise.
     """
 
     target_scale = 1
+    samples: dict[str, Any]
+    """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
+    that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
+    (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class Task(LightningModule):
         self.means = RunningMeans()
         self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
         self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
+        self.samples = {}
         self._built = False
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
@@ -66,12 +72,12 @@ class Task(LightningModule):
         if carried is None:
             return resolve(given)
         assert self.source is not None
-        if differences := resolve(given).differences(carried):
+        if differences := resolve(given).differences(carried, self.checkpoint_parts):
             raise UserError(
                 f"model.backbone disagrees with checkpoint {self.source.path}: {'; '.join(differences[:4])}. "
                 "Leave model.backbone out to take the checkpoint's, or train without model.checkpoint"
             )
-        return carried
+        return carried if self.checkpoint_parts is None else resolve(given)
 
     # what a subclass says
 

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.both_directions import Columns, choose_alpha, figures, ranked_everywhere, shortlisted
+from mpma_lightning.evaluation.both_directions import (
+    Columns,
+    choose_alpha,
+    figures,
+    ranked_everywhere,
+    sample_hits,
+    shortlisted,
+)
 from mpma_lightning.evaluation.classification import one_class_each
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import Shortlist
@@ -143,19 +150,23 @@ class RetrievalTask(Task):
         if self._letter == "h":
             classes: list[str] = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
             rows["group"] = one_class_each(rows["id"], rows["labels"], classes, self.multiclass).argmax(1)
-        found = figures(ranked_everywhere(rows), self._letter)
+        ranked = ranked_everywhere(rows)
+        found = figures(ranked, self._letter)
         if self._reranks:
             self.orders, pairs = self._shortlisted(rows)
             if stage == "val":
                 self.alpha = choose_alpha(rows, self.orders)
             for name, order in self.orders.items():
                 order.alpha = self.alpha[name]
-            again = figures(ranked_everywhere(rows, self.orders), self._letter)
+            reordered = ranked_everywhere(rows, self.orders)
+            again = figures(reordered, self._letter)
+            ranked |= {f"rerank/{name}": result for name, result in reordered.items()}
             again |= {f"{name}_alpha": alpha for name, alpha in self.alpha.items()} | {"fused_pairs": float(pairs)}
             found |= {f"rerank/{name}": value for name, value in again.items()}
         found |= {f"chance_{self._letter}{k}": chance_recall(rows["group"], rows["group"], k) for k in KS}
         found["pairs"] = float(len(rows["group"]))
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+        self.samples = sample_hits(rows, ranked, self._letter) if stage == "test" else {}
 
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()

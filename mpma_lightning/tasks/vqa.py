@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -114,9 +115,8 @@ class VQATask(Task):
             said = [self.answers[i] for i in logits.argmax(1).tolist()]
             text_said = [self.answers[i] for i in blind.argmax(1).tolist()] if blind is not None else [None] * len(said)
             keys = ("answer", "answer_type", "question_type", "contrasted")
-            self._answered += [
-                Answered(*row) for row in zip(*(batch[key] for key in keys), said, text_said, strict=True)
-            ]
+            columns = [*(batch[key] for key in keys), said, text_said, batch["id"]]
+            self._answered += [Answered(*row) for row in zip(*columns, strict=True)]
         return outcome
 
     def _log_epoch(self, stage: str) -> None:
@@ -126,6 +126,13 @@ class VQATask(Task):
         if not self.trainer.sanity_checking:
             scores = accuracies(rows, set(self.answers), self.majority)
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        if stage == "test":
+            right = np.array([float(row.said == row.answer) for row in rows])
+            kinds = np.array([row.answer_type for row in rows])
+            self.samples = {"id": np.array([row.id for row in rows]), "accuracy": right}
+            for kind in ("OPEN", "CLOSED"):
+                self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
+            self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
