@@ -1,12 +1,9 @@
 """Pictures of the first validation batch, in TensorBoard and as PNG files in the run folder."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 
 from data_modules.text import Tokenizer
 from mpma_lightning import pictures
@@ -46,14 +43,14 @@ class Pictures(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, state: Any, batch: dict[str, Any]) -> None:
         assert isinstance(task, PretrainingTask)
         if "image_prediction" in state.outputs:
-            self._keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
+            pictures.keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
         if task.tokenizer_json is not None and "report_prediction" in state.outputs:
             tokenizer = Tokenizer.from_json(task.tokenizer_json)
-            self._keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
+            pictures.keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
         if "align_global" in task.backbone.parts:
             features = task.encode(batch)
             embeddings = features["image_embedding"], features["text_embedding"]
-            self._keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
+            pictures.keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
         if "align_local" in task.backbone.parts:
             for row in range(min(self.samples, len(batch["id"]))):
                 self._word_maps(trainer, task, state, batch, row)
@@ -75,14 +72,6 @@ class Pictures(Callback):
         assert image.grid is not None
         maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
         names = [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen]
-        self._keep(
+        pictures.keep(
             trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140])
         )
-
-    def _keep(self, trainer: Trainer, name: str, figure: Figure) -> None:
-        folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=110)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)

@@ -37,6 +37,8 @@ class Task(LightningModule):
     """
 
     target_scale = 1
+    annotations: tuple[str, ...] = ()
+    """``mask``, ``boxes``: what the data should read beside image and text."""
 
     def __init__(
         self,
