@@ -109,7 +109,8 @@ class AnnotatedDataModule(DataModule):
         frame = frame[listed].copy()
         places = coco.boxes.groupby("image_id").indices
         drawn = [coco.boxes.iloc[places.get(sizes[stem][0], [])] for stem in frame[STEM]]
-        frame["boxes"] = [rows[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist() for rows in drawn]
+        corners = [rows[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist() for rows in drawn]
+        frame["boxes"] = pd.Series(corners, frame.index, dtype=object)
         frame["box_labels"] = [[coco.classes.index(name) for name in rows["category"]] for rows in drawn]
         frame["box_frame"] = [sizes[stem][1] for stem in frame[STEM]]
         return frame

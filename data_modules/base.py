@@ -8,7 +8,7 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     seed            int64 (B,)       stable_hash(run seed, epoch, id), epoch 0 outside training; masks and
                                      augmentation of a sample follow from it alone
     image           uint8 (B,C,S,S)  ONE crop at target resolution; the task normalises and down-samples on the device
-    input_ids       int64 (B,T)      padded to T = max_tokens
+    input_ids       int64 (B,T)      padded to the batch's longest text, a multiple of 8, at most max_tokens
     attention_mask  int64 (B,T)      1 on tokens, 0 on padding
     word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
     labels          float32 (B,K)    NaN = unknown
@@ -23,11 +23,13 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     contrasted      list[bool]       the same question has another answer on another image
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, Self, TypedDict
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
@@ -44,6 +46,7 @@ from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
+from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
 from mpma_lightning.errors import UserError
@@ -108,6 +111,9 @@ class DataSpec:
 class DataModule(LightningDataModule):
     """Skeleton of a data set: a subclass writes ``read_index`` and calls ``drop`` for what it leaves out.
 
+    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass keeps
+    each argument of its own in an attribute of that name, so that a store made with other ones is refused.
+
     Args:
         image_size: side S of the crop; None takes the task's ``crop_size`` and else 224.
         channels: 1 (gray) or 3.
@@ -131,6 +137,8 @@ class DataModule(LightningDataModule):
     """What ``boxes`` hold; with them the index has ``boxes``, ``box_labels`` and optionally ``box_frame``."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
+    sampling_options: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the subclass that choose among the rows of the index and do not change it."""
 
     def __init__(
         self,
@@ -172,10 +180,48 @@ class DataModule(LightningDataModule):
         """
         raise NotImplementedError
 
+    @classmethod
+    def from_root(cls, root: Path, **arguments: Any) -> Self:
+        """The module of the one folder that ``check`` and ``prepare`` are given."""
+        return cls(root=str(root), **arguments)  # type: ignore[call-arg]
+
+    def roots(self) -> dict[str, Path]:
+        """The folders that were given, by argument."""
+        return {name: value for name, value in vars(self).items() if name.endswith("root") and isinstance(value, Path)}
+
+    def index_options(self) -> dict[str, Any]:
+        """What was chosen that changes the rows: the subclass's own arguments but roots, and ``text.min_tokens``."""
+        own = set(inspect.signature(type(self).__init__).parameters) - set(
+            inspect.signature(DataModule.__init__).parameters
+        )
+        names = sorted(name for name in own if not name.endswith("root") and name not in self.sampling_options)
+        return {name: getattr(self, name) for name in names} | {"text.min_tokens": self.text.min_tokens}
+
+    def rows(self) -> pd.DataFrame:
+        """``read_index``, or what ``prepare`` made of it, where a root is a prepared store."""
+        store = next((found for root in self.roots().values() if (found := open_store(root))), None)
+        return self.read_index() if store is None else self._prepared_rows(store)
+
+    def _prepared_rows(self, store: Store) -> pd.DataFrame:
+        store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
+        self.label_names = store.label_names
+        for reason, count in store.dropped.items():
+            self.drop(reason, count)
+        return store.rows()
+
     def drop(self, reason: str, count: int) -> None:
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
         if count:
             self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Samples left out, by reason."""
+        return dict(self._dropped)
+
+    def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """How often a training epoch shows each row (each study's first row under ``one_image_per_study``)."""
+        return None
 
     def note(self, line: str) -> None:
         """Something about the data that a reader of the results should know; shown below the summary line."""
@@ -193,7 +239,7 @@ class DataModule(LightningDataModule):
                 self.spec = self.spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
                 return
         if self.index is None:
-            self.index = self._checked_index()
+            self.index = self.check_rows(self.rows())
             if "text" in self.index:
                 self.tokenizer = self._settle_tokenizer(self.index)
             counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
@@ -273,10 +319,14 @@ class DataModule(LightningDataModule):
 
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShardedBatchSampler(len(self._datasets[name]), self.batch_size, self.seed, rank, world, train)
+        dataset = self._datasets[name]
+        return ShardedBatchSampler(
+            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
+        )
 
-    def _checked_index(self) -> pd.DataFrame:
-        frame = drop_excluded(self.read_index().reset_index(drop=True), self.exclude, self.drop)
+    def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
+        frame = drop_excluded(rows.reset_index(drop=True), self.exclude, self.drop)
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
@@ -330,6 +380,7 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
+            weights=self.row_weights(frame) if train else None,
             annotations=self._annotations(),
         )
 
@@ -357,7 +408,7 @@ class DataModule(LightningDataModule):
             channels=self.channels,
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
-            dropped=dict(self._dropped),
+            dropped=self.dropped,
             exclusive=self.exclusive_classes,
             mask_class=self.mask_class,
             box_classes=list(self.box_classes),

@@ -37,6 +37,7 @@ class SampleDataset(Dataset):
         seed: run seed.
         one_per_study: index i is a study, and its image is drawn from (seed, epoch, study).
         sentence_dropout: share of a text's sentences left out.
+        weights: of the rows, how often an epoch shows them.
         annotations: ``mask``, ``boxes`` or both, read where the index has them; they move with the image.
             With any, samples have their ``size``.
     """
@@ -53,6 +54,7 @@ class SampleDataset(Dataset):
         seed: int,
         one_per_study: bool = False,
         sentence_dropout: float = 0.0,
+        weights: np.ndarray | None = None,
         annotations: Sequence[str] = (),
     ) -> None:
         self.mask = "mask" in annotations and bool(set(MASK_COLUMNS) & set(frame))
@@ -69,6 +71,7 @@ class SampleDataset(Dataset):
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
             self.starts = np.append(np.flatnonzero(np.diff(codes, prepend=-1)), len(frame))
+        self.weights = weights if weights is None or self.starts is None else weights[self.starts[:-1]]
 
     def __len__(self) -> int:
         return self.table.num_rows if self.starts is None else len(self.starts) - 1
@@ -103,7 +106,8 @@ class SampleDataset(Dataset):
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
-        image = read_image(record["image"], self.channels)
+        annotated = self.mask or self.boxes  # what was drawn refers to the image as it is on disk
+        image = read_image(record["image"], self.channels, None if annotated else transform.augment.short_side)
         shape = (image.shape[0], image.shape[1])
         mask = read_mask(record, shape) if self.mask else None
         boxes = read_boxes(record, shape) if self.boxes else None

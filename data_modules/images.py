@@ -1,19 +1,58 @@
-"""Read one image file as uint8, gray or RGB, whatever its mode and bit depth."""
+"""Read one image as uint8, gray or RGB, whatever its mode and bit depth; shrink it once if asked."""
 
 from pathlib import Path
+from typing import IO
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_modules.dicom import read_dicom
 from data_modules.hub import encoded_image, is_reference
+from data_modules.store import is_prepared, prepared_image
 from mpma_lightning.errors import UserError
 
 DICOM = (".dcm", ".dicom")
 
 
-def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
-    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3.
+def read_image(path: str | Path, channels: int = 1, short_side: int | None = None) -> np.ndarray:
+    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3; ``path`` is a file, or a reference into an Arrow table or a
+    prepared store.
+
+    A file is shrunk to ``short_side`` by ``decode``, as ``prepare`` does; what a store holds already is.
+
+    Raises:
+        UserError: missing, truncated or unreadable file, with its path and the reason.
+    """
+    if is_prepared(path):
+        array = prepared_image(str(path))
+    else:
+        array = decode(encoded_image(str(path)) if is_reference(path) else path, path, short_side)
+    if channels == 3:
+        return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+    return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
+
+
+def shrunk_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    """(width, height) with a shorter side of ``short_side``; nothing is enlarged, None leaves everything."""
+    if short_side is None or min(size) <= short_side:
+        return size
+    width, height = (max(round(side * short_side / min(size)), 1) for side in size)
+    return width, height
+
+
+def resize_once(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image at ``size`` (width, height) by averaging areas: the one shrinking step before any crop."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    cv2.setNumThreads(0)  # threads of OpenCV and forked workers do not mix
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | None = None) -> np.ndarray:
+    """uint8 (H, W) of a gray file, (H, W, 3) of a coloured one, shrunk to ``short_side``; ``name`` is for errors.
+
+    A JPEG is decoded at the smallest eighth that is not below the size wanted, which saves most of the work.
 
     Transparency is flattened on black and palettes are resolved. Deeper than 8 bits: 16-bit files keep their upper
     8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
@@ -24,31 +63,31 @@ def read_image(path: str | Path, channels: int = 1) -> np.ndarray:
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
-    if Path(path).suffix.lower() in DICOM:
-        gray = read_dicom(path)
-        return gray if channels == 1 else np.repeat(gray[..., None], 3, axis=2)
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in DICOM:
+        gray = read_dicom(source)
+        return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
     try:
-        with Image.open(encoded_image(str(path)) if is_reference(path) else path) as image:
+        with Image.open(source) as image:
+            size = shrunk_size(image.size, short_side)
+            if size != image.size and image.format == "JPEG":
+                image.draft(image.mode, size)
             image.load()
-            array = _eight_bits(image)
+            return resize_once(_eight_bits(image), size)
     except FileNotFoundError:
-        raise UserError(f"{path}: image not found; complete the download, or set data.max_missing") from None
+        raise UserError(f"{name}: image not found; complete the download, or set data.max_missing") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not an image that Pillow can read; replace the file") from None
+        raise UserError(f"{name}: not an image that Pillow can read; replace the file") from None
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: {error}; resize the file first") from None
+        raise UserError(f"{name}: {error}; resize the file first") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = str(error).replace("\n", " ")
         remedy = "download it again, or delete it and set data.max_missing to go on without it"
-        raise UserError(f"{path}: broken image ({reason}); {remedy}") from None
-    if channels == 3:
-        return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-    return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
+        raise UserError(f"{name}: broken image ({reason}); {remedy}") from None
 
 
-def image_exists(path: str) -> bool:
-    """Whether there is a file; an image inside an Arrow table is always there."""
-    return is_reference(path) or Path(path).is_file()
+def image_exists(path: str | Path) -> bool:
+    """Whether there is a file; an image inside an Arrow table or a prepared store is always there."""
+    return is_reference(path) or is_prepared(path) or Path(path).is_file()
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

@@ -51,17 +51,12 @@ def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, b
     ``Airspace Opacity`` and ``Lung Opacity`` are the same class. A key that is not listed stays unknown.
     """
     table = read_table(path)
-    chosen = [_column(path, name, table.columns.tolist()) for name in labels]
     if key not in table:
         raise UserError(missing_column(path, key, table.columns.tolist()))
-    values = table.set_index(key)[chosen].set_axis(labels, axis=1).astype("string")
-    known = values.map({"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}.get, na_action="ignore")
-    odd = known.isna() & values.notna()
-    if odd.to_numpy().any():
-        row, column = np.argwhere(odd.to_numpy())[0]
-        raise UserError(f"{path}: found {values.iat[row, column]!r} in row {row + 2}, column {labels[column]}, "
-                        "expected 1.0, 0.0, -1.0 or blank; correct the table")  # fmt: skip
-    numbers = known.astype("float32")
+    known, odd = _known(path, table, labels)
+    if odd:
+        raise UserError(f"{odd[0]}, expected 1.0, 0.0, -1.0 or blank; correct the table")
+    numbers = known.set_axis(table[key], axis=0).astype("float32")
     policy = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
     mixed = dict.fromkeys(GLORIA_ONES, 1.0) | dict.fromkeys(GLORIA_ZEROS, 0.0)
     filled = numbers.fillna(policy[blank])
@@ -69,6 +64,19 @@ def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, b
         value = mixed.get(name, np.nan) if uncertain == "gloria" else policy[uncertain]
         filled[name] = filled[name].mask(numbers[name] == -1, value)
     return filled[~filled.index.duplicated()].astype("float32")
+
+
+def odd_labels(path: Path, labels: list[str]) -> list[str]:
+    """Every value that is none of 1, 0, -1 and blank, with its row and column."""
+    return _known(path, read_table(path), labels)[1]
+
+
+def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    chosen = [_column(path, name, table.columns.tolist()) for name in labels]
+    values = table[chosen].set_axis(labels, axis=1).astype("string")
+    known = values.map({"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}.get, na_action="ignore")
+    places = np.argwhere((known.isna() & values.notna()).to_numpy())
+    return known, [f"{path}: found {values.iat[r, c]!r} in row {r + 2}, column {labels[c]}" for r, c in places]
 
 
 def same_class(name: str, others: Sequence[str]) -> str | None:

@@ -13,15 +13,24 @@ Progress = Callable[[], tuple[int, bool]]
 """Batches already trained on in the current epoch, and whether that was all of them."""
 
 
+TOKEN_KEYS = ("input_ids", "attention_mask", "word_ids")
+TOKEN_STEP = 8  # tensor cores like it, and few lengths mean few recompilations
 RAGGED = ("boxes", "box_labels")
 """Tensors of another length for every sample."""
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack tensors, list everything else and ``RAGGED`` tensors; all samples have the same keys."""
+    """Stack tensors, list everything else and ``RAGGED`` tensors; all samples have the same keys.
+
+    Texts are cut to the batch's longest.
+    """
     columns = {key: [sample[key] for sample in samples] for key in samples[0]}
     stacked = {k for k, v in columns.items() if isinstance(v[0], torch.Tensor) and k not in RAGGED}
-    return {k: torch.stack(v) if k in stacked else v for k, v in columns.items()}
+    batch: dict[str, Any] = {k: torch.stack(v) if k in stacked else v for k, v in columns.items()}
+    if "attention_mask" in batch:
+        longest = -(-int(batch["attention_mask"].sum(1).max()) // TOKEN_STEP) * TOKEN_STEP
+        batch |= {key: batch[key][:, :longest] for key in TOKEN_KEYS}
+    return batch
 
 
 def trainer_progress(trainer: Trainer) -> Progress:

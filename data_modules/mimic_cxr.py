@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.labels import CHEXPERT, Blank, Uncertain, read_labels
-from data_modules.mimic_reports import read_reports, report_names
+from data_modules.mimic_reports import has_reports, read_reports, report_names
 from data_modules.reports import Sections
+from data_modules.splits import pin_test, read_pinned
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -42,9 +43,13 @@ class MIMICCXRDataModule(DataModule):
         labels_from: which labeller.
         uncertain: what -1 becomes.
         blank: what "not mentioned" becomes in a listed study (one that is not listed is unknown).
+        pinned: list of images by ``dicom_id`` or path, such as a 5x200 draw, that take the place of the test split;
+            their patients leave training and validation.
 
     The other arguments are those of ``DataModule``.
     """
+
+    sampling_options = ("study_sampling",)
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class MIMICCXRDataModule(DataModule):
         labels_from: Literal["chexpert", "negbio"] = "chexpert",
         uncertain: Uncertain = "ignore",
         blank: Blank = "zeros",
+        pinned: str | None = None,
         image_size: int | None = None,
         channels: int = 1,
         batch_size: int = 64,
@@ -87,9 +93,20 @@ class MIMICCXRDataModule(DataModule):
         self.report_root = Path(report_root) if report_root else None
         self.views = list(views)
         self.sections, self.encoding = sections, encoding
-        self.one_image_per_study = study_sampling == "one"
-        self.label_names = list(labels)
-        self.labels_from, self.uncertain, self.blank = labels_from, uncertain, blank
+        self.study_sampling, self.one_image_per_study = study_sampling, study_sampling == "one"
+        self.labels, self.label_names = list(labels), list(labels)
+        self.labels_from, self.uncertain, self.blank, self.pinned = labels_from, uncertain, blank, pinned
+
+    @classmethod
+    def from_root(cls, root: Path, **arguments: Any) -> Self:
+        """``root`` holds ``mimic-cxr-jpg`` and ``mimic-cxr``, or is the one folder of images, reports and tables."""
+        given = {name: arguments.pop(name, None) for name in ("image_root", "report_root")}
+        for name, folder in (("image_root", "mimic-cxr-jpg"), ("report_root", "mimic-cxr")):
+            if given[name] is None and (root / folder).is_dir():
+                given[name] = str(root / folder)
+        if not any(given.values()):
+            given = {"image_root": str(root), "report_root": str(root) if has_reports(root) else None}
+        return cls(**given, **arguments)
 
     def read_index(self) -> pd.DataFrame:
         roots = [root for root in (self.image_root, self.report_root) if root is not None]
@@ -98,17 +115,26 @@ class MIMICCXRDataModule(DataModule):
                 raise UserError(f"{root}: folder not found; set data.image_root and data.report_root, or null")
         if not roots:
             raise UserError("found neither data.image_root nor data.report_root, expected one or both")
-        frame = self._images(self.image_root, roots) if self.image_root else self._studies(roots)
+        frame = self._images(self.image_root, roots, self.views) if self.image_root else self._studies(roots)
         if self.label_names:
             table = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
             values = read_labels(table, "study_id", self.label_names, self.uncertain, self.blank)
             frame = frame.join(values, on="study")
-        return self._with_reports(frame, self.report_root) if self.report_root else frame
+        if self.report_root:
+            frame = self._with_reports(frame, self.report_root)
+        if not self.pinned:
+            return frame
+        return pin_test(frame, [Path(name).stem for name in read_pinned(self.pinned)], self.pinned, self.drop)
 
-    def _images(self, root: Path, roots: list[Path]) -> pd.DataFrame:
+    def every_row(self) -> pd.DataFrame:
+        """Each listed image (without an image root: study), whatever its view, without text and labels."""
+        roots = [root for root in (self.image_root, self.report_root) if root is not None]
+        return self._images(self.image_root, roots, []) if self.image_root else self._studies(roots)
+
+    def _images(self, root: Path, roots: list[Path], wanted: list[str]) -> pd.DataFrame:
         splits = read_table(find_table(roots, TABLE + "split", SOURCE), ["dicom_id", "study_id", "subject_id", "split"])
         frame = splits.set_axis(["id", "study", "patient", "split"], axis=1)
-        if self.views:
+        if wanted:
             code = "ViewCodeSequence_CodeMeaning"
             views = read_table(
                 find_table(roots, TABLE + "metadata", SOURCE), ["dicom_id", "ViewPosition"], optional=[code]
@@ -116,7 +142,7 @@ class MIMICCXRDataModule(DataModule):
             view = views["ViewPosition"]
             if code in views:
                 view = view.fillna(views[code].str.lower().map(VIEW_CODES))
-            keep = frame["id"].isin(view.index[view.isin(self.views)])
+            keep = frame["id"].isin(view.index[view.isin(wanted)])
             self.drop("view", int((~keep).sum()))
             frame = frame[keep].reset_index(drop=True)
         stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]

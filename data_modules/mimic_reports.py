@@ -60,12 +60,31 @@ def report_names(subjects: pd.Series, studies: pd.Series) -> pd.Series:
     return "files/p" + subjects.str[:2] + "/p" + subjects + "/s" + studies + ".txt"
 
 
-def read_reports(root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int) -> pd.DataFrame:
-    """``text`` and ``reason`` by report name: the text, or why there is none (missing, empty, section, short)."""
+def has_reports(root: Path) -> bool:
+    """Whether ``ReportStore`` would find reports there."""
+    archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
+    return archive.is_file() or any((root / folder / "files").is_dir() for folder in (".", "mimic-cxr-reports"))
+
+
+def read_reports(
+    root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int, strict: bool = True
+) -> pd.DataFrame:
+    """``text`` and ``reason`` by report name: the text, or why there is none (missing, empty, section, short).
+
+    Not ``strict``: a report that cannot be read or decoded is a reason too, and no UserError.
+    """
     store = ReportStore(root)
 
     def read(chunk: list[str]) -> list[tuple[str | None, str | None]]:
-        return [_read(store, name, sections, encoding, min_words) for name in chunk]
+        return [read_one(name) for name in chunk]
+
+    def read_one(name: str) -> tuple[str | None, str | None]:
+        try:
+            return _read(store, name, sections, encoding, min_words)
+        except UserError as error:
+            if strict:
+                raise
+            return None, str(error)
 
     names = list(names)
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]

@@ -21,6 +21,7 @@ class Augment:
         rotate: largest angle, degrees.
         brightness, contrast: largest relative change.
         fit: evaluation: "crop" (shorter side to S, centre), "letterbox" (longer side to S, black bars), "stretch".
+        short_side: shrink larger images to this shorter side first, as ``prepare`` does once for all; null = never.
     """
 
     crop_scale: tuple[float, float] = (0.6, 1.0)
@@ -29,6 +30,7 @@ class Augment:
     brightness: float = 0.1
     contrast: float = 0.1
     fit: Literal["crop", "letterbox", "stretch"] = "crop"
+    short_side: int | None = None
 
 
 DEFAULT_AUGMENT = Augment()

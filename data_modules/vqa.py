@@ -18,8 +18,8 @@ class VQADataModule(DataModule):
 
     vocabulary_splits: tuple[str, ...] = ("train",)
 
-    def _checked_index(self) -> pd.DataFrame:
-        frame = super()._checked_index()
+    def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        frame = super().check_rows(rows)
         return frame.assign(contrasted=contrasted(frame))
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:

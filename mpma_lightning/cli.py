@@ -36,8 +36,14 @@ COMMANDS = {
     "validate": _training("the metrics of the validation split"),
     "test": _training("the metrics of the test split"),
     "predict": _training("the outputs for every sample"),
+    "sweep": Command(
+        "run every line of a sweep file; again, or elsewhere too, goes on", "mpma_lightning.sweeps.command:main"
+    ),
+    "report": Command("tables and a page of the result rows below a folder", "mpma_lightning.reports.command:main"),
     "demo": Command("the whole story on synthetic data: CPU, minutes", "mpma_lightning.demo:main"),
     "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.commands:phantom"),
+    "check": Command("what of a data set is missing, broken or leaking", "mpma_lightning.data_commands:check"),
+    "prepare": Command("shrink images once, into a store; resumable", "mpma_lightning.data_commands:prepare"),
     "backbones": Command("list the backbones by name", "mpma_lightning.commands:backbones"),
     "tokenizer": Command("train a tokeniser on report texts", "mpma_lightning.commands:tokenizer"),
 }

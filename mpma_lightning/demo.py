@@ -1,4 +1,4 @@
-"""The whole story on the phantom: language, pre-training, evaluation beside baselines, a table."""
+"""The whole story on the phantom: language, alignment, pre-training, evaluation beside baselines, a table."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ SHOTS, DRAWS = 100, 5
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    """Phantom → masked language modelling → pre-training → evaluation, on any machine.
+    """Phantom → masked language modelling → alignment → pre-training → evaluation, on any machine.
 
     A second call continues what the first had not finished, and only repeats the evaluation after that.
 
@@ -42,18 +42,20 @@ def main(argv: Sequence[str] = ()) -> None:
     options = parser.parse_args(list(argv))
     console, start = Console(), time.monotonic()
 
-    console.rule("1/5 phantom: synthetic radiographs and reports in the MIMIC-CXR layout")
+    console.rule("1/6 phantom: synthetic radiographs and reports in the MIMIC-CXR layout")
     run(["phantom", "--out", str(options.data), "--patients", str(PATIENTS), "--seed", str(options.seed)])
-    console.rule("2/5 text encoder: masked language modelling of the reports")
-    language, trained, random_init = (options.out / name for name in ("language", "pretraining", "random_init"))
+    console.rule("2/6 text encoder: masked language modelling of the reports")
+    names = ("language", "alignment", "pretraining", "random_init")
+    language, alignment, trained, random_init = (options.out / name for name in names)
     run(["fit", *_arguments(options, language)])
-    console.rule("3/5 pre-training MPMA")
-    start_from = ["--model.checkpoint", str(language), "--model.checkpoint_parts", "[text]"]
-    run(["fit", *_arguments(options, trained), *start_from])
-    console.rule("4/5 evaluation on held-out patients: trained, and the same network at random init")
+    console.rule("3/6 image encoder: alignment of whole images and reports")
+    run(["fit", *_arguments(options, alignment), *_start_from(language, "text")])
+    console.rule("4/6 pre-training MPMA")
+    run(["fit", *_arguments(options, trained), *_start_from(alignment, "image,text,align_global,align_local")])
+    console.rule("5/6 evaluation on held-out patients: trained, and the same network at random init")
     run(["test", *_arguments(options, trained), "--ckpt_path", "last"])
     run(["test", *_arguments(options, random_init, "pretraining")])
-    console.rule("5/5 baseline: logistic regression on 16×16 thumbnails")
+    console.rule("6/6 baseline: logistic regression on 16×16 thumbnails")
     thumbnail100, thumbnail = _thumbnail_auroc(options)
 
     results = _results(_row(trained), _row(random_init))
@@ -76,6 +78,10 @@ def _arguments(options: argparse.Namespace, folder: Path, experiment: str | None
         *("--data.seed", str(options.seed)),
         *("--seed_everything", str(options.seed)),
     ]
+
+
+def _start_from(folder: Path, parts: str) -> list[str]:
+    return ["--model.checkpoint", str(folder), "--model.checkpoint_parts", f"[{parts}]"]
 
 
 def _row(folder: Path) -> dict[str, float]:

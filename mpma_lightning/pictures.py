@@ -1,11 +1,10 @@
-"""What a person would rather look at: pictures of pre-training batches, masks, boxes and maps, as matplotlib figures."""
+"""What a person would rather look at: pre-training batches, masks, boxes and maps, as matplotlib figures."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -18,7 +17,8 @@ from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
 RIGHT, WRONG, PLAIN = "#1a7f37", "#cf222e", "#57606a"
 
 
-def _figure(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
+def canvas(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
+    """A figure of ``rows`` x ``columns`` cells of the given size in inches, without axes."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -27,7 +27,8 @@ def _figure(rows: int, columns: int, width: float = 2.2, height: float = 2.3) ->
     return figure, axes
 
 
-def _gray(image: Tensor) -> np.ndarray:
+def gray(image: Tensor) -> np.ndarray:
+    """(H, W) mean over the channels."""
     return image.detach().float().mean(0).cpu().numpy()
 
 
@@ -48,12 +49,12 @@ def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
         "visible + predicted": torch.where(masked, predicted, patches),
     }
     count = min(count, len(patches))
-    figure, axes = _figure(count, len(shown))
+    figure, axes = canvas(count, len(shown))
     for column, (title, values) in enumerate(shown.items()):
         images = unpatchify(values[:count], grid, channels)
         for row in range(count):
             low, high = float(patches[row].amin()), float(patches[row].amax())
-            axes[row, column].imshow(_gray(images[row]), cmap="gray", vmin=low, vmax=high)
+            axes[row, column].imshow(gray(images[row]), cmap="gray", vmin=low, vmax=high)
         axes[0, column].set_title(title, fontsize=9)
     figure.suptitle("Predicted patches carry the true patch's mean and contrast, as in MAE", fontsize=8)
     return figure
@@ -63,7 +64,7 @@ def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Fig
     """The report; masked pieces as predicted, green when right, red (with the truth) when wrong."""
     assert state.input_ids is not None and state.report_mask is not None and state.word_ids is not None
     count = min(count, len(state.input_ids))
-    figure, axes = _figure(count, 1, width=11, height=1.7)
+    figure, axes = canvas(count, 1, width=11, height=1.7)
     masked = state.report_mask.masked.cpu()
     guesses = torch.zeros_like(state.input_ids.cpu())
     guesses[masked] = state.outputs["report_prediction"].cpu()
@@ -97,12 +98,12 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
         words: W names.
         title: of the figure.
     """
-    figure, axes = _figure(1, len(words) + 1)
-    axes[0, 0].imshow(_gray(image), cmap="gray")
+    figure, axes = canvas(1, len(words) + 1)
+    axes[0, 0].imshow(gray(image), cmap="gray")
     for ax, word, values in zip(axes[0, 1:], words, maps, strict=True):
         size = image.shape[-2:]
         heat = torch.nn.functional.interpolate(values[None, None].float(), size, mode="bilinear")[0, 0]
-        ax.imshow(_gray(image), cmap="gray")
+        ax.imshow(gray(image), cmap="gray")
         ax.imshow(heat.cpu().numpy(), cmap="inferno", alpha=0.5)
         ax.set_title(word, fontsize=9)
     figure.suptitle(title, fontsize=8)
@@ -111,22 +112,12 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
 
 def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     """Cosine of every image with every report of a batch; pairs of one group lie on the marked cells."""
-    figure, axes = _figure(1, 1, 4.6, 4.4)
+    figure, axes = canvas(1, 1, 4.6, 4.4)
     axes[0, 0].imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
     rows, columns = np.nonzero((group[:, None] == group[None]).cpu().numpy())
     axes[0, 0].scatter(columns, rows, s=3, c="white", marker=".")
     axes[0, 0].set_title("images × reports; dots: same group", fontsize=9)
     return figure
-
-
-def keep(trainer: Any, name: str, figure: Figure) -> None:
-    """``pictures/<name>.png`` in the run folder, and the same in TensorBoard."""
-    folder = Path(trainer.default_root_dir) / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=110)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)
 
 
 TRUTH, FOUND = "#2da44e", "#fb8500"
@@ -140,10 +131,10 @@ def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figu
         truth, found: (N, 1, S, S), 0 outside.
         names: titles.
     """
-    figure, axes = _figure(len(image), 2)
+    figure, axes = canvas(len(image), 2)
     for row, (left, right) in enumerate(axes):
         for ax in (left, right):
-            ax.imshow(_gray(image[row]), cmap="gray")
+            ax.imshow(gray(image[row]), cmap="gray")
         for mask, colour in ((truth, TRUTH), (found, FOUND)):
             values = mask[row, 0].float().cpu().numpy()
             if 0 < values.mean() < 1:
@@ -157,9 +148,9 @@ def boxes(
     image: Tensor, truth: list[Tensor], labels: list[Tensor], found: list[dict[str, Tensor]], classes: list[str]
 ) -> Figure:
     """Images with their boxes (green) and the three surest detections each (orange, with class and score)."""
-    figure, axes = _figure(-(-len(image) // 3), 3, 3.2, 3.3)
+    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        ax.imshow(_gray(image[i]), cmap="gray")
+        ax.imshow(gray(image[i]), cmap="gray")
         for box, label in zip(truth[i].tolist(), labels[i].tolist(), strict=True):
             _rectangle(ax, box, TRUTH, classes[label])
         surest = found[i]["scores"].argsort(descending=True)[:3].tolist()
@@ -172,11 +163,11 @@ def boxes(
 
 def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str]) -> Figure:
     """Images under the map of their phrase, with its boxes (green) and the most similar point (cross)."""
-    figure, axes = _figure(-(-len(image) // 3), 3, 3.2, 3.4)
+    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         size = image.shape[-2:]
         heat = torch.nn.functional.interpolate(maps[i][None, None].float(), size, mode="bilinear")[0, 0].cpu().numpy()
-        ax.imshow(_gray(image[i]), cmap="gray")
+        ax.imshow(gray(image[i]), cmap="gray")
         ax.imshow(heat, cmap="inferno", alpha=0.45)
         y, x = np.unravel_index(heat.argmax(), heat.shape)
         ax.plot(x, y, marker="+", color="white", markersize=10)

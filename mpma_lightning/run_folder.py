@@ -1,5 +1,7 @@
 """The folder of a run: its name, its last checkpoint, and whether a command may continue it."""
 
+import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ from mpma_lightning.errors import UserError
 CONFIG_NAME = "config.yaml"
 _CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
 _FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
+_SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
 
 
 def run_folder(configs: Sequence[Path]) -> Path:
@@ -68,6 +71,28 @@ def check_continues(run: Path, settings: dict[str, Any]) -> None:
             f"{run} was started with other settings: {'; '.join(changed)}. Set them back to continue it, or start a "
             f"new run with --trainer.default_root_dir OTHER, or delete {run}"
         )
+
+
+def config_sha256(settings: dict[str, Any]) -> str:
+    """Names an effective config: the same for the same run in another folder or with other loader processes.
+
+    Args:
+        settings: the whole effective config of a command, plain types.
+    """
+    folder = str((settings.get("trainer") or {}).get("default_root_dir"))
+    kept = {key: settings.get(key) for key in (*_CONTINUED, "trainer")}
+    lines = [
+        f"{key}: {json.dumps(value, sort_keys=True, default=str)}".replace(folder, "RUN")
+        for key, value in sorted(_flat(kept))
+        if key not in (*_FREE, *_SHOWN_ONLY)
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

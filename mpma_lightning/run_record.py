@@ -4,16 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
-from mpma_lightning.run_folder import CONFIG_NAME, versions
+from mpma_lightning.run_folder import CONFIG_NAME, config_sha256, versions
 
 
 class RunRecord(SaveConfigCallback):
-    """``config.yaml`` and ``versions.json`` for fit, ``test.yaml`` and ``test.versions.json`` for test, and so on."""
+    """``config.yaml`` and ``versions.json`` for fit, ``test.yaml`` and ``test.versions.json`` for test, and so on.
+
+    ``identity`` is what the result row says of config and code.
+    """
+
+    identity: dict[str, str | None]
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Rank 0 only, before the first batch."""
@@ -22,8 +28,11 @@ class RunRecord(SaveConfigCallback):
         self.parser.save(
             self.config, str(folder / self.config_filename), skip_none=False, overwrite=True, multifile=False
         )
+        found = versions()
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        self.identity = {"config_sha256": config_sha256(settings), "commit": found.get("commit")}
         prefix = "" if self.config_filename == CONFIG_NAME else f"{Path(self.config_filename).stem}."
-        (folder / f"{prefix}versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+        (folder / f"{prefix}versions.json").write_text(json.dumps(found, indent=2) + "\n")
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """One line that says that, and where, a run goes on."""

@@ -3,11 +3,13 @@
 import argparse
 import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -126,18 +128,54 @@ def run_training(argv: Sequence[str]) -> None:
         UserError: it can, but what it asks for is not possible.
         KeyboardInterrupt: stopped with Ctrl-C; its message says how to go on.
     """
+    with _one_line_errors(argv[0]):
+        TrainingCLI(*_classes(), argv)
+
+
+class CommandReader(TrainingCLI):
+    """The parser of ``subcommand``, built once: reads command lines as the subcommand would, and runs nothing."""
+
+    def __init__(self, subcommand: str) -> None:
+        with suppress(_ParserBuilt):
+            super().__init__(*_classes(), [subcommand])
+        self.name = subcommand
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        raise _ParserBuilt
+
+    def settings(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
+        with _one_line_errors(argv[0]):
+            config = self.parser.parse_args(list(argv))[self.name]
+            _leave_out_what_is_switched_off(config.trainer)
+            parser = self._parser(self.name)
+            settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+            return settings
+
+
+class _ParserBuilt(Exception):
+    pass
+
+
+def _classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
     silence_noise()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     for package in _HOLDING_CLASSES:
         import_all(package)
-    task, data = base_classes()
+    return base_classes()
+
+
+@contextmanager
+def _one_line_errors(subcommand: str) -> Iterator[None]:
+    """Turns what the libraries raise for a user's mistake into UserError and UsageError."""
     try:
-        TrainingCLI(task, data, argv)
+        yield
     except argparse.ArgumentError as error:
+        task, data = base_classes()
         bases = {"model": task, "data": data, "trainer.callbacks": Callback, "trainer.logger": Logger}
-        raise UsageError(Explainer(argv[0], bases, _option_names(argv[0])).explain(str(error))) from None
+        raise UsageError(Explainer(subcommand, bases, _option_names(subcommand)).explain(str(error))) from None
     except OmegaConfBaseException as error:
-        raise UsageError(_explain_reference(str(error), argv[0])) from None
+        raise UsageError(_explain_reference(str(error), subcommand)) from None
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
     except ValueError as error:

@@ -31,6 +31,7 @@ class Checkpoint:
         tokenizer: tokeniser as JSON text, if carried.
         normalisation: (mean, std), if carried.
         step: optimiser steps taken, if known.
+        heads: tensors of an MPMA checkpoint outside the backbone; names begin with the task's attribute.
     """
 
     path: Path
@@ -39,6 +40,12 @@ class Checkpoint:
     tokenizer: str | None = None
     normalisation: tuple[float, float] | None = None
     step: int | None = None
+    heads: dict[str, Tensor] = field(default_factory=dict)
+
+    def head(self, name: str) -> dict[str, Tensor]:
+        """The tensors of the module that the writing task called ``name``, wherever it was; empty without one."""
+        found = {f".{full}".partition(f".{name}.")[2]: value for full, value in self.heads.items()}
+        return {inside: value for inside, value in found.items() if inside}
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -63,10 +70,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if cargo is None:
         return Checkpoint(path, {name.removeprefix("module."): value for name, value in tensors.items()})
     mine = {name.removeprefix("backbone."): v for name, v in tensors.items() if name.startswith("backbone.")}
+    heads = {name: value for name, value in tensors.items() if not name.startswith("backbone.")}
     mean, std = cargo["normalisation"]
-    return Checkpoint(
-        path, mine, BackboneSpec(**cargo["spec"]), cargo["tokenizer"], (mean, std), content.get("global_step")
-    )
+    spec, step = BackboneSpec(**cargo["spec"]), content.get("global_step")
+    return Checkpoint(path, mine, spec, cargo["tokenizer"], (mean, std), step, heads)
 
 
 def read_file(path: Path, mmap: bool = False) -> Any:

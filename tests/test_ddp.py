@@ -27,8 +27,12 @@ LOSSES = ("loss", "image_reconstruction_loss", "report_reconstruction_loss", "gl
 
 
 def command(name: str, phantom: Path, run: Path, *more: str) -> str:
+    """Of the demo's pre-training; see :func:`run_cli`."""
+    return run_cli(name, *demo_arguments(phantom, run, "--model.backbone.image_size", "64", *more))
+
+
+def run_cli(*words: str) -> str:
     """Run it in a process of its own, as a user does; its stderr."""
-    words = [name, *demo_arguments(phantom, run, "--model.backbone.image_size", "64", *more)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "mpma_lightning", *words], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -73,3 +77,37 @@ def test_value_two_processes_equal_one(tmp_path: Path) -> None:
     same = {n: v for n, v in alone.items() if n.removeprefix("val/") not in ON_BATCH_MATES}
     assert {"val/pairs", "val/i2t_r1", "val/i2t_r10", *(f"val/{name}" for name in LOSSES[1:3])} <= set(same)
     assert {name: shared[name] for name in same} == pytest.approx(same, abs=1e-4)
+
+
+@pytest.mark.full
+def test_value_retrieval_over_two_processes_equals_one(tmp_path: Path) -> None:
+    """Dual and rerank, an odd number of pairs: every figure, α and the number of fused pairs."""
+    phantom, run = tmp_path / "phantom", tmp_path / "run"
+    write_phantom(phantom, patients=60, seed=3, size=64, workers=1, layouts="roco")
+    retrieval = ["--config", str(ROOT / "experiments" / "demo" / "retrieval.yaml")]
+    words = [*retrieval, "--data.root", str(phantom / "layouts" / "roco"), "--data.num_workers", "0"]
+    words += [
+        "--model.checkpoint",
+        "null",
+        "--model.backbone.name",
+        "mpma_vit_t16",
+        "--model.backbone.image_size",
+        "64",
+    ]
+    words += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    fit = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "4", "--data.batch_size", "8"]
+    run_cli("fit", *words, *fit, "--trainer.default_root_dir", str(run))
+    found = []
+    for name, more in (("one", ["--data.batch_size", "8"]), ("two", ["--data.batch_size", "4", *DDP])):
+        out = [
+            "--trainer.default_root_dir",
+            str(tmp_path / name),
+            "--ckpt_path",
+            str(run / "checkpoints" / "last.ckpt"),
+        ]
+        run_cli("test", *words, *more, *out, "--model.shortlist", "4")
+        found.append(metrics(tmp_path / name / "results_test.json"))
+    on_batch_mates = ("test/loss", "test/contrast_loss", "test/matching_loss", "test/matching_accuracy")
+    one, two = ({n: v for n, v in some.items() if n not in on_batch_mates} for some in found)
+    assert one["test/pairs"] > 10 and "test/rerank/i2t_map" in one
+    assert two == pytest.approx(one, abs=1e-4)

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
 
 from data_modules.phantom import write_phantom
 from mpma_lightning.cli import main
@@ -34,6 +37,7 @@ PAPER_SCALE = (
     "vqa_rad_disjoint",
     "vqa_rad_legacy",
     "slake_en",
+    "roco",
 )
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
@@ -60,6 +64,7 @@ def pairs(phantom: Path) -> Path:
     return phantom
 
 
+FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
 LABELLED = {
     "chexpert": "CheXpertDataModule",
     "nih_chestxray14": "NIHChestXray14DataModule",
@@ -81,7 +86,21 @@ def module(path: Path) -> str:
     return "".join([text, *(part.read_text() for part in parts)])
 
 
+def corpora_arguments(phantom: Path) -> list[str]:
+    modules = {
+        "mimic": {
+            "class_path": "MIMICCXRDataModule",
+            "init_args": {"image_root": f"{phantom}/mimic-cxr-jpg", "report_root": f"{phantom}/mimic-cxr"},
+        },
+        "roco": {"class_path": "ROCODataModule", "init_args": {"root": f"{phantom}/layouts/roco"}},
+        "own": {"class_path": "PairsDataModule", "init_args": {"root": f"{phantom}/layouts/pairs"}},
+    }
+    return ["--data.corpora", json.dumps(modules)]
+
+
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
+    if "CorporaDataModule" in path.read_text():
+        return corpora_arguments(phantom)
     if "root: data/pairs" in path.read_text():
         return ["--data.root", str(pairs)]
     if layout := next((name for name, title in LABELLED.items() if title in module(path)), None):
@@ -94,7 +113,24 @@ def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     for name in ("vqa_rad", "slake", "roco"):
         if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
             return ["--data.root", f"{phantom}/layouts/{name}"]
-    return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
+    mimic = ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
+    if "pinned:" in path.read_text():
+        return [*mimic, "--data.pinned", str(pinned_list(phantom))]
+    return mimic
+
+
+def pinned_list(phantom: Path) -> Path:
+    """Up to three images of each of five classes alone, as 5x200 has 200; a list by path."""
+    jpg, out = phantom / "mimic-cxr-jpg", phantom / "mimic_5x200.csv"
+    labels = pd.read_csv(jpg / "mimic-cxr-2.0.0-chexpert.csv.gz")
+    films = pd.read_csv(jpg / "mimic-cxr-2.0.0-metadata.csv.gz").query("ViewPosition in ['PA', 'AP']")
+    positive = labels[FIVE] == 1
+    labels = labels[positive.sum(axis=1) == 1].assign(kind=positive.idxmax(axis=1))
+    chosen = (
+        films.drop_duplicates("study_id").merge(labels[["study_id", "kind"]], on="study_id").groupby("kind").head(3)
+    )
+    out.write_text("Path\n" + "".join(f"files/somewhere/{name}.jpg\n" for name in chosen["dicom_id"]))
+    return out
 
 
 def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None:
@@ -105,7 +141,9 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         "--trainer.default_root_dir",
         str(out),
     ]
-    if "checkpoint: runs/demo/pretraining" in path.read_text():  # not there in tests: random weights
+    if (
+        "checkpoint: runs/demo/pretraining" in path.read_text() and "--model.checkpoint" not in more
+    ):  # not there in tests: random weights
         arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
@@ -182,6 +220,7 @@ def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
         assert metrics[f"val/{name}"] > 0
     for name in ("i2t_r10", "t2i_r10", "chance_r10", "interpolation_mse", "finding_word_accuracy", "local_gap"):
         assert f"val/{name}" in metrics
+    assert 0 < metrics["val/memory_attention"] < 1
     for part in ("image", "text"):
         assert metrics[f"gradient/report_reconstruction/{part}"] > 0
     pictures = {p.name for p in (run / "pictures").glob("*.png")}
@@ -378,6 +417,7 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     assert row["protocol"] == "vqa-rad" and row["dropped"]["frame question"] > 0
     for name in ("accuracy", "question_only", "majority", "ceiling"):
         assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
+    assert (tmp_path / "pictures" / "answers.png").stat().st_size > 10_000
     words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
     words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
@@ -395,10 +435,88 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     assert "answers with another vocabulary" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_retrieval_fit(phantom: Path, tmp_path: Path) -> None:
+def retrieval_arguments(phantom: Path, out: Path, *more: str) -> list[str]:
     path = EXPERIMENTS / "demo" / "retrieval.yaml"
-    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
-    row = json.loads((tmp_path / "results.json").read_text())
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--data.batch_size", "8"]
+    return [*words, "--trainer.default_root_dir", str(out), *more]
+
+
+def test_retrieval_is_fitted_reranked_and_predicted(
+    phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = retrieval_arguments(phantom, tmp_path, "--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16")
+    assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]) == 0
+    row = results(tmp_path, "results.json")
     metrics = row["metrics"]
-    assert metrics["val/pairs"] == row["split_sizes"]["val"] and metrics["val/contrast_loss"] > 0
+    assert metrics["val/pairs"] == row["split_sizes"]["val"]
+    assert metrics["val/contrast_loss"] > 0 and metrics["val/matching_loss"] > 0
     assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]
+    assert {p.name for p in (tmp_path / "pictures").iterdir()} == {"retrieval_i2t.png", "retrieval_t2i.png"}
+    capsys.readouterr()
+
+    assert main(["test", *words, "--ckpt_path", "last", "--model.shortlist", "3"]) == 0
+    said = capsys.readouterr().err
+    row = results(tmp_path)
+    metrics, pairs = row["metrics"], row["split_sizes"]["test"]
+    assert metrics["test/pairs"] == pairs and pairs * 3 <= metrics["test/rerank/fused_pairs"] <= 2 * pairs * 3
+    for name, line in (("i2t", "rerank image→text: "), ("t2i", "rerank text→image: ")):
+        alpha = row["alpha"][name]
+        assert metrics[f"test/rerank/{name}_alpha"] == pytest.approx(alpha)
+        assert f"{line}α = {alpha:g}," in said if alpha else f"{line}no gain" in said
+        assert metrics[f"test/rerank/{name}_r5"] >= metrics[f"test/{name}_r1"] * (alpha == 0)
+        assert metrics[f"test/rerank/{name}_r10"] == pytest.approx(metrics[f"test/{name}_r10"])  # 10 is beyond k
+
+    for file in ("features.arrow", "features.safetensors"):
+        callback = f"[{{class_path: FeatureWriter, init_args: {{file: {file}}}}}]"
+        assert main(["predict", *words, "--ckpt_path", "last", "--trainer.callbacks", callback]) == 0
+    table = pa.ipc.open_file(tmp_path / "features.arrow").read_all().to_pydict()
+    with safe_open(tmp_path / "features.safetensors", "numpy") as stored:
+        assert json.loads(stored.metadata()["id"]) == table["id"] and len(table["id"]) == pairs
+        for name in ("image_embedding", "text_embedding"):
+            assert stored.get_tensor(name).tolist() == pytest.approx(table[name])
+    bad = "[{class_path: FeatureWriter, init_args: {file: features.npy}}]"
+    assert main(["predict", *words, "--ckpt_path", "last", "--trainer.callbacks", bad]) == 1
+    assert "expected an ending of .parquet" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_rerank_errors(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = retrieval_arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]))
+    for subcommand_, more, line in [
+        ("test", [], "needs a model trained with the matching loss"),
+        ("validate", [], "needs a model trained with the matching loss"),
+        ("fit", ["--model.matching.weight", "0", "--trainer.max_steps", "1"], "model.matching.weight is 0"),
+        ("test", ["--model.shortlist", "0"], "model.shortlist is 0"),
+        ("test", ["--model.scorer", "dual", "--model.multiclass", "[Edema]"], "classes of the data: none"),
+    ]:
+        assert main([subcommand_, *words, *more]) == 1
+        assert line in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "retrieval" / "mimic_cxr_5x200.yaml"
+    start(path, phantom, phantom, tmp_path, "--model.checkpoint", str(trained[0]), "--model.scorer", "dual")
+    row = results(tmp_path)
+    metrics = row["metrics"]
+    assert row["protocol"] == "ret-mimic-5x200" and row["split_sizes"]["test"] == metrics["test/pairs"]
+    for name in ("i2t", "t2i"):
+        assert metrics[f"test/{name}_h1"] == metrics[f"test/{name}_p1"] <= metrics[f"test/{name}_h5"]
+        assert metrics[f"test/{name}_p5"] <= metrics[f"test/{name}_h5"] and f"test/{name}_r1" not in metrics
+    assert 0 < metrics["test/chance_h1"] < metrics["test/chance_h5"] <= 1
+
+
+@pytest.mark.parametrize("kind", ["both", "text"])
+def test_multimodal_classification(
+    kind: str, trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = label_arguments("multimodal", phantom, trained[0], tmp_path, "--model.input", kind)
+    words += ["--data.labels", PLANTED]
+    assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "1"]) == 0
+    row = results(tmp_path, "results.json")
+    assert row["protocol"] == "cls-multimodal" and row["input"] == kind and 0 < row["metrics"]["val/auroc"] <= 1
+    assert ("fusion" in row["parameters"]) == (kind == "both") and ("image" in row["parameters"]) == (kind == "both")
+    assert main(["test", *words, "--ckpt_path", "best"]) == 0
+    films = ["--data.report_root", "null"]
+    assert main(["test", *words, *films, "--ckpt_path", "best"]) == 1
+    assert "the data have no text" in capsys.readouterr().err.strip().splitlines()[-1]

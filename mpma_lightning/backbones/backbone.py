@@ -112,15 +112,34 @@ class Backbone(nn.Module):
         Returns:
             (B, D text + D image).
         """
-        if pool not in ("mask", "mean", "cls"):
-            raise ValueError(f"pool is '{pool}'; expected mask, mean or cls")
-        asked = attention_mask.new_zeros(len(input_ids), 1)
-        if pool == "mask":
-            assert self.vocabulary is not None
-            input_ids, attention_mask, asked = with_mask_token(input_ids, attention_mask, self.vocabulary)
+        input_ids, attention_mask, asked = self._asked(input_ids, attention_mask, pool)
         fused = self.fuse(image, None, input_ids, attention_mask)
         text = mean_over_text(fused, attention_mask) if pool == "mean" else token_at(fused, asked)
         return torch.cat([text, image.pooled], dim=-1)
+
+    def _asked(self, input_ids: Tensor, attention_mask: Tensor, pool: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids and attention mask of the text as fusion reads it, and (B, 1) where it is read."""
+        if pool not in ("mask", "mean", "cls"):
+            raise ValueError(f"pool is '{pool}'; expected mask, mean or cls")
+        if pool == "mask":
+            assert self.vocabulary is not None
+            return with_mask_token(input_ids, attention_mask, self.vocabulary)
+        return input_ids, attention_mask, attention_mask.new_zeros(len(input_ids), 1)
+
+    @torch.no_grad()
+    def fused_attention(
+        self, image: Features, input_ids: Tensor, attention_mask: Tensor, pool: Literal["mask", "mean", "cls"] = "mask"
+    ) -> Tensor | None:
+        """(B, H', W') attention of what :meth:`fused_representation` reads to the patches, in the last fusion layer.
+
+        Mean over heads; ``None`` for a fusion without attention.
+        """
+        if isinstance(self.fusion, PooledFusion) or image.grid is None:
+            return None
+        input_ids, attention_mask, asked = self._asked(input_ids, attention_mask, pool)
+        maps, _ = self.fusion.attention_maps(image, self.text(input_ids, attention_mask), attention_mask)
+        read = mean_over_text(maps, attention_mask) if pool == "mean" else token_at(maps, asked)
+        return read.unflatten(-1, image.grid)
 
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""

@@ -1,7 +1,9 @@
 """What every encoder returns."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -29,3 +31,15 @@ class Features:
         """The samples ``index`` (M,), which may repeat; without levels."""
         visible = None if self.visible is None else self.visible[index]
         return Features(self.pooled[index], self.tokens[index], self.prefix[index], self.grid, visible)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Features":
+        """``change`` of pooled, tokens and prefix, such as another device or type; without levels."""
+        return Features(change(self.pooled), change(self.tokens), change(self.prefix), self.grid, self.visible)
+
+    @staticmethod
+    def join(parts: "Sequence[Features]") -> "Features":
+        """The samples of several batches of whole inputs; without levels."""
+        pooled, tokens, prefix = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("pooled", "tokens", "prefix")
+        )
+        return Features(pooled, tokens, prefix, parts[0].grid)

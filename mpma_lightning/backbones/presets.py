@@ -49,7 +49,7 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text layers, 1 fusion layer."""
+    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text and 2 fusion layers."""
     tiny = BackboneSpec(
         name="mpma_vit_t16",
         image="timm/vit_tiny_patch16_224",
@@ -60,7 +60,7 @@ def mpma_vit_t16() -> BackboneSpec:
         text_depth=2,
         text_heads=4,
         text_pool="mean",
-        fusion_depth=1,
+        fusion_depth=2,
         fusion_heads=4,
         memory_slots=8,
         align_hidden=256,

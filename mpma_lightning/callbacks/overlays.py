@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from mpma_lightning.pictures import keep
+from mpma_lightning.callbacks.pictures import keep
 
 
 class Overlays(Callback):

@@ -24,6 +24,9 @@ Rows = dict[str, list[np.ndarray]]
 class PairedEvaluation(Callback):
     """Scores a :class:`PretrainingTask` at the end of every validation and test epoch.
 
+    ``memory_attention`` is the share of the cross-attention at masked finding words that goes to memory and not to
+    the image: near 1, the report has stopped reading the image.
+
     Features come from the whole image and the whole report; reconstruction and word recovery from the
     masks of the loss. What the data or the objectives do not allow is left out: no labels, no probe.
 
@@ -120,6 +123,9 @@ class PairedEvaluation(Callback):
         for name, image in (("own", state.image), ("other", state.image[partner.to(task.device)])):
             predicted = task.recover_report(image, state.report_mask.input_ids, state.attention_mask, asked)
             self._add(name, float((predicted == state.input_ids[asked]).sum()))
+        if task.spec.fusion == "cross" and task.spec.memory == "slots":
+            maps = task.backbone.fusion.attention_maps(state.whole_image, state.text_features, state.attention_mask)
+            self._add("memory", float(maps[1][asked].sum()))
         self._add("asked", float(asked.sum()))
 
     def _finish(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
@@ -210,4 +216,6 @@ def _ratios(counts: dict[str, float]) -> dict[str, float]:
     if counts.get("asked"):
         scores["finding_word_accuracy"] = counts["own"] / counts["asked"]
         scores["finding_word_accuracy_shuffled_image"] = counts["other"] / counts["asked"]
+    if "memory" in counts and counts.get("asked"):
+        scores["memory_attention"] = counts["memory"] / counts["asked"]
     return scores

@@ -1,9 +1,12 @@
 """Pictures of the first validation batch, in TensorBoard and as PNG files in the run folder."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 
 from data_modules.text import Tokenizer
 from mpma_lightning import pictures
@@ -43,14 +46,14 @@ class Pictures(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, state: Any, batch: dict[str, Any]) -> None:
         assert isinstance(task, PretrainingTask)
         if "image_prediction" in state.outputs:
-            pictures.keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
+            keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
         if task.tokenizer_json is not None and "report_prediction" in state.outputs:
             tokenizer = Tokenizer.from_json(task.tokenizer_json)
-            pictures.keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
+            keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
         if "align_global" in task.backbone.parts:
             features = task.encode(batch)
             embeddings = features["image_embedding"], features["text_embedding"]
-            pictures.keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
+            keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
         if "align_local" in task.backbone.parts:
             for row in range(min(self.samples, len(batch["id"]))):
                 self._word_maps(trainer, task, state, batch, row)
@@ -72,6 +75,14 @@ class Pictures(Callback):
         assert image.grid is not None
         maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
         names = [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen]
-        pictures.keep(
-            trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140])
-        )
+        keep(trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140]))
+
+
+def keep(trainer: Trainer, name: str, figure: Figure) -> None:
+    """Into the run folder's ``pictures/`` as PNG, and into TensorBoard."""
+    folder = Path(trainer.default_root_dir) / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=110)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)

@@ -3,7 +3,6 @@
 import json
 import resource
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mpma_lightning import __version__
+from mpma_lightning.run_folder import file_sha256, last_checkpoint
+from mpma_lightning.run_record import RunRecord
 
 
 class ResultsRow(Callback):
@@ -82,6 +83,7 @@ class ResultsRow(Callback):
             "protocol": self.protocol,
             "task": type(task).__name__,
             "dataset": data.spec.name,
+            "phantom": _is_phantom(data),
             "manifest_hash": data.spec.manifest_hash,
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
@@ -91,7 +93,8 @@ class ResultsRow(Callback):
             "initialisation": "checkpoint" if task.source and task.checkpoint_parts != [] else "random",
             "checkpoint_parts": task.checkpoint_parts,
             "checkpoint": str(source) if source else None,
-            "checkpoint_sha256": sha256(Path(source).read_bytes()).hexdigest() if source else None,
+            "checkpoint_sha256": file_sha256(Path(source)) if source else None,
+            **_weights(trainer),
             "backbone": task.spec.plain(),
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
@@ -100,6 +103,7 @@ class ResultsRow(Callback):
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(_peak_memory_mib(), 0),
             "version": __version__,
+            **_identity(trainer),
             **task.result_entries(),
         }
         folder = Path(trainer.default_root_dir)
@@ -107,6 +111,24 @@ class ResultsRow(Callback):
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
+
+
+def _weights(trainer: Any) -> dict[str, str | None]:
+    """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash."""
+    last = last_checkpoint(Path(trainer.default_root_dir)) if trainer.state.fn == "fit" else trainer.ckpt_path
+    return {"weights": str(last) if last else None, "weights_sha256": file_sha256(Path(last)) if last else None}
+
+
+def _is_phantom(data: Any) -> bool:
+    """Whether a path of the data module lies in a folder that the ``phantom`` command wrote."""
+    roots = [Path(value).resolve() for value in vars(data).values() if isinstance(value, str | Path)]
+    return any((folder / "phantom.json").is_file() for root in roots for folder in (root, *root.parents[:2]))
+
+
+def _identity(trainer: Any) -> dict[str, str | None]:
+    """Hash of the config and commit of the code; without the command line neither is known."""
+    records = [callback for callback in trainer.callbacks if isinstance(callback, RunRecord)]
+    return records[0].identity if records else {"config_sha256": None, "commit": None}
 
 
 def _peak_memory_mib() -> float:

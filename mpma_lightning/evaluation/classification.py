@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
+from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.zero_shot import macro
 
 
@@ -65,6 +66,29 @@ def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]
     return {"accuracy": float((truth == said).mean()), "f1_likeliest": float(f1)}
 
 
+def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], wanted: list[str]) -> np.ndarray:
+    """(N, len(wanted)) labels of ``wanted``, of which every sample has exactly one.
+
+    Args:
+        ids: (N,).
+        labels: (N, K) 0, 1 or NaN.
+        classes: K names.
+        wanted: ``model.multiclass``.
+
+    Raises:
+        UserError: a sample has none or several.
+    """
+    chosen = np.nan_to_num(labels[:, [classes.index(name) for name in wanted]])
+    positives = chosen.sum(1)
+    if (positives != 1).any():
+        place = int(np.flatnonzero(positives != 1)[0])
+        raise UserError(
+            f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(wanted)} ({(positives != 1).sum()} such "
+            "samples), model.multiclass expects exactly one; evaluate a list of such samples (data.pinned)"
+        )
+    return chosen
+
+
 def auroc_interval(
     labels: np.ndarray, scores: np.ndarray, unit: np.ndarray, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
@@ -81,11 +105,11 @@ def auroc_interval(
     units, place = np.unique(unit, return_inverse=True)
     rng = np.random.default_rng(seed)
     values = np.full((draws, labels.shape[1]), np.nan)
-    prepared = [_prepare(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
+    prepared = [prepare_ranks(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
     for d in range(draws):
         weight = np.bincount(rng.integers(0, len(units), len(units)), minlength=len(units))[place]
         for k, (known, truth, rank) in enumerate(prepared):
-            values[d, k] = _weighted_auroc(truth, rank, weight[known])
+            values[d, k] = weighted_auroc(truth, rank, weight[known])
     scored = ~np.isnan(values).all(1)
     if not scored.any():
         return float("nan"), float("nan")
@@ -93,14 +117,14 @@ def auroc_interval(
     return float(low), float(high)
 
 
-def _prepare(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a label, whether positive, and the dense rank of the score."""
     known = np.flatnonzero(~np.isnan(labels))
     rank = rankdata(scores[known], method="dense").astype(np.int64) - 1
     return known, labels[known] == 1, rank
 
 
-def _weighted_auroc(truth: np.ndarray, rank: np.ndarray, weight: np.ndarray) -> float:
+def weighted_auroc(truth: np.ndarray, rank: np.ndarray, weight: np.ndarray) -> float:
     """Share of (positive, negative) pairs in the right order, ties half, each row counted ``weight`` times."""
     if not len(rank):
         return float("nan")

@@ -1,19 +1,52 @@
-"""Image–report retrieval with several positives (protocol ``ret-pairs``)."""
+"""Image–report retrieval with several positives: ranks, recall, mean average precision, precision of the first K."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.stats import hypergeom
 
+KS = (1, 5, 10)
+
 
 @dataclass
 class Retrieval:
-    """Recall at K and median rank of the best positive, and mAP over all, over the queries that have a positive."""
+    """Recall at K and median rank of the best positive, mAP and precision at K over all positives.
+
+    Over the queries that have a positive. Recall at K is the share with a positive among the first K: the hit rate.
+    """
 
     recall: dict[int, float]
     median_rank: float
     queries: int
     mean_average_precision: float
+    precision: dict[int, float]
+
+
+@dataclass
+class Ranked:
+    """Of each query that has a positive: rank of the best one, average precision, (n, len(ks)) positives in first K."""
+
+    best: np.ndarray
+    average_precision: np.ndarray
+    found: np.ndarray
+
+    @classmethod
+    def join(cls, parts: "Sequence[Ranked]") -> "Ranked":
+        """Queries that were ranked in several places."""
+        return cls(
+            np.concatenate([part.best for part in parts]),
+            np.concatenate([part.average_precision for part in parts]),
+            np.concatenate([part.found for part in parts]),
+        )
+
+
+class Reorder(Protocol):
+    """Changes the scores of consecutive queries, the first of which is number ``start``."""
+
+    def __call__(self, scores: np.ndarray, start: int) -> np.ndarray:
+        """(n, M) new scores."""
 
 
 def retrieval(
@@ -21,7 +54,7 @@ def retrieval(
     gallery: np.ndarray,
     query_group: np.ndarray,
     gallery_group: np.ndarray,
-    ks: tuple[int, ...] = (1, 5, 10),
+    ks: tuple[int, ...] = KS,
     chunk: int = 1024,
 ) -> Retrieval:
     """Rank the gallery for each query by dot product; a hit is any item of the query's group.
@@ -34,36 +67,54 @@ def retrieval(
         ks: cut-offs.
         chunk: queries scored at once.
     """
-    ranks, precisions = rank_queries(query, gallery, query_group, gallery_group, chunk)
-    return summarise(ranks, precisions, ks)
+    return summarise(rank_queries(query, gallery, query_group, gallery_group, ks, chunk), ks)
 
 
-def summarise(ranks: np.ndarray, precisions: np.ndarray, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
-    """Figures over queries, which may have been ranked in several places."""
-    recall = {k: float((ranks <= k).mean()) for k in ks}
-    return Retrieval(recall, float(np.median(ranks)), len(ranks), float(precisions.mean()))
+def summarise(ranked: Ranked, ks: tuple[int, ...] = KS) -> Retrieval:
+    """Figures over queries; ``ks`` as they were ranked with."""
+    return Retrieval(
+        {k: float((ranked.best <= k).mean()) for k in ks},
+        float(np.median(ranked.best)),
+        len(ranked.best),
+        float(ranked.average_precision.mean()),
+        {k: float(ranked.found[:, i].mean() / k) for i, k in enumerate(ks)},
+    )
 
 
 def rank_queries(
-    query: np.ndarray, gallery: np.ndarray, query_group: np.ndarray, gallery_group: np.ndarray, chunk: int = 1024
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of the best positive and average precision, for each query that has a positive; see :func:`retrieval`."""
-    ranks, precisions = [np.zeros(0, int)], [np.zeros(0)]
+    query: np.ndarray,
+    gallery: np.ndarray,
+    query_group: np.ndarray,
+    gallery_group: np.ndarray,
+    ks: tuple[int, ...] = KS,
+    chunk: int = 1024,
+    reorder: Reorder | None = None,
+) -> Ranked:
+    """Rank for each query that has a positive; see :func:`retrieval`. Memory is bounded by ``chunk`` x M."""
+    parts = [Ranked(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int))]
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
+        if reorder is not None:
+            scores = reorder(scores, start)
         positive = query_group[start : start + chunk, None] == gallery_group[None]
-        scores, positive = scores[positive.any(1)], positive[positive.any(1)]
-        best = np.where(positive, scores, -np.inf).max(1, keepdims=True)
-        ranks.append(1 + ((scores >= best) & ~positive).sum(1))
-        precisions.append(average_precision(scores, positive))
-    return np.concatenate(ranks), np.concatenate(precisions)
+        some = positive.any(1)
+        if not some.all():
+            scores, positive = scores[some], positive[some]
+        rows, places, ranks = positive_ranks(scores, positive)
+        counts = positive.sum(1)
+        found = [np.bincount(rows[ranks <= k], minlength=len(scores)) for k in ks]
+        average = np.bincount(rows, places / ranks, len(scores)) / counts
+        parts.append(Ranked(ranks[places == 1], average, np.stack(found, 1)))
+    return Ranked.join(parts)
 
 
-def average_precision(scores: np.ndarray, positive: np.ndarray, block: int = 1024) -> np.ndarray:
-    """(N,) average precision of each row: mean over its positives of (positives so far) / rank, ties against us.
+def positive_ranks(
+    scores: np.ndarray, positive: np.ndarray, block: int = 1024
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every positive, by row and falling score: its row, its place among the row's positives, its rank.
 
     Args:
-        scores, positive: (N, M); every row has a positive.
+        scores, positive: (N, M); every row has a positive. Ties count against us.
         block: positives looked at together.
     """
     others = np.where(positive, -np.inf, scores)
@@ -72,12 +123,18 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, block: int = 102
     order = np.lexsort((-values, rows))
     rows, values = rows[order], values[order]
     counts = positive.sum(1)
-    place = 1 + np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    before = np.empty(len(rows))
+    places = 1 + np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    before = np.empty(len(rows), int)
     for start in range(0, len(rows), block):
         part = slice(start, start + block)
         before[part] = (others[rows[part]] >= values[part, None]).sum(1)
-    return np.bincount(rows, place / (place + before), len(scores)) / counts
+    return rows, places, places + before
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(N,) average precision of each row: mean over its positives of (positives so far) / rank, ties against us."""
+    rows, places, ranks = positive_ranks(scores, positive)
+    return np.bincount(rows, places / ranks, len(scores)) / positive.sum(1)
 
 
 def chance_recall(query_group: np.ndarray, gallery_group: np.ndarray, k: int) -> float:

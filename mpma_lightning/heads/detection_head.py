@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN on feature maps of any encoder: a simple feature pyramid on a ViT, a CNN's own maps else."""
+"""torchvision's Faster R-CNN on maps of any encoder: a simple feature pyramid on a ViT, a CNN's own maps else."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -31,6 +31,7 @@ class Protocol:
 PROTOCOLS = {
     "cls-finetune-benchx": Protocol(encoder_lr=0.1),
     "cls-finetune-mrm": Protocol(drop_path=0.1),
+    "cls-multimodal": Protocol(encoder_lr=0.1),  # as cls-finetune-benchx, for any input
     "cls-linear-mgca": Protocol(norm=False, init="default"),
     "cls-linear": Protocol(norm=False),  # ours: truncated-normal start; optimiser, standardising and steps are free
 }

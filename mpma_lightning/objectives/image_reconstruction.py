@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.errors import UserError
@@ -44,6 +44,8 @@ class ImageReconstructionOptions(ObjectiveOptions):
         kind: ``full``: self-attention over all patches [MAE, MRM]; ``cross``: in training, a random ``share`` of the
             masked patches by cross-attention to the visible ones [CrossMAE]; evaluation rebuilds all of them.
         share: of the masked patches that ``cross`` rebuilds.
+        assisted: the report helps: what alignment reads of it, pooled, is one more token for the decoder. [ours; M3AE's
+            decoder reads fused image tokens. The paper's assistance goes from image to report only.]
     """
 
     depth: int = 4
@@ -51,18 +53,20 @@ class ImageReconstructionOptions(ObjectiveOptions):
     heads: int = 6
     kind: Literal["full", "cross"] = "full"
     share: float = 1 / 3
+    assisted: bool = False
 
     masks: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("image",)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("image", "text") if self.assisted else ("image",)
 
     def build(self, backbone: Backbone) -> "ImageReconstruction":
         return ImageReconstruction(self, backbone)
 
 
 class ImageReconstruction(Objective):
-    """Reads image tokens only: assistance goes from image to report [paper]."""
-
-    trains = ("image",)
+    """Reads image tokens and, if ``assisted``, the report."""
 
     def __init__(self, options: ImageReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()
@@ -70,6 +74,8 @@ class ImageReconstruction(Objective):
         if not 0 < options.share <= 1:
             raise UserError(f"image_reconstruction.share is {options.share}; expected 0 < share <= 1")
         self.share = options.share
+        self.trains = ("image", "text") if options.assisted else ("image",)
+        self.report = nn.Linear(backbone.text.width, backbone.image.width) if options.assisted else None
         kind = {"full": ImageDecoder, "cross": CrossImageDecoder}[options.kind]
         self.decoder: Any = kind(backbone.image.width, options.width, options.depth, options.heads)
 
@@ -83,10 +89,13 @@ class ImageReconstruction(Objective):
         assert state.target is not None and state.image_mask is not None
         features, counted = state.image_features, state.image_mask.masked
         assert features.grid is not None and features.visible is not None
+        prefix = features.prefix
+        if self.report is not None:
+            prefix = torch.cat([prefix, self.report(state.aligned_text.pooled).unsqueeze(1)], dim=1)
         if isinstance(self.decoder, CrossImageDecoder):
-            predicted, counted = self._rebuild_some(state, features)
+            predicted, counted = self._rebuild_some(state, features, prefix)
         else:
-            predicted = self.decoder(features.tokens, features.visible, features.grid, features.prefix)
+            predicted = self.decoder(features.tokens, features.visible, features.grid, prefix)
         patches = patchify(state.target, state.target.shape[-1] // features.grid[1])
         if predicted.shape != patches.shape:
             raise ValueError(f"decoder gives {tuple(predicted.shape)}, the target has {tuple(patches.shape)}")
@@ -94,13 +103,16 @@ class ImageReconstruction(Objective):
         error = (predicted.float() - normalise_patches(patches.float())).square().mean(-1)
         return (error * counted).sum(), counted.sum().to(torch.float32)
 
-    def _rebuild_some(self, state: PretrainingState, features: Features) -> tuple[Tensor, Tensor]:
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.image_features if part == "image" else state.aligned_text
+
+    def _rebuild_some(self, state: PretrainingState, features: Features, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, values) with zeros (the patch's mean) where nothing was rebuilt, and (B, L) what was."""
         state.require("seed")
         assert state.image_mask is not None and state.seed is not None and features.visible is not None
         masked = state.image_mask.masked
         wanted = choose_predicted(state.seed, masked, self.share if self.training else 1.0)
-        some = self.decoder(features.tokens, features.visible, features.grid, features.prefix, wanted)
+        some = self.decoder(features.tokens, features.visible, features.grid, prefix, wanted)
         everywhere = some.new_zeros(*masked.shape, some.shape[-1])
         index = wanted.unsqueeze(-1).expand_as(some)
         return everywhere.scatter(1, index, some), torch.zeros_like(masked).scatter(1, wanted, True)

@@ -31,19 +31,22 @@ class ImageTextMatchingOptions(ObjectiveOptions):
         return ImageTextMatching(backbone)
 
 
-def draw_negatives(similarity: Tensor, group: Tensor, seed: Tensor) -> Tensor:
-    """(B,) a column of another group for each row, drawn with probability softmax(similarity / 0.07).
+def draw_negatives(similarity: Tensor, group: Tensor, seed: Tensor, count: int = 1) -> Tensor:
+    """(B, count) columns of other groups for each row, drawn by softmax(similarity / 0.07) without repeats.
 
-    The draw (Gumbel-max) follows from the rows' seeds. -1 for a row whose group fills the batch.
+    The draw (Gumbel-top-k) follows from the rows' seeds. -1 where the batch has no further column of another group.
 
     Args:
         similarity: (B, B) cosines.
         group, seed: (B,) int64.
+        count: columns a row.
     """
     uniform = hashed_uniform(seed, len(seed), NEGATIVE_STREAM).clamp(min=1e-12)
     score = similarity.double() / TEMPERATURE - (-uniform.log()).log()
-    mates = group.unsqueeze(1) == group.unsqueeze(0)
-    return score.masked_fill(mates, -torch.inf).argmax(1).masked_fill(mates.all(1), -1)
+    score = score.masked_fill(group.unsqueeze(1) == group.unsqueeze(0), -torch.inf)
+    best = score.topk(min(count, len(seed)), dim=1)
+    drawn = best.indices.masked_fill(best.values == -torch.inf, -1)
+    return F.pad(drawn, (0, count - drawn.shape[1]), value=-1)
 
 
 class ImageTextMatching(Objective):
@@ -59,7 +62,6 @@ class ImageTextMatching(Objective):
     def reads(self, state: PretrainingState, part: str) -> Features:
         return state.aligned_image if part == "image" else state.aligned_text
 
-    @torch.no_grad()
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of the image, rows of the report, and whether they match: first all pairs, then the negatives."""
         assert state.group is not None and state.seed is not None
@@ -67,8 +69,8 @@ class ImageTextMatching(Objective):
         similarity = torch.zeros(len(own), len(own), device=own.device)
         if "align_global" in state.backbone.parts:
             similarity = state.global_image.detach() @ state.global_text.detach().T
-        report = draw_negatives(similarity, state.group, state.seed)
-        image = draw_negatives(similarity.T, state.group, state.seed)
+        report = draw_negatives(similarity, state.group, state.seed).squeeze(1)
+        image = draw_negatives(similarity.T, state.group, state.seed).squeeze(1)
         some = report >= 0
         images, reports = torch.cat([own, own[some], image[some]]), torch.cat([own, report[some], own[some]])
         return images, reports, torch.arange(len(images), device=own.device) < len(own)

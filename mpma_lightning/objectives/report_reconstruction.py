@@ -20,7 +20,7 @@ class ReportReconstructionOptions(ObjectiveOptions):
     Attributes:
         weight: λ_rep.
         loss_on: ``masked`` positions, or ``all``: also unmasked words, special tokens and padding (MRM's released
-            code, where its paper says masked ones).
+            code, where its paper says masked ones; it pads to a fixed length, we to the longest of the batch).
         assisted: the image helps, through fusion; without it this is plain masked language modelling of the report.
     """
 

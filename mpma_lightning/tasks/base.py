@@ -125,7 +125,7 @@ class Task(LightningModule):
         self.build_heads()
         if self.source is not None:
             load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
-            self.source.state = {}
+            self.source.state = self.source.heads = {}
         self._built = True
 
     def _vocabulary(self) -> Vocabulary | None:

@@ -1,7 +1,7 @@
-"""Image classification, multi-label or with exclusive classes: the backbone is fine-tuned with a linear head."""
+"""Classification of images, texts or both, multi-label or with exclusive classes: fine-tuning with a linear head."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,10 +38,13 @@ class ClassificationTask(Task):
         checkpoint: see :class:`Task`.
         checkpoint_parts: see :class:`Task`.
         protocol: ``cls-finetune-benchx`` or ``cls-finetune-mrm``: decides LayerNorm before the head, the head's
-            initialisation, the encoder's learning rate and drop-path; the result row carries it.
+            initialisation, the encoder's learning rate and drop-path; the result row carries it. ``cls-multimodal``
+            for ``input`` of any kind.
         optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``; ``backbone`` as the protocol says.
         mean: see :class:`Task`.
         std: see :class:`Task`.
+        input: what the head reads: the pooled ``image``, the pooled ``text``, or ``both``: the fused representation.
+        pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
     """
 
     def __init__(
@@ -53,8 +56,11 @@ class ClassificationTask(Task):
         optim: Optim | None = None,
         mean: float = GRAY_MEAN,
         std: float = GRAY_STD,
+        input: Literal["image", "text", "both"] = "image",
+        pool: Literal["mask", "mean", "cls"] = "mask",
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        self.input, self.pool = input, pool
         self.protocol, self.switches = protocol, protocol_named(protocol)
         self.optim = replace(self.optim, scale={"backbone": self.switches.encoder_lr, **self.optim.scale})
         if self.switches.drop_path:
@@ -67,16 +73,25 @@ class ClassificationTask(Task):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return ("image",)
+        return ("fusion",) if self.input == "both" else (self.input,)
 
     @property
     def feature_width(self) -> int:
         """D of :meth:`features`."""
-        return self.backbone.image.width
+        return sum(getattr(self.backbone, name).width for name in self.modalities)
 
     def features(self, batch: dict[str, Any]) -> Tensor:
         """(B, D) what the head reads."""
-        return self.backbone.image(self.encoder_input(self.normalise(batch["image"]))).pooled
+        if lacking := [name for name in self.modalities if {"text": "input_ids"}.get(name, name) not in batch]:
+            raise UserError(
+                f"model.input is {self.input}, but the data have no {lacking[0]}; correct model.input or data"
+            )
+        if self.input == "text":
+            return self.backbone.text(batch["input_ids"], batch["attention_mask"]).pooled
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        if self.input == "image":
+            return image.pooled
+        return self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
 
     def build_heads(self) -> None:
         spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
@@ -175,7 +190,7 @@ class ClassificationTask(Task):
         return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "classes": self.shared_classes()}
+        return {"protocol": self.protocol, "classes": self.shared_classes(), "input": self.input}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

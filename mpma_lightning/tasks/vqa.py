@@ -81,6 +81,11 @@ class VQATask(Task):
         fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
         return self.head(fused).float()
 
+    def attention(self, batch: dict[str, Any]) -> Tensor | None:
+        """(B, H', W') where the fused question looks; see ``Backbone.fused_attention``."""
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        return self.backbone.fused_attention(image, batch["input_ids"], batch["attention_mask"], self.pool)
+
     def blind_logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers) from the question alone."""
         return self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled).float()

@@ -12,7 +12,12 @@ from data_modules.labels import same_class
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.classification import auroc_interval, classification_scores, exclusive_scores
+from mpma_lightning.evaluation.classification import (
+    auroc_interval,
+    classification_scores,
+    exclusive_scores,
+    one_class_each,
+)
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
@@ -176,16 +181,9 @@ class ZeroShotTask(Task):
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        chosen = one_class_each(ids, labels, self.classes, self.multiclass)
         columns = [self.classes.index(name) for name in self.multiclass]
-        positives = np.nan_to_num(labels[:, columns]).sum(1)
-        if (positives != 1).any():
-            place = int(np.flatnonzero(positives != 1)[0])
-            raise UserError(
-                f"sample {ids[place]} has {positives[place]:.0f} of {', '.join(self.multiclass)} "
-                f"({(positives != 1).sum()} such samples), model.multiclass expects exactly one; evaluate a list of "
-                "such samples (data.pinned)"
-            )
-        return exclusive_scores(labels[:, columns], standardise(scores[:, columns]))
+        return exclusive_scores(chosen, standardise(scores[:, columns]))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids and a score a class and similarity; a callback writes them."""

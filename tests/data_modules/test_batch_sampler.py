@@ -1,7 +1,9 @@
 """Order, sharding and starting points of the batch sampler."""
 
+from collections import Counter
 from itertools import chain
 
+import numpy as np
 import pytest
 
 from data_modules.batch_sampler import ShardedBatchSampler
@@ -49,3 +51,27 @@ def test_value_evaluation_neither_pads_nor_repeats(samples: int) -> None:
         assert len(list(sampler)) == len(sampler)
     seen = [pair for sampler in ranks for batch in sampler for pair in batch]
     assert sorted(seen) == [(0, i) for i in range(samples)]
+
+
+def test_value_weights_say_how_often_a_sample_is_shown() -> None:
+    """Whole parts every epoch, fractions over the epochs; a repeat has another epoch number, and no two are alike."""
+    weights = np.array([0.5] * 8 + [1.0] * 4 + [3.0] * 4)
+    sampler = ShardedBatchSampler(16, 4, seed=1, weights=weights)
+    assert len(sampler) == 5
+    total, seen = Counter[int](), set[tuple[int, int]]()
+    for epoch in range(40):
+        sampler.set_epoch(epoch)
+        pairs = list(chain.from_iterable(sampler))
+        counts = Counter(i for _, i in pairs)
+        assert len(pairs) == 20 and not seen & set(pairs) and len(set(pairs)) == 20
+        assert all(counts[i] == 1 for i in range(8, 12)) and all(counts[i] == 3 for i in range(12, 16))
+        seen |= set(pairs)
+        total += counts
+    assert all(10 <= total[i] <= 30 for i in range(8)) and sum(total[i] for i in range(8)) == 40 * 4
+
+
+def test_value_weights_are_shared_between_ranks() -> None:
+    weights = np.linspace(0.1, 2.0, 30)
+    single = ShardedBatchSampler(30, 8, seed=2, weights=weights)
+    ranks = [ShardedBatchSampler(30, 4, seed=2, rank=r, world_size=2, weights=weights) for r in range(2)]
+    assert list(single) == [a + b for a, b in zip(*ranks, strict=True)]

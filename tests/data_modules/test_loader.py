@@ -153,3 +153,14 @@ def test_value_resuming_without_a_trainer() -> None:
 def test_shape_collate() -> None:
     batch = collate([{"id": "a", "x": torch.zeros(2)}, {"id": "b", "x": torch.ones(2)}])
     assert batch["id"] == ["a", "b"] and batch["x"].shape == (2, 2)
+
+
+def test_value_collate_cuts_texts_to_the_longest() -> None:
+    """Rounded up to a multiple of 8."""
+    samples = []
+    for length in (3, 10):
+        mask = (torch.arange(64) < length).long()
+        samples.append({"id": str(length), "input_ids": 7 * mask, "attention_mask": mask, "word_ids": mask - 1})
+    batch = collate(samples)
+    assert all(batch[key].shape == (2, 16) for key in ("input_ids", "attention_mask", "word_ids"))
+    assert batch["attention_mask"].sum(1).tolist() == [3, 10] and batch["input_ids"][1, 9] == 7

@@ -53,8 +53,11 @@ def test_smoke(mimic: Tree) -> None:
 def test_shape(mimic: Tree) -> None:
     batch = next(iter(make(mimic, channels=3).train_dataloader()))
     assert batch["image"].shape == (4, 3, 32, 32) and str(batch["image"].dtype) == "torch.uint8"
+    longest = max(int(row.sum()) for row in batch["attention_mask"])
+    length = batch["input_ids"].shape[1]
+    assert length % 8 == 0 and length - 8 < longest <= length <= 48
     for key in ("input_ids", "attention_mask", "word_ids"):
-        assert batch[key].shape == (4, 48) and str(batch[key].dtype) == "torch.int64"
+        assert batch[key].shape == (4, length) and str(batch[key].dtype) == "torch.int64"
     assert batch["labels"].shape == (4, 14) and str(batch["labels"].dtype) == "torch.float32"
     assert batch["group"].shape == batch["seed"].shape == (4,)
     assert all(isinstance(value, str) for key in ("id", "patient", "text") for value in batch[key])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -63,6 +64,42 @@ def test_value_flat_and_v2(tmp_path: Path) -> None:
     (tmp_path / "v2" / "license_information.csv").write_text("ID,License\nROCOv2_2023_test_000001,CC BY\n")
     frame = ROCODataModule(str(tmp_path / "v2")).read_index().set_index("split")
     assert frame.loc["test", "license"] == "CC BY" and all(Path(p).is_file() for p in frame["image"])
+
+
+def hub_table(tmp_path: Path, split: str, count: int) -> pd.DataFrame:
+    """Rows as the hub hands them out: the image's bytes inside, gray level 10 times the row."""
+    rows = []
+    for i in range(count):
+        file = tmp_path / f"{split}{i}.png"
+        Image.fromarray(np.full((20, 24), 10 * i, np.uint8)).save(file)
+        image = {"bytes": file.read_bytes(), "path": None}
+        rows.append({"image": image, "image_id": f"ROCOv2_2023_{split}_{i:06d}", "caption": f" A chest of {split} {i}"})
+    return pd.DataFrame(rows)
+
+
+def test_value_hub_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet shards and a saved ``DatasetDict``: ids, captions and the bytes of the right image."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    shards, saved = tmp_path / "shards", tmp_path / "saved"
+    (shards / "data").mkdir(parents=True)
+    tables = {split: hub_table(tmp_path, split, n) for split, n in (("train", 5), ("validation", 3), ("test", 4))}
+    for split, table in tables.items():
+        for i, part in enumerate((table[:2], table[2:])):
+            part.to_parquet(shards / "data" / f"{split}-{i:05d}-of-00002.parquet")
+    datasets.DatasetDict({k: datasets.Dataset.from_pandas(v) for k, v in tables.items()}).save_to_disk(saved)
+    for root in (shards, saved):
+        data = make(root)
+        assert data.spec is not None and data.index is not None
+        assert data.spec.counts == {"train": 5, "val": 3, "test": 4}
+        sample = next(s for s in data.samples("test") if s["id"] == "ROCOv2_2023_test_000003")
+        assert sample["text"] == "A chest of test 3" and sample["image"].unique().tolist() == [30]
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    tables["test"].rename(columns={"caption": "legend"}).to_parquet(bad / "test-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=r"in split test, expected caption; download the data set again"):
+        make(bad)
 
 
 def test_error(tmp_path: Path) -> None:

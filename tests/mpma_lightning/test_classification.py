@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.classification import (
-    _weighted_auroc,
+    weighted_auroc,
     auroc_interval,
     best_thresholds,
     classification_scores,
@@ -80,8 +80,8 @@ def test_value_weighted_auroc_equals_repeated_rows() -> None:
     weight = np.random.default_rng(1).integers(0, 4, 60)
     rank = np.unique(scores[:, 0], return_inverse=True)[1]
     expected = roc_auc_score(np.repeat(labels[:, 0], weight), np.repeat(scores[:, 0], weight))
-    assert _weighted_auroc(labels[:, 0] == 1, rank, weight) == pytest.approx(expected)
-    assert math.isnan(_weighted_auroc(np.zeros(60, bool), rank, weight))
+    assert weighted_auroc(labels[:, 0] == 1, rank, weight) == pytest.approx(expected)
+    assert math.isnan(weighted_auroc(np.zeros(60, bool), rank, weight))
 
 
 def test_value_interval_holds_the_estimate_and_widens_with_few_patients() -> None:

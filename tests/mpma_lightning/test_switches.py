@@ -134,6 +134,27 @@ def test_cross_decoder_value() -> None:
     assert float(everything.detach()) > expected
 
 
+@pytest.mark.parametrize("kind", ["full", "cross"])
+def test_assisted_decoder_reads_the_report(kind: str) -> None:
+    """Another report changes every rebuilt patch; the loss reaches both encoders. Unassisted, the text is not built."""
+    options = ImageReconstructionOptions(**DECODER, kind=kind, assisted=True)
+    backbone, built = build(Objectives(options, *OFF_REPORT))
+    objective = built["image_reconstruction"].eval()
+    state, other = small_state(backbone), small_state(backbone)
+    other.report_mask.input_ids = other.report_mask.input_ids.roll(1, 0)
+    total, _ = objective(state)
+    objective(other)
+    hidden = state.image_mask.masked
+    first, second = (s.outputs["image_prediction"][hidden] for s in (state, other))
+    assert (first - second).abs().amax(1).min() > 0
+    total.backward()
+    for part in ("image", "text"):
+        assert sum(p.grad.abs().sum() for p in getattr(backbone, part).parameters() if p.grad is not None) > 0
+    assert objective.report.weight.grad.abs().sum() > 0
+    bare, _ = build(Objectives(ImageReconstructionOptions(**DECODER), *OFF_REPORT))
+    assert not hasattr(bare, "text")
+
+
 def test_share_error() -> None:
     with pytest.raises(UserError, match="share is 0"):
         ImageReconstructionOptions(share=0.0).build(small_backbone("image"))
@@ -216,13 +237,13 @@ def test_learned_local_temperature(negatives: str) -> None:
 def test_draw_negatives_value() -> None:
     similarity = torch.tensor([[1.0, 0.9, 0.0, 0.1]] * 4, dtype=torch.float64) * 0.07
     group, seeds = torch.tensor([5, 5, 6, 7]), torch.arange(40_000).reshape(-1, 4)
-    drawn = torch.stack([draw_negatives(similarity, group, seed) for seed in seeds[:2500]])
+    drawn = torch.stack([draw_negatives(similarity, group, seed).squeeze(1) for seed in seeds[:2500]])
     assert not ((drawn[:, :2] == 0) | (drawn[:, :2] == 1)).any() and not (drawn[:, 3] == 3).any()
     # of row 0 columns 2 and 3 remain, with odds 1 : e^0.1; of row 2, columns 0, 1 and 3
     assert float((drawn[:, 0] == 3).double().mean()) == pytest.approx(1 / (1 + math.exp(-0.1)), abs=0.03)
     weights = np.exp([1.0, 0.9, 0.1])
     assert float((drawn[:, 2] == 0).double().mean()) == pytest.approx(weights[0] / weights.sum(), abs=0.03)
-    assert draw_negatives(similarity, torch.ones(4, dtype=torch.long), seeds[0]).tolist() == [-1] * 4
+    assert draw_negatives(similarity, torch.ones(4, dtype=torch.long), seeds[0], 2).tolist() == [[-1, -1]] * 4
 
 
 @pytest.mark.parametrize(("pairing", "hard"), itertools.product(["joint", "separate"], [False, True]))
@@ -234,8 +255,8 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     state.pairing = pairing
     total, count = objective(state)
     similarity = state.global_image @ state.global_text.T if hard else torch.zeros(4, 4)
-    other_text = draw_negatives(similarity, state.group, state.seed).tolist()
-    other_image = draw_negatives(similarity.T, state.group, state.seed).tolist()
+    other_text = draw_negatives(similarity, state.group, state.seed)[:, 0].tolist()
+    other_image = draw_negatives(similarity.T, state.group, state.seed)[:, 0].tolist()
     images = backbone.image(state.image, state.image_mask.visible if pairing == "joint" else None)
     ids = state.report_mask.input_ids if pairing == "joint" else state.input_ids
 

@@ -1,0 +1,22 @@
+"""Data sets by the name that `check` and `prepare` take."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mpma_lightning.suggestions import UsageError, suggest
+
+if TYPE_CHECKING:
+    from data_modules.base import DataModule
+
+DATA_MODULES = {
+    "mimic_cxr": "MIMICCXRDataModule",
+    "pairs": "PairsDataModule",
+}
+"""Module of this package -> its class."""
+
+
+def data_module(name: str) -> "type[DataModule]":
+    """The class of a data set; UsageError with the nearest name."""
+    if name not in DATA_MODULES:
+        raise UsageError(f"found data set {name!r}, expected a known one{suggest(name, DATA_MODULES)}")
+    return getattr(import_module(f"data_modules.{name}"), DATA_MODULES[name])

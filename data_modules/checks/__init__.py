@@ -1,0 +1,92 @@
+"""`check`: what of a data set is missing, broken or leaking. One optional module here a data set, for what only it has.
+
+A module `<name>.py` holds `examine(data, report)`: it adds its findings to the report and returns the rows as
+``read_index`` does (also those with a fault), or None when there is nothing to go on with. A data set without one is
+read by its data module, whose first complaint then is the only one.
+"""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.checks.images import check_images
+from data_modules.checks.leakage import check_against, check_splits
+from data_modules.checks.report import Report
+from data_modules.groups import connected_groups
+from data_modules.splits import normalise_splits, random_splits
+from mpma_lightning.errors import UserError
+
+SAMPLE = 2000
+"""Images decoded unless all are."""
+Examine = Callable[[Any, Report], pd.DataFrame | None]
+
+
+def check(
+    name: str,
+    root: Path,
+    data: DataModule | None,
+    decode_all: bool = False,
+    against: Path | None = None,
+    exclude_to: Path | None = None,
+) -> Report:
+    """Look at everything and stop at nothing.
+
+    Args:
+        name: of the data set; ``checks/<name>.py`` is used where there is one.
+        root: for the report, and of data sets that have no data module.
+        data: the data module, whose arguments count (``sections``, ``encoding``, ...).
+        decode_all: decode every image, not a sample.
+        against: a prepared pre-training store, to look for patients and pictures it shares with val and test.
+        exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
+    """
+    report = Report(name, str(root))
+    special = find_spec(f"data_modules.checks.{name}")
+    examine: Examine = import_module(special.name).examine if special else _examine
+    frame = examine(data if data is not None else root, report)
+    if frame is None or frame.empty:
+        return report
+    frame = _with_splits(frame, report, data.seed if data else 0)
+    report.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
+    keys = {"patient": "patients", "study": "studies", "image": "images"}
+    report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
+    check_splits(frame, report)
+    files = check_images(frame, report, None if decode_all else SAMPLE) if "image" in frame else pd.DataFrame()
+    if against is not None:
+        exclude = check_against(frame, files, against, report)
+        if exclude_to is not None:
+            exclude_to.parent.mkdir(parents=True, exist_ok=True)
+            exclude_to.write_text(json.dumps(sorted(exclude), indent=1) + "\n")
+    return report
+
+
+def _examine(data: DataModule, report: Report) -> pd.DataFrame | None:
+    try:
+        frame = data.read_index().reset_index(drop=True)
+    except UserError as error:
+        report.add("error", "unreadable", str(error))
+        return None
+    report_drops(data, report)
+    return frame
+
+
+def report_drops(data: DataModule, report: Report) -> None:
+    """What the data module leaves out, as it counts it."""
+    for reason, count in sorted(data._dropped.items()):
+        report.add("info", "left out", f"{count:,} samples left out: {reason}")
+
+
+def _with_splits(frame: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:
+    if "split" not in frame or frame["split"].isna().all():
+        report.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
+        return frame.assign(split=random_splits(connected_groups(frame, ("patient", "study", "text")), seed))
+    try:
+        return frame.assign(split=normalise_splits(frame["split"], frame["id"]))
+    except UserError as error:
+        report.add("error", "unknown split", str(error))
+        return frame.assign(split=frame["split"].fillna("?"))

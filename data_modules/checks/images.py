@@ -1,0 +1,118 @@
+"""Checks of image files: missing, broken, misnamed, and what each picture is (hashes) to find it again."""
+
+import hashlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.progress import track
+
+from data_modules.checks.report import Report
+from data_modules.hashing import stable_hash
+from data_modules.images import decode
+from data_modules.perceptual import near_pairs, perceptual_hash
+from mpma_lightning.errors import UserError
+
+THUMBNAIL = 64
+ALIKE = 0.995
+"""Correlation of thumbnails from which on two pictures with near hashes are the same picture."""
+SHORT_SIDE = 256
+SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+WHERE = ["file", "split", "patient"]
+
+
+def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.DataFrame:
+    """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
+
+    Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
+    chosen by a hash of their names, are decoded.
+    """
+    files = frame.drop_duplicates("image").rename(columns={"image": "file"})[WHERE].reset_index(drop=True)
+    files["size"] = [_size(file) for file in track(files["file"], "looking for images", disable=len(files) < 5000)]
+    missing = files["size"] < 0
+    report.found("error", "missing image", files.loc[missing, "file"], "complete the download, or set data.max_missing")
+    files = files[~missing].reset_index(drop=True)
+    chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]
+    chosen = chosen.sort_values()
+    if len(chosen) < len(files):
+        report.add("info", "sampled", f"{len(chosen):,} of {len(files):,} images decoded; --all decodes every one")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        looked_at = pool.map(look_at, files.loc[chosen, "file"])
+        rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
+    seen = pd.DataFrame(rows, index=chosen, columns=["sha256", "phash", "thumbnail", "problem", "misnamed"])
+    files = files.join(seen)
+    broken = files["problem"].notna()
+    report.found("error", "broken image", files.loc[broken, "problem"], "each would stop a run")
+    report.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
+    same_size = files["size"].duplicated(keep=False) & files["sha256"].isna() & ~broken
+    for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
+        files.loc[row, "sha256"] = hashlib.sha256(Path(files.loc[row, "file"]).read_bytes()).hexdigest()
+    files = files[~broken].reset_index(drop=True)
+    _report_equal(files, report)
+    _report_near(files, report)
+    return files
+
+
+def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
+    """sha256, perceptual hash, thumbnail; or what is wrong with the file; and a suffix that is not its format."""
+    try:
+        source = Path(file).read_bytes()
+        image = decode(io.BytesIO(source), file, SHORT_SIDE)
+        with Image.open(io.BytesIO(source)) as opened:
+            kind = opened.format or ""
+    except (UserError, OSError) as error:
+        return None, None, None, str(error), None
+    suffix = Path(file).suffix.lower()
+    misnamed = f"{file}: its content is {kind}" if suffix not in SUFFIXES.get(kind, (suffix,)) else None
+    return hashlib.sha256(source).hexdigest(), perceptual_hash(image), thumbnail(image), None, misnamed
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """float32 (64 * 64,), zero mean and unit length, so that a dot product is a correlation."""
+    gray = image if image.ndim == 2 else image.mean(axis=2)
+    small = cv2.resize(gray.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).ravel()
+    small -= small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def _size(file: str) -> int:
+    try:
+        return Path(file).stat().st_size
+    except OSError:
+        return -1
+
+
+def _report_equal(files: pd.DataFrame, report: Report) -> None:
+    across: list[str] = []
+    within: list[str] = []
+    for _, group in files[files["sha256"].notna()].groupby("sha256", sort=True):
+        if len(group) > 1:
+            (across if group["split"].nunique() > 1 else within).append(_listed(group.to_dict("records")))
+    report.found("error", "image in two splits (byte-identical)", across, "move them into one split, or leave one out")
+    report.found("warning", "byte-identical images in one split", within, "they are the same sample twice")
+
+
+def _report_near(files: pd.DataFrame, report: Report) -> None:
+    known = files[files["phash"].notna()].reset_index(drop=True)
+    records = known.to_dict("records")
+    across: list[str] = []
+    within: list[str] = []
+    for i, j in near_pairs(known["phash"].to_numpy(np.int64)):
+        first, second = records[i], records[j]
+        if first["sha256"] != second["sha256"] and first["thumbnail"] @ second["thumbnail"] >= ALIKE:
+            (across if first["split"] != second["split"] else within).append(_listed([first, second]))
+    report.found("error", "picture in two splits (near-duplicate)", across, "look at them; move them into one split")
+    report.found("info", "near-duplicate pictures in one split", within, "look at them")
+
+
+def _listed(rows: list[dict[Any, Any]]) -> str:
+    return " = ".join(
+        f"{row['file']} ({row['split']}{'' if pd.isna(row['patient']) else ', patient ' + str(row['patient'])})"
+        for row in rows
+    )

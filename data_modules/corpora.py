@@ -1,0 +1,73 @@
+"""Several corpora as one data set, each with a weight."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from data_modules.base import SPLITS, DataModule
+from data_modules.text import DEFAULT_TEXT, TextOptions
+from data_modules.transforms import DEFAULT_AUGMENT, Augment
+from mpma_lightning.errors import UserError
+
+
+class CorporaDataModule(DataModule):
+    """The union of other data sets: their rows, splits and labels; everything else is said here, for all alike.
+
+    Ids, patients and studies get the corpus's name in front; a label that a corpus does not have is unknown there. The
+    tokeniser is trained on the training texts of all.
+
+    Args:
+        corpora: data modules by name; of their arguments only those that decide the rows count.
+        weights: how often a training epoch shows each sample of a corpus, 1 where not given: 0.5 shows half of them,
+            others every epoch; 3 shows each three times, differently augmented and masked.
+        study_sampling: training shows one image per study and epoch, or all images.
+
+    The other arguments are those of ``DataModule``.
+    """
+
+    def __init__(
+        self,
+        corpora: dict[str, DataModule],
+        weights: dict[str, float] | None = None,
+        study_sampling: Literal["one", "all"] = "one",
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        exclude: Sequence[str] = (),
+        max_missing: float = 0.0,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__(
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
+        )
+        self.corpora, self.weights = corpora, weights or {}
+        self.one_image_per_study = study_sampling == "one"
+        if not corpora:
+            raise UserError("found no data.corpora, expected at least one data module by name")
+        if unknown := sorted(set(self.weights) - set(corpora)):
+            raise UserError(f"found data.weights for {unknown[0]!r}, expected some of {', '.join(corpora)}")
+        if wrong := [name for name, weight in self.weights.items() if weight <= 0]:
+            raise UserError(f"found data.weights.{wrong[0]} {self.weights[wrong[0]]:g}, expected more than 0")
+
+    def read_index(self) -> pd.DataFrame:
+        frames = []
+        for name, corpus in self.corpora.items():
+            frame = corpus.check_rows(corpus.rows())
+            for reason, count in corpus.dropped.items():
+                self.drop(f"{name}: {reason}", count)
+            for column in ("id", "patient", "study"):
+                frame[column] = f"{name}/" + frame[column].astype(str)
+            frames.append(frame.assign(corpus=name))
+            counts = ", ".join(f"{split} {int((frame['split'] == split).sum()):,}" for split in SPLITS)
+            self.note(f"{name}: {counts}; weight {self.weights.get(name, 1):g}")
+        self.label_names = list(dict.fromkeys(label for c in self.corpora.values() for label in c.label_names))
+        return pd.concat(frames, ignore_index=True)
+
+    def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
+        return frame["corpus"].map(lambda name: self.weights.get(name, 1.0)).to_numpy(float)

@@ -1,0 +1,68 @@
+"""Image→text and text→image figures over all ranks, and rerank's choice of α between them."""
+
+from collections.abc import Callable
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+
+from mpma_lightning.distributed import rank, world_size
+from mpma_lightning.evaluation.rerank import ALPHAS, MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
+from mpma_lightning.evaluation.retrieval import Ranked, Retrieval, rank_queries, summarise
+from mpma_lightning.metrics import gather_objects
+
+DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
+Columns = dict[str, np.ndarray]
+"""``image`` and ``text`` (N, e) embeddings and ``group`` (N,) of a split, the same on every rank."""
+
+
+def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None) -> dict[str, Retrieval]:
+    """Each rank ranks its share of the queries against the whole gallery; ranks meet once. A collective."""
+    group, mine = rows["group"], slice(rank(), None, world_size())
+    own: dict[str, Ranked] = {}
+    for name, (query, gallery) in DIRECTIONS.items():
+        order = None if orders is None else orders[name].of(mine)
+        own[name] = rank_queries(rows[query][mine], rows[gallery], group[mine], group, reorder=order)
+    everywhere = gather_objects(own)
+    return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in own}
+
+
+def figures(results: dict[str, Retrieval], letter: str = "r") -> dict[str, float]:
+    """Figures by name; ``letter`` r: recall at K, h: hit rate and precision at K."""
+    found: dict[str, float] = {}
+    for name, result in results.items():
+        found |= {f"{name}_{letter}{k}": value for k, value in result.recall.items()}
+        if letter == "h":
+            found |= {f"{name}_p{k}": value for k, value in result.precision.items()}
+        found |= {f"{name}_median_rank": result.median_rank, f"{name}_map": result.mean_average_precision}
+    return found
+
+
+def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Shortlist], int]:
+    """The shortlists of both directions with their match scores, and how many pairs were scored.
+
+    Args:
+        rows: of the split.
+        k: length of a shortlist.
+        score: (P, 2) pairs of image and text to (P,) match scores.
+    """
+    lists = {name: shortlists(rows[query], rows[gallery], k) for name, (query, gallery) in DIRECTIONS.items()}
+    pairs = union_of_pairs(lists["i2t"], lists["t2i"])
+    match, own = MatchScores(pairs, score(pairs)), np.arange(len(rows["group"]))[:, None]
+    forth = Shortlist(lists["i2t"], match.of(own, lists["i2t"]))
+    return {"i2t": forth, "t2i": Shortlist(lists["t2i"], match.of(lists["t2i"], own))}, len(pairs)
+
+
+def choose_alpha(rows: Columns, orders: dict[str, Shortlist]) -> dict[str, float]:
+    """The α of the best mAP, by direction, and a line about it; 0 is no gain. A collective."""
+    quality: dict[str, dict[float, float]] = {name: {} for name in orders}
+    for alpha in ALPHAS:
+        for order in orders.values():
+            order.alpha = alpha
+        for name, result in ranked_everywhere(rows, orders).items():
+            quality[name][alpha] = result.mean_average_precision
+    chosen = {name: best_alpha(found) for name, found in quality.items()}
+    for name, alpha in chosen.items():
+        before, after = quality[name][0.0], quality[name][alpha]
+        said = f"α = {alpha:g}, validation mAP {before:.3f} → {after:.3f}" if alpha else f"no gain (mAP {before:.3f})"
+        rank_zero_info(f"rerank {'→'.join(DIRECTIONS[name])}: {said}")
+    return chosen

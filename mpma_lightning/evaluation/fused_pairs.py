@@ -1,0 +1,73 @@
+"""Scores chosen pairs through fusion, from image and text tokens that were encoded once."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.distributed import rank
+from mpma_lightning.metrics import gather_objects
+
+PAIRS_AT_ONCE = 256
+
+
+@dataclass
+class EncodedPairs:
+    """Tokens of a split, in half precision on the CPU: 2 N (L + T) d bytes.
+
+    Images stay on the rank that encoded them, texts go to every rank. Rows count as in ``Rows.gather``: the first
+    rank's, then the next one's.
+    """
+
+    images: list[Features] = field(default_factory=list)
+    texts: list[Features] = field(default_factory=list)
+    ids: list[Tensor] = field(default_factory=list)
+    masks: list[Tensor] = field(default_factory=list)
+
+    def add(self, image: Features, text: Features | None, ids: Tensor, mask: Tensor) -> None:
+        """Add a batch; ``text`` is None for pooled fusion, which reads the ids."""
+        self.images.append(image.map(_store))
+        self.texts += [] if text is None else [text.map(_store)]
+        self.ids.append(ids.cpu())
+        self.masks.append(mask.cpu())
+
+    @torch.no_grad()
+    def score(self, pairs: np.ndarray, backbone: Backbone, head: nn.Module) -> np.ndarray:
+        """(P,) logit of ``head`` at the fused [CLS] of each (P, 2) pair of image and text; a collective."""
+        device = next(head.parameters()).device
+        counts = gather_objects(sum(len(part.pooled) for part in self.images))
+        first = sum(counts[: rank()])
+        mine = (pairs[:, 0] >= first) & (pairs[:, 0] < first + counts[rank()])
+        texts = _of_all_ranks(self.texts)
+        text = Features.join(texts) if texts else None
+        ids, masks = torch.cat(_of_all_ranks(self.ids)), torch.cat(_of_all_ranks(self.masks))
+        image = Features.join(self.images) if self.images else None
+        todo, scores = torch.from_numpy(pairs[mine]), []
+        for batch in track(todo.split(PAIRS_AT_ONCE), "Scoring pairs", disable=rank() != 0 or not len(todo)):
+            assert image is not None
+            rows, reports = batch[:, 0] - first, batch[:, 1]
+            fused = backbone.fuse(
+                image.rows(rows).map(lambda x: x.to(device, torch.float32)),
+                None if text is None else text.rows(reports).map(lambda x: x.to(device, torch.float32)),
+                ids[reports].to(device),
+                masks[reports].to(device),
+            )
+            scores.append(head(fused[:, 0]).squeeze(-1).float().cpu().numpy())
+        found = np.zeros(len(pairs), np.float32)
+        found[mine] = np.concatenate([np.zeros(0, np.float32), *scores])
+        return np.sum(gather_objects(found), axis=0)
+
+
+T = TypeVar("T")
+
+
+def _of_all_ranks(mine: list[T]) -> list[T]:
+    return [part for own in gather_objects(mine) for part in own]
+
+
+def _store(values: Tensor) -> Tensor:
+    return values.detach().to("cpu", torch.float16)

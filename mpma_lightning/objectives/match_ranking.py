@@ -1,0 +1,83 @@
+"""Matching of retrieval fine-tuning: the pair must score above pairs with another report or another image."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.image_text_matching import draw_negatives
+from mpma_lightning.objectives.state import PretrainingState
+
+
+@dataclass
+class MatchRankingOptions(ObjectiveOptions):
+    """Softmax over a pair and its negatives [M3AE, ViLT].
+
+    Attributes:
+        weight: of the loss; 0 trains no matching.
+        negatives: pairs beside each pair [M3AE: 15]; every one goes through fusion.
+    """
+
+    weight: float = 0.0
+    negatives: int = 15
+
+    needs: ClassVar[tuple[str, ...]] = ("image", "text", "fusion", "align_global")
+
+    def build(self, backbone: Backbone) -> "MatchRanking":
+        return MatchRanking(backbone, self.negatives)
+
+
+class MatchRanking(Objective):
+    """M3AE draws 15 reports for an image, uniformly from the data set. Here half of the negatives are other reports for
+    the image and half other images for the report, so that scores compare in both directions, and they are drawn from
+    the local batch, hard ones by global similarity as in :class:`ImageTextMatching` [ours].
+    """
+
+    def __init__(self, backbone: Backbone, negatives: int) -> None:
+        super().__init__()
+        if negatives < 1:
+            raise ValueError(f"negatives is {negatives}; expected at least 1")
+        self.negatives = negatives
+        self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        self.head = nn.Linear(backbone.text.width, 1)
+
+    def reads(self, state: PretrainingState, part: str) -> Features:
+        return state.aligned_image if part == "image" else state.aligned_text
+
+    def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
+        """(B, 1 + negatives) rows of the image and of the report, the own pair first; -1 where no negative is left."""
+        assert state.group is not None and state.seed is not None
+        own = torch.arange(len(state.group), device=state.group.device).unsqueeze(1)
+        similarity = state.global_image.detach() @ state.global_text.detach().T
+        reports = draw_negatives(similarity, state.group, state.seed, (self.negatives + 1) // 2)
+        images = draw_negatives(similarity.T, state.group, state.seed, self.negatives // 2)
+        image_rows = torch.cat([own, torch.where(reports < 0, -1, own), images], 1)
+        return image_rows, torch.cat([own, reports, torch.where(images < 0, -1, own)], 1)
+
+    def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
+        """Sum over the pairs of the cross-entropy to the own pair, and their number."""
+        state.require("image", "report_mask", "group", "seed", "attention_mask")
+        assert state.attention_mask is not None
+        images, reports = self._pairs(state)
+        there = images >= 0
+        image, report = images[there], reports[there]
+        text = None if state.backbone.spec.fusion == "pooled" else state.aligned_text.rows(report)
+        fused = state.backbone.fuse(
+            state.aligned_image.rows(image), text, state.aligned_ids[report], state.attention_mask[report]
+        )
+        judged = self.head(fused[:, 0]).squeeze(-1)
+        logits = judged.new_full(images.shape, -torch.inf).masked_scatter(there, judged)
+        state.outputs["matched"] = logits.detach().argmax(1) == 0
+        loss = F.cross_entropy(
+            logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device), reduction="sum"
+        )
+        return loss, torch.tensor(float(len(logits)), device=loss.device)
+
+    def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
+        """Share of pairs that score above all their negatives."""
+        right = state.outputs["matched"]
+        return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}

@@ -1,0 +1,1 @@
+"""Result rows of many runs as tables: Markdown, CSV, LaTeX and one HTML page."""

@@ -1,0 +1,111 @@
+"""What a difference between methods is worth: bootstrap over samples, and what the seeds could show at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import nct, t
+
+from mpma_lightning.evaluation.classification import prepare_ranks, weighted_auroc
+
+DRAWS = 500
+
+
+@dataclass
+class Difference:
+    """Of two methods on the same samples, mean over their seeds: value, 95 % interval, two-sided p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(
+    ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], metric: str, draws: int = DRAWS
+) -> Difference | None:
+    """Bootstrap over patients (samples, where no patient is known) of the difference in ``metric``.
+
+    The same draws serve every run. Seeds are averaged, so the interval speaks of these runs on other samples, and not
+    of other seeds.
+
+    Args:
+        ours, theirs: one table a run, as ``samples_test.parquet`` holds them.
+        metric: a column of it, or the part before ``@``; see ``Task.samples``.
+        draws: bootstrap draws.
+
+    Returns:
+        ``None`` where the runs do not hold the same samples, or lack the metric.
+    """
+    tables = [table.sort_values("id", ignore_index=True) for table in (*ours, *theirs)]
+    if not ours or not theirs or any(not table["id"].equals(tables[0]["id"]) for table in tables):
+        return None
+    scorers = [_Scorer(table, metric) for table in tables]
+    if any(scorer.empty for scorer in scorers):
+        return None
+    units = tables[0]["patient"] if "patient" in tables[0] else tables[0]["id"]
+    names, place = np.unique(units.to_numpy(str), return_inverse=True)
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place] for _ in range(draws)]
+    weights = [np.ones(len(place), int), *drawn]
+    values = np.array([[scorer(weight) for scorer in scorers] for weight in weights])
+    gaps = values[:, : len(ours)].mean(1) - values[:, len(ours) :].mean(1)
+    spread = gaps[1:][~np.isnan(gaps[1:])]
+    if not len(spread):
+        return None
+    low, high = np.percentile(spread, [2.5, 97.5])
+    side = min((spread <= 0).mean(), (spread >= 0).mean())
+    return Difference(float(gaps[0]), float(low), float(high), float(min(1.0, max(2 * side, 1 / draws))))
+
+
+class _Scorer:
+    """``metric`` of one run as a function of how often each sample is counted."""
+
+    def __init__(self, table: pd.DataFrame, metric: str) -> None:
+        self.values = table[metric].to_numpy(float) if metric in table else None
+        self.heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+        for column in table.columns:
+            head, found, name = column.partition("@")
+            if found and head.partition("#")[0] == metric:
+                ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
+                self.heads.setdefault(head, []).append(ranks)
+        self.empty = self.values is None and not self.heads
+
+    def __call__(self, weight: np.ndarray) -> float:
+        if self.values is not None:
+            known = ~np.isnan(self.values)
+            return float((self.values * weight)[known].sum() / max(weight[known].sum(), 1))
+        heads = [
+            [weighted_auroc(truth, rank, weight[known]) for known, truth, rank in classes]
+            for classes in self.heads.values()
+        ]
+        scored = [np.nanmean(values) for values in heads if not np.isnan(values).all()]
+        return float(np.mean(scored)) if scored else float("nan")
+
+
+def detectable_difference(groups: Sequence[Sequence[float]], power: float = 0.8, level: float = 0.05) -> float | None:
+    """The smallest true difference of two means that a two-sided t test over seeds would find with ``power``.
+
+    Args:
+        groups: the values of each method, one a seed; the deviation is pooled over methods.
+        power, level: of the test.
+
+    Returns:
+        ``None`` where no method has two seeds.
+    """
+    several = [np.asarray(group, float) for group in groups if len(group) > 1]
+    if not several:
+        return None
+    freedom = sum(len(group) - 1 for group in several)
+    deviation = np.sqrt(sum(((group - group.mean()) ** 2).sum() for group in several) / freedom)
+    seeds = min(map(len, several))
+    own = 2 * seeds - 2
+    critical = t.ppf(1 - level / 2, own)
+
+    def lacking(effect: float) -> float:
+        shift = effect * np.sqrt(seeds / 2)
+        return float(1 - nct.cdf(critical, own, shift) + nct.cdf(-critical, own, shift) - power)
+
+    return float(brentq(lacking, 1e-6, 30)) * float(deviation)

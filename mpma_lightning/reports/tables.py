@@ -1,0 +1,207 @@
+"""Runs as tables: a stage is a table, a method a row, a metric a column; seeds are summarised."""
+
+import math
+import re
+import statistics as plain
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from mpma_lightning.reports.published import Quoted, quoted_for
+from mpma_lightning.reports.rows import Found, Run
+from mpma_lightning.reports.statistics import Difference, detectable_difference, paired_difference
+
+HEADLINES = {
+    "PretrainingTask": r"(image|report)_reconstruction_loss|zero_shot_auroc|probe\d+_auroc|finding_word_accuracy|local_gap",
+    "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
+    "ClassificationTask": r"auroc|accuracy",
+    "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",
+    "RetrievalTask": r"(i2t|t2i)_(r1|r5|r10)",
+    "VQATask": r"accuracy(/open|/closed)?|question_only",
+}
+"""Metrics shown, by task; of a task that is not listed, every metric without a slash that is no loss."""
+_LOWER = re.compile(r"loss|mse|median_rank")
+_RATE = re.compile(r"auroc|accuracy|_r\d+$|question_only|dice|map|iou|f1|pointing|recall")
+SAMPLES = "samples_test.parquet"
+
+
+@dataclass
+class Cell:
+    """One method's figure: the values by seed, in per cent where the metric is a rate.
+
+    ``interval``: mean of the runs' own bootstrap intervals. ``against_best``: beside the best method, on the same
+    samples.
+    """
+
+    values: dict[int, float] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    best: bool = False
+    quoted: bool = False
+    against_best: Difference | None = None
+
+    @property
+    def mean(self) -> float:
+        return plain.fmean(self.values.values()) if self.values else math.nan
+
+    @property
+    def sd(self) -> float | None:
+        return plain.stdev(self.values.values()) if len(self.values) > 1 else None
+
+
+@dataclass
+class Column:
+    """A metric under one protocol on one data set."""
+
+    metric: str
+    title: str
+    higher: bool
+    rate: bool
+    detectable: float | None = None
+
+
+@dataclass
+class Table:
+    """A stage. ``cost`` and ``seeds`` are by method; ``missing`` lists the commands of cells that are not there."""
+
+    stage: str
+    protocol: str
+    data: str
+    columns: list[Column]
+    cells: dict[str, dict[str, Cell]]
+    cost: dict[str, dict[str, float]]
+    seeds: dict[str, int]
+    quoted: dict[str, Quoted] = field(default_factory=dict)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_tables(found: Found) -> list[Table]:
+    """One table a stage, in the order of the sweep."""
+    planned = [trial["stage"] for trial in found.missing.values()]
+    stages = dict.fromkeys([*_in_order(found), *planned])
+    return [table for stage in stages if (table := _table(stage, found))]
+
+
+def _in_order(found: Found) -> list[str]:
+    first = {}
+    for run in found.runs:
+        first.setdefault(run.stage, run.order)
+    return sorted(first, key=lambda stage: first[stage])
+
+
+def _table(stage: str, found: Found) -> Table | None:
+    runs = [run for run in found.runs if run.stage == stage]
+    missing = [(trial["id"], trial["command"]) for trial in found.missing.values() if trial["stage"] == stage]
+    if not runs:
+        return Table(stage, "", "no run has ended", [], {}, {}, {}, missing=missing)
+    row = runs[0].row
+    data = f"{row['dataset'].removesuffix('DataModule')}{' layout of the phantom' if row.get('phantom') else ''}"
+    sizes = row.get("split_sizes") or {}
+    data += f", {sizes['test']:,} test samples" if sizes.get("test") else ""
+    columns = _columns(runs)
+    methods = dict.fromkeys(run.method for run in runs)
+    cells = {m: {c.title: _cell([r for r in runs if r.method == m], c) for c in columns} for m in methods}
+    table = Table(
+        stage,
+        row["protocol"],
+        data,
+        columns,
+        cells,
+        cost={m: _mean_cost([r for r in runs if r.method == m]) for m in methods},
+        seeds={m: len({r.seed for r in runs if r.method == m}) for m in methods},
+        missing=missing,
+    )
+    _judge(table, runs)
+    for label in dict.fromkeys(run.label for run in runs):
+        _quote(table, next(run for run in runs if run.label == label))
+    return table
+
+
+def _columns(runs: Sequence[Run]) -> list[Column]:
+    names: dict[str, Column] = {}
+    for run in runs:
+        shown = HEADLINES.get(run.row["task"])
+        for name in run.row["metrics"]:
+            part, _, metric = name.partition("/")
+            if part not in ("test", "val") or part != _part(run):
+                continue
+            known = re.fullmatch(shown, metric) if shown else "/" not in metric and "loss" not in metric
+            if known:
+                title = metric + (f", {run.label}" if run.label else "")
+                names.setdefault(title, Column(metric, title, not _LOWER.search(metric), bool(_RATE.search(metric))))
+    return list(names.values())
+
+
+def _part(run: Run) -> str:
+    """A row shows its test metrics, or validation where it has no test."""
+    return "test" if any(name.startswith("test/") for name in run.row["metrics"]) else "val"
+
+
+def _cell(runs: Sequence[Run], column: Column) -> Cell:
+    cell, scale = Cell(), 100 if column.rate else 1
+    lows, highs = [], []
+    for run in runs:
+        metrics, name = run.row["metrics"], f"{_part(run)}/{column.metric}"
+        mine = column.title == column.metric + (f", {run.label}" if run.label else "")
+        if mine and isinstance(metrics.get(name), int | float) and math.isfinite(metrics[name]):
+            cell.values[run.seed] = scale * metrics[name]
+            if math.isfinite(metrics.get(f"{name}_low", math.nan)):
+                lows.append(scale * metrics[f"{name}_low"])
+                highs.append(scale * metrics[f"{name}_high"])
+    cell.interval = (plain.fmean(lows), plain.fmean(highs)) if lows else None
+    return cell
+
+
+def _mean_cost(runs: Sequence[Run]) -> dict[str, float]:
+    return {name: plain.fmean(run.cost[name] for run in runs) for name in runs[0].cost}
+
+
+def _judge(table: Table, runs: Sequence[Run]) -> None:
+    """Mark the best of each column and set the others beside it; say what the seeds could show."""
+    samples = {(run.method, run.seed, run.label): _samples(run.folder) for run in runs}
+    for column in table.columns:
+        cells = {m: row[column.title] for m, row in table.cells.items() if row[column.title].values}
+        if not cells:
+            continue
+        pick = max if column.higher else min
+        best = pick(cells, key=lambda m: cells[m].mean)
+        cells[best].best = len(cells) > 1
+        column.detectable = detectable_difference([list(cell.values.values()) for cell in cells.values()])
+        label = column.title.removeprefix(column.metric).removeprefix(", ")
+        for method in cells:
+            seeds = sorted(set(cells[best].values) & set(cells[method].values))
+            tables = [[samples[m, s, label] for s in seeds] for m in (method, best)]
+            if method != best and all(t is not None for own in tables for t in own):
+                cells[method].against_best = paired_difference(*tables, column.metric)  # type: ignore[arg-type]
+
+
+def _samples(folder: Path) -> pd.DataFrame | None:
+    try:
+        return pd.read_parquet(folder / SAMPLES)
+    except (OSError, ValueError):
+        return None
+
+
+def _quote(table: Table, run: Run) -> None:
+    """Published figures of the same protocol, data set, split and metric; never beside the phantom."""
+    for entry in quoted_for(run.row, _data_arguments(run.folder)):
+        name = f"{entry.method} (quoted)"
+        for column in table.columns:
+            if column.metric in entry.values and column.title == column.metric + (
+                f", {run.label}" if run.label else ""
+            ):
+                table.quoted[name] = entry
+                row = table.cells.setdefault(name, {c.title: Cell() for c in table.columns})
+                row[column.title] = Cell({0: entry.values[column.metric]}, quoted=True)
+
+
+def _data_arguments(folder: Path) -> dict[str, Any]:
+    """Of the run's data module, as its config has them."""
+    for name in ("config.yaml", "test.yaml", "validate.yaml"):
+        if (folder / name).is_file():
+            config = yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
+            return dict((config.get("data") or {}).get("init_args") or {})
+    return {}

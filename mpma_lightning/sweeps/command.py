@@ -1,0 +1,85 @@
+"""The command `sweep`: reads, checks, and runs or prints every line of a sweep file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpma_lightning.cli import PROG
+from mpma_lightning.errors import UserError
+from mpma_lightning.sweeps.plan import Sweep, read_sweep
+from mpma_lightning.sweeps.trial import write_json
+
+PLAN = "sweep.json"
+
+
+def main(argv: Sequence[str]) -> None:
+    """``SWEEP.yaml [--workers N] [--launcher local|submitit] [--storage URL] [--print-commands]``.
+
+    Raises:
+        UsageError: the file, or one of its lines, cannot be read as written; nothing has been started.
+        UserError: trials failed; the others have been done.
+    """
+    options = _options(argv)
+    sweep = read_sweep(options.sweep)
+    if options.storage and sweep.search is None:
+        raise UserError(f"--storage is for a search; {sweep.path} has no `search:`")
+    from mpma_lightning.sweeps.check import Checked
+
+    checked = Checked(sweep.trials, str(sweep.path))
+    if options.print_commands:
+        return _print(sweep)
+    checked.check_files(sweep.trials)
+    write_json(sweep.runs / PLAN, {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
+    if options.launcher == "submitit":
+        from mpma_lightning.sweeps.cluster import submit
+
+        more = ["--storage", options.storage] if options.storage else []
+        submit(sweep, ["sweep", str(sweep.path), *more], options.workers)
+    elif sweep.search is not None:
+        from mpma_lightning.sweeps.search import Search
+
+        Search(sweep, checked, options.storage).run(options.workers)
+    else:
+        _work(sweep, checked, options.workers)
+    return None
+
+
+def _work(sweep: Sweep, checked: "object", workers: int) -> None:
+    from mpma_lightning.sweeps.check import Checked
+    from mpma_lightning.sweeps.worker import Worker
+
+    assert isinstance(checked, Checked)
+    worker = Worker(sweep.trials, checked, workers)
+    failed = worker.run()
+    print(f"{len(worker.done)} of {len(sweep.trials)} trials are done in {sweep.runs}", file=sys.stderr)
+    if failed:
+        lines = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
+        raise UserError(f"{len(failed)} trials failed, the same command tries them again: {lines}")
+    print(f"tables: {PROG} report {sweep.runs}", file=sys.stderr)
+
+
+def _print(sweep: Sweep) -> None:
+    """One line a trial, those of a stage after those it waits for."""
+    for name, stage in sweep.stages.items():
+        print(f"# {name}{f', after {stage.after}' if stage.after else ''}")
+        for trial in sweep.trials:
+            if trial.stage == name:
+                print(trial.command())
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"{PROG} sweep",
+        description="Runs the trials of a sweep file: every one an ordinary command in a run folder of its own. The "
+        "same command again, also at the same time and on other machines, goes on with what is left.",
+    )
+    parser.add_argument("sweep", type=Path, metavar="SWEEP.yaml")
+    parser.add_argument("--workers", type=int, default=1, help="trials at a time (submitit: jobs of the array)")
+    parser.add_argument("--launcher", choices=("local", "submitit"), default="local", help="here, or as a SLURM array")
+    parser.add_argument("--storage", help="of a search: an Optuna URL or a journal file; default RUNS/journal.log")
+    parser.add_argument("--print-commands", action="store_true", help="print one line a trial and run nothing")
+    options = parser.parse_args(list(argv))
+    if options.workers < 1:
+        raise UserError(f"--workers {options.workers}: expected 1 or more")
+    return options

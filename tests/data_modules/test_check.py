@@ -1,0 +1,269 @@
+"""`check`: planted faults are found and named, a clean phantom raises no alarm, known leaks of real data are told."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from data_modules.checks import check
+from data_modules.checks.report import Report
+from data_modules.mimic_cxr import MIMICCXRDataModule
+from data_modules.pairs import PairsDataModule
+from data_modules.perceptual import near_pairs, perceptual_hash
+from data_modules.phantom import write_phantom
+from data_modules.prepare import prepare
+from mpma_lightning.cli import main
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("clean")
+    write_phantom(out, patients=40, seed=5, size=96, workers=1, layouts="pairs")
+    return out
+
+
+@pytest.fixture
+def phantom(clean: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clean, tmp_path / "phantom"))
+
+
+def items(report: Report, kind: str) -> list[str]:
+    """The cases of one kind; it must have been found exactly once."""
+    (finding,) = [finding for finding in report.findings if finding.kind == kind]
+    return finding.items
+
+
+def mimic(root: Path) -> Report:
+    return check("mimic_cxr", root, MIMICCXRDataModule.from_root(root), decode_all=True)
+
+
+def table(root: Path, name: str) -> Path:
+    return root / "mimic-cxr-jpg" / f"mimic-cxr-2.0.0-{name}.csv.gz"
+
+
+def test_value_a_clean_phantom_raises_no_alarm(clean: Path) -> None:
+    pairs = PairsDataModule.from_root(clean / "layouts" / "pairs")
+    for report in (mimic(clean), check("pairs", clean, pairs, decode_all=True)):
+        assert not [finding for finding in report.findings if finding.severity != "info"]
+        assert not report.failed and report.counts["patients"] == 40
+
+
+def test_value_every_planted_fault_is_found_and_named(phantom: Path) -> None:
+    jpg = phantom / "mimic-cxr-jpg"
+    split = pd.read_csv(table(phantom, "split"), dtype=str)
+    split["path"] = [
+        jpg / f"files/p{r.subject_id[:2]}/p{r.subject_id}/s{r.study_id}/{r.dicom_id}.jpg" for r in split.itertuples()
+    ]
+    train = split[split.split == "train"].reset_index(drop=True)
+    test = split[split.split == "test"].reset_index(drop=True)
+    truncated, missing = list(train.path[:3]), list(train.path[3:5])
+    for path in truncated:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in missing:
+        path.unlink()
+    copies = list(zip(train.path[5:9], test.path[:4], strict=True))
+    for source, target in copies:
+        target.write_bytes(source.read_bytes())
+    Image.open(train.path[9]).save(train.path[9], "PNG")  # a PNG called .jpg
+
+    reports = sorted((phantom / "mimic-cxr" / "mimic-cxr-reports").rglob("s5*.txt"))
+    for path in reports[:5]:
+        path.write_text("\n  \n")
+    reports[5].write_bytes(reports[5].read_bytes() + b"\xff\xfe caf\xe9")
+
+    labels = gzip.decompress(table(phantom, "chexpert").read_bytes()).decode()
+    table(phantom, "chexpert").write_bytes(gzip.compress(labels.replace("Atelectasis", "Atelectsis", 1).encode()))
+    moved = train.iloc[-1].dicom_id  # one study of a training patient goes to test: a patient, and its study, in two
+    rows = [
+        line.replace(",train", ",test") if line.startswith(moved) else line
+        for line in gzip.decompress(table(phantom, "split").read_bytes()).decode().splitlines()
+    ]
+    patient = train.iloc[-1].subject_id
+    if sum(patient in line and ",train" in line for line in rows) == 0:
+        rows.append(f"{'0' * 8}-extra,{train.iloc[-1].study_id},{patient},train")
+    table(phantom, "split").with_suffix("").write_text("\n".join(rows))  # plain, the others gzipped
+    table(phantom, "split").unlink()
+
+    report = mimic(phantom)
+    assert report.failed
+    assert sorted(item.split(":")[0] for item in items(report, "broken image")) == sorted(map(str, truncated))
+    extra = [item for item in items(report, "missing image") if "extra" not in item]
+    assert sorted(extra) == sorted(map(str, missing))
+    assert items(report, "misnamed image") == [f"{train.path[9]}: its content is PNG"]
+    across = items(report, "image in two splits (byte-identical)")
+    assert len(across) == 4
+    for source, target in copies:
+        assert sum(str(source) in item and str(target) in item for item in across) == 1
+    assert [Path(item).name for item in items(report, "report empty")] == [path.name for path in reports[:5]]
+    (unread,) = items(report, "report that cannot be read")
+    assert reports[5].name in unread and "0xff" in unread
+    assert items(report, "patient in two splits") == [f"{patient}: test and train"]
+    (wrong,) = [finding.message for finding in report.findings if finding.kind == "table"]
+    assert "chexpert" in wrong and "no column Atelectasis (nearest: Atelectsis)" in wrong
+    read = [finding.message for finding in report.findings if finding.kind == "table read"]
+    assert any("split.csv:" in line for line in read) and any("metadata.csv.gz:" in line for line in read)
+    assert "picture in two splits (near-duplicate)" not in [finding.kind for finding in report.findings]
+
+
+def test_value_label_values_and_twin_tables(phantom: Path) -> None:
+    text = gzip.decompress(table(phantom, "chexpert").read_bytes()).decode().splitlines()
+    first = text[1].split(",")
+    text[1] = ",".join([*first[:2], "2.0", *first[3:]])
+    table(phantom, "chexpert").write_bytes(gzip.compress("\n".join(text).encode()))
+    rows = gzip.decompress(table(phantom, "split").read_bytes()).decode().replace(",test", ",train")
+    table(phantom, "split").with_suffix("").write_text(rows)
+    report = mimic(phantom)
+    (odd,) = items(report, "label value outside 1, 0, -1 and blank")
+    assert "'2.0' in row 2, column Atelectasis" in odd
+    assert [finding.severity for finding in report.findings if finding.kind == "two tables"] == ["error"]
+
+
+def test_error_missing_tables_are_named_all(phantom: Path) -> None:
+    table(phantom, "split").unlink()
+    table(phantom, "negbio").unlink()
+    messages = [finding.message for finding in mimic(phantom).findings if finding.severity == "error"]
+    assert sum("negbio.csv.gz" in message for message in messages) == 1
+    assert any("split.csv.gz" in message and "complete the download" in message for message in messages)
+
+
+def test_value_near_duplicates_are_found_across_splits(phantom: Path) -> None:
+    root = phantom / "layouts" / "pairs"
+    rows = [json.loads(line) for line in (root / "pairs.jsonl").read_text().splitlines()]
+    train = next(row for row in rows if row["split"] == "train")
+    test = next(row for row in rows if row["split"] == "test")
+    with Image.open(root / train["image"]) as image:
+        image.resize((88, 92)).save(phantom / "again.jpg", quality=70)
+    (root / test["image"]).unlink()
+    shutil.copy(phantom / "again.jpg", root / test["image"])
+    report = check("pairs", root, PairsDataModule.from_root(root), decode_all=True)
+    (item,) = items(report, "picture in two splits (near-duplicate)")
+    assert train["image"] in item and test["image"] in item and report.failed
+
+
+def test_value_sample_looks_at_some_images(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_modules.checks.SAMPLE", 7)
+    report = check("mimic_cxr", clean, MIMICCXRDataModule.from_root(clean))
+    (finding,) = [finding for finding in report.findings if finding.kind == "sampled"]
+    assert finding.message.startswith("7 of ")
+
+
+def test_value_near_pairs_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(-(2**62), 2**62, 300)
+    for i in range(0, 60, 2):  # flip 0 to 7 bits
+        bits = rng.choice(62, i % 8, replace=False)
+        hashes[i + 1] = hashes[i] ^ int(sum(1 << int(bit) for bit in bits))
+    distance = np.array([[(int(a) ^ int(b)) & (2**64 - 1) for b in hashes] for a in hashes], dtype=np.uint64)
+    near = np.argwhere(np.triu(np.bitwise_count(distance) <= 4, 1))
+    assert len(near) > 10
+    np.testing.assert_array_equal(near_pairs(hashes), near)
+    assert near_pairs(np.zeros(0, np.int64)).shape == (0, 2)
+
+
+def test_value_perceptual_hash_survives_scaling_and_light() -> None:
+    rng = np.random.default_rng(1)
+    image = np.asarray(Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).resize((256, 256)))
+    half = np.asarray(Image.fromarray(image).resize((128, 128)))
+    other = np.asarray(Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).resize((256, 256)))
+
+    def bits(a: np.ndarray, b: np.ndarray) -> int:
+        return ((perceptual_hash(a) ^ perceptual_hash(b)) & (2**64 - 1)).bit_count()
+
+    assert bits(image, half) <= 4 and bits(image, (image * 0.8).astype(np.uint8)) <= 4 and bits(image, other) > 16
+
+
+def test_value_audit_against_a_pre_training_store(phantom: Path, tmp_path: Path) -> None:
+    """A test patient by name, and a training film as another's picture: both are found, and end in the manifest."""
+    root = phantom / "layouts" / "pairs"
+    store = tmp_path / "store"
+    prepare(PairsDataModule.from_root(root), store, workers=1)
+    rows = [json.loads(line) for line in (root / "pairs.jsonl").read_text().splitlines()]
+    train = [row for row in rows if row["split"] == "train"]
+    tests = [row for row in rows if row["split"] == "test"]
+    named, pictured = train[0]["patient"], train[-1]["patient"]
+    assert named != pictured
+    tests[0] |= {"patient": named, "group": "x"}
+    tests[1] |= {"image": "copy.jpg", "patient": "stranger", "group": "y"}
+    downstream = tmp_path / "downstream"
+    shutil.copytree(root, downstream)
+    shutil.copy(root / train[-1]["image"], downstream / "copy.jpg")
+    (downstream / "pairs.jsonl").write_text("\n".join(map(json.dumps, tests)))
+    command = ["check", "pairs", "--root", str(downstream), "--against", str(store)]
+    command += ["--exclude_to", str(tmp_path / "exclude.json"), "--json", str(tmp_path / "report.json"), "--all"]
+    assert main(command) == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    found = {finding["kind"]: finding["items"] for finding in report["findings"]}
+    assert report["failed"] and found["patient also in pre-training"] == [named]
+    (picture,) = found["image also in pre-training (byte-identical)"]
+    assert "copy.jpg" in picture
+    assert json.loads((tmp_path / "exclude.json").read_text()) == sorted({named, pictured})
+    data = PairsDataModule(str(store), exclude=[str(tmp_path / "exclude.json")], image_size=32)
+    data.setup()
+    assert data.index is not None and not set(data.index["patient"]) & {named, pictured}
+    assert data.spec is not None and data.spec.dropped["excluded patient"] > 0
+    assert main([*command[:6], "--against", str(root)]) == 1  # not a store
+
+
+def test_value_vqa_rad_known_leaks(sample_data: Path) -> None:
+    report = check("vqa_rad", sample_data / "vqa_rad", None)
+    assert report.failed and report.counts["images"] == 314
+    assert len(items(report, "image in two splits")) == 203
+    assert len(items(report, "test question with a twin in training (same image and answer)")) == 72
+    assert len(items(report, "answer that is no text")) == 10 and len(items(report, "answer type with spaces")) == 2
+    assert items(report, "unused image") == ["synpic35356.jpg"]
+    messages = "\n".join(finding.message for finding in report.findings)
+    assert "1,267 of 3,064 training questions are `frame`" in messages
+    assert "47 test answers" in messages and "115 test answers" in messages
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "metadata.csv"])
+def test_value_covid_cxr_known_repeats(sample_data: Path, name: str) -> None:
+    root = sample_data / "covid_cxr"
+    report = check("pairs", root, PairsDataModule(str(root), table=name), decode_all=True)
+    assert not report.failed
+    assert len(items(report, "byte-identical images in one split")) == 6
+    assert len(items(report, "near-duplicate pictures in one split")) == 4
+    if name == "pairs.jsonl":
+        (repeated,) = [finding.message for finding in report.findings if finding.kind == "repeated text"]
+        assert "49 texts" in repeated and "110 samples" in repeated and "0 of them are in two splits" in repeated
+
+
+def test_value_openi_statistics(sample_data: Path) -> None:
+    report = check("openi", sample_data / "openi_reports", None)
+    expected = {
+        "reports": 3955,
+        "with findings and impression": 3419,
+        "with impression only": 502,
+        "with findings only": 6,
+        "with neither": 28,
+        "median words of findings": 29,
+        "median words of impression": 5,
+        "reports with XXXX": 1855,
+        "images named": 7470,
+    }
+    assert {name: report.counts[name] for name in expected} == expected and not report.failed
+    assert any("53 have one text" in finding.message for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["check", "pears", "--root", "x"], 2, "did you mean 'pairs'"),
+        (["check", "pairs"], 2, "root"),
+        (["check", "pairs", "--root", "nowhere"], 1, "nowhere"),
+        (["check", "vqa_rad", "--root", "nowhere"], 1, "osf.io/89kps"),
+        (["check", "openi", "--root", "nowhere"], 1, "NLMCXR_reports.tgz"),
+        (["check", "pairs", "--root", "x", "--data.tabel", "y"], 2, "tabel"),
+    ],
+)
+def test_error_command_line(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert message in out + err and "Traceback" not in err
