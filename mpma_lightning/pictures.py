@@ -144,14 +144,12 @@ def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figu
     return figure
 
 
-def boxes(
-    image: Tensor, truth: list[Tensor], labels: list[Tensor], found: list[dict[str, Tensor]], classes: list[str]
-) -> Figure:
+def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, Tensor]], classes: list[str]) -> Figure:
     """Images with their boxes (green) and the three surest detections each (orange, with class and score)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         ax.imshow(gray(image[i]), cmap="gray")
-        for box, label in zip(truth[i].tolist(), labels[i].tolist(), strict=True):
+        for box, label in zip(truth[i]["boxes"].tolist(), truth[i]["labels"].tolist(), strict=True):
             _rectangle(ax, box, TRUTH, classes[label])
         surest = found[i]["scores"].argsort(descending=True)[:3].tolist()
         for k in surest:

@@ -51,7 +51,8 @@ class ViTEncoder(nn.Module):
         Args:
             image: (B, 3, H, W), normalised; H and W multiples of the patch size.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
-            levels: block indices whose feature maps are wanted, which may repeat; needs the whole image.
+            levels: blocks whose maps are wanted, which may repeat; they pass the final norm as the tokens do. Needs the
+                whole image.
         """
         grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
         maps: list[Tensor] = []
@@ -74,7 +75,7 @@ class ViTEncoder(nn.Module):
 
     def _intermediates(self, image: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
         distinct = sorted(set(levels))
-        final, maps = self.vit.forward_intermediates(image, indices=distinct, output_fmt="NCHW")
+        final, maps = self.vit.forward_intermediates(image, indices=distinct, norm=True, output_fmt="NCHW")
         return final, [maps[distinct.index(level)] for level in levels]
 
 

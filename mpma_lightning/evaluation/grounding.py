@@ -44,8 +44,8 @@ def map_scores(similarity: np.ndarray, region: np.ndarray) -> dict[str, float]:
 def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int]) -> dict[str, float]:
     """Pointing game of guesses, in expectation.
 
-    ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of the lung that the phrase
-    names, and of either with equal chance when it names none or both.
+    ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of either lung with equal
+    chance. ``centre_of_named_lung``: of the one that the phrase names; of either when it names none or both.
 
     Args:
         region: (H, W) bool.
@@ -56,6 +56,10 @@ def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int]) -> dict
     rows = ((np.arange(grid[0]) + 0.5) * height / grid[0]).astype(int)
     columns = ((np.arange(grid[1]) + 0.5) * width / grid[1]).astype(int)
     named = [side for side in LUNGS if re.search(rf"\b{side}\b", phrase.lower())]
-    points = [LUNGS[side] for side in (named if len(named) == 1 else LUNGS)]
-    hits = [region[int(y * height), int(x * width)] for x, y in points]
-    return {"random_patch": float(region[np.ix_(rows, columns)].mean()), "centre_of_lung": float(np.mean(hits))}
+    hits = {side: float(region[int(y * height), int(x * width)]) for side, (x, y) in LUNGS.items()}
+    either = sum(hits.values()) / len(hits)
+    return {
+        "random_patch": float(region[np.ix_(rows, columns)].mean()),
+        "centre_of_lung": either,
+        "centre_of_named_lung": hits[named[0]] if len(named) == 1 else either,
+    }

@@ -78,6 +78,7 @@ class DetectionHead(nn.Module):
             rpn_post_nms_top_n_train=1000,
             rpn_pre_nms_top_n_test=500,
             rpn_post_nms_top_n_test=500,
+            box_batch_size_per_image=128,  # radiographs hold few boxes
             box_score_thresh=0.01,
         )
         self.rpn, self.roi_heads = whole.rpn, whole.roi_heads
@@ -91,20 +92,17 @@ class DetectionHead(nn.Module):
         return {**levels, "pool": F.max_pool2d(levels[NAMES[-1]], 1, 2)}
 
     def forward(
-        self, maps: list[Tensor], image: Tensor, boxes: list[Tensor] | None = None, labels: list[Tensor] | None = None
+        self, maps: list[Tensor], image: Tensor, drawn: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Detections (``boxes``, ``scores``, ``labels`` from 0; evaluation) and losses (with boxes, training).
 
         Args:
             maps: of the encoder.
             image: (B, 3, S, S), for its size.
-            boxes: (n, 4) each, n may be 0.
-            labels: (n,) each, from 0.
+            drawn: ``boxes`` (n, 4) and ``labels`` (n,) from 0 of each image; n may be 0.
         """
         levels = self.pyramid(maps)
-        targets: list[dict[str, Tensor]] | None = None
-        if boxes is not None and labels is not None:
-            targets = [{"boxes": b, "labels": k + 1} for b, k in zip(boxes, labels, strict=True)]
+        targets = drawn and [{"boxes": one["boxes"], "labels": one["labels"] + 1} for one in drawn]
         sizes = [(image.shape[-2], image.shape[-1])] * len(image)
         proposals, losses = self.rpn(ImageList(image, sizes), levels, targets)
         found, more = self.roi_heads(levels, proposals, sizes, targets)

@@ -45,10 +45,10 @@ def protocol_named(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def segmentation_head(encoder: Any, protocol: Protocol) -> "ProgressiveHead | UNetHead | UPerHead":
-    """The decoder that a protocol takes for this encoder; ``levels`` says which maps it reads."""
+def segmentation_head(encoder: Any, protocol: Protocol, width: int) -> "ProgressiveHead | UNetHead | UPerHead":
+    """The decoder of a protocol for this encoder, whose ``levels`` say which maps it reads; ``width`` is UPerNet's."""
     if protocol.decoder == "upernet":
-        return UPerHead(four_levels(encoder))
+        return UPerHead(four_levels(encoder), width)
     if isinstance(encoder, ViTEncoder):
         return ProgressiveHead(last_level(encoder))
     return UNetHead(cnn_levels(encoder, 5))
@@ -88,7 +88,7 @@ class UNetHead(nn.Module):
         super().__init__()
         self.levels = levels
         width, self.blocks = levels.widths[-1], nn.ModuleList()
-        for skip, out in zip([*levels.widths[-2::-1], 0], UNET_WIDTHS, strict=True):
+        for skip, out in zip([*levels.widths[-2::-1], 0], UNET_WIDTHS[: len(levels.widths)], strict=True):
             self.blocks.append(nn.Sequential(convolution(width + skip, out), convolution(out, out)))
             width = out
         self.final = nn.Conv2d(width, 1, 3, padding=1)
@@ -109,7 +109,7 @@ class UPerHead(nn.Module):
     A ViT's four blocks are first brought to strides 4, 8, 16 and 32.
     """
 
-    def __init__(self, levels: Levels, width: int = 256) -> None:
+    def __init__(self, levels: Levels, width: int) -> None:
         super().__init__()
         self.levels = levels
         one_resolution = len(set(levels.strides)) == 1

@@ -19,14 +19,14 @@ from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
 SCORES = ("pointing_game", "cnr", "iou")
-GUESSES = ("random_patch", "centre_of_lung")
+GUESSES = ("random_patch", "centre_of_lung", "centre_of_named_lung")
 
 
 class GroundingTask(Task):
     """``test`` and ``predict`` only: nothing is trained. Protocols ``ground-pointing`` and ``ground-cnr``.
 
     The map of a phrase is the mean over its words of the cosine between word and patch, drawn up to the crop. Beside
-    the pointing game stand a random patch and the centre of the lung that the phrase names.
+    the pointing game stand a random patch, the centre of either lung, and that of the lung which the phrase names.
 
     Args:
         backbone: see :class:`Task`.

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.metrics import Rows
@@ -31,12 +31,14 @@ class SegmentationTask(DenseTask):
         checkpoint_parts: see :class:`Task`.
         protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune-mrm`` (UPerNet).
         threshold: a pixel is inside at this likelihood; published: 0.5.
+        head_width: channels of UPerNet; the frozen decoders have the published ones.
         optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``.
         mean: see :class:`Task`.
         std: see :class:`Task`.
     """
 
     annotations = ("mask",)
+    kind = "masks"
 
     def __init__(
         self,
@@ -45,22 +47,28 @@ class SegmentationTask(DenseTask):
         checkpoint_parts: list[str] | None = None,
         protocol: str = "seg-finetune-mrm",
         threshold: float = 0.5,
+        head_width: int = 256,
         optim: Optim | None = None,
         mean: float = GRAY_MEAN,
         std: float = GRAY_STD,
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.protocol, self.switches, self.threshold = protocol, protocol_named(protocol), threshold
+        self.head_width = head_width
         self.frozen = self.switches.frozen
         self.rows = Rows()
 
+    def annotated(self) -> list[str]:
+        name: str = self.trainer.datamodule.spec.mask_class  # type: ignore[attr-defined]
+        return [name] if name else []
+
+    def build_head(self) -> None:
+        self.head = segmentation_head(self.backbone.image, self.switches, self.head_width)
+
     def build_heads(self) -> None:
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
-        if self.trainer.state.fn != "predict" and not spec.mask_class:
-            raise UserError(f"{spec.name} has no masks; segmentation needs a data set with masks")
-        self.head = segmentation_head(self.backbone.image, self.switches)
-        self.register_buffer("mean_mask", torch.zeros(spec.image_size, spec.image_size, dtype=torch.bool))
-        self.freeze_encoder()
+        super().build_heads()
+        side = self.trainer.datamodule.spec.image_size  # type: ignore[attr-defined]
+        self.register_buffer("mean_mask", torch.zeros(side, side, dtype=torch.bool))
         if self.switches.layer_decay < 1:
             scales = layer_scales(self.backbone.image, self.switches.layer_decay, "backbone.image")
             self.optim = replace(self.optim, scale={**scales, **self.optim.scale})
@@ -83,9 +91,14 @@ class SegmentationTask(DenseTask):
         if stage != "train":
             said, true = logits.sigmoid() >= self.threshold, mask > 0
             self._count(batch, said, true, "model")
-            self._count(batch, self.mean_mask.expand_as(true), true, "mean")
+            self._count(batch, self._mean_mask_like(true), true, "mean")
             outcome["mask"] = said
         return outcome
+
+    def _mean_mask_like(self, masks: Tensor) -> Tensor:
+        """The baseline for crops that may be of another size than in training."""
+        drawn = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
+        return drawn.expand_as(masks)
 
     def _count(self, batch: dict[str, Any], said: Tensor, true: Tensor, who: str) -> None:
         sizes = {"overlap": said & true, "predicted": said, "truth": true}
@@ -115,5 +128,9 @@ class SegmentationTask(DenseTask):
         """Image, truth and prediction, one row a sample."""
         return pictures.masks(batch["image"][:count], batch["mask"][:count], outcome["mask"][:count], batch["id"])
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.mean_mask = torch.zeros_like(checkpoint["state_dict"]["mean_mask"])
+
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "structure": self.trainer.datamodule.spec.mask_class}  # type: ignore[attr-defined]
+        return {"protocol": self.protocol, "classes": self.classes}
