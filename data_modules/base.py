@@ -60,7 +60,7 @@ from data_modules.splits import (
 from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 
 DEFAULT_IMAGE_SIZE = 224
 SPLITS = ("train", "val", "test")
@@ -173,6 +173,12 @@ class DataModule(LightningDataModule):
         split_file: str | None = None,
     ) -> None:
         super().__init__()
+        expect(batch_size >= 1, "data.batch_size", batch_size, "at least 1")
+        expect(num_workers >= 0, "data.num_workers", num_workers, "0 or more")
+        expect(image_size is None or image_size >= 1, "data.image_size", image_size, "at least 1")
+        expect(channels in (1, 3), "data.channels", channels, "1 or 3")
+        expect(0 <= max_missing <= 1, "data.max_missing", max_missing, "0 to 1")
+        expect(0 <= text.sentence_dropout < 1, "data.text.sentence_dropout", text.sentence_dropout, "0 <= share < 1")
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
         self.image_size, self.channels = image_size, channels
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
@@ -398,7 +404,7 @@ class DataModule(LightningDataModule):
             frame["split"] = normalise_splits(frame["split"], frame["id"])
         self.check_splits(frame)
         if "image" in frame:
-            frame = drop_missing_images(frame, self.max_missing, self.drop)
+            frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)
             self._refuse_empty(frame)
         refuse_outside(frame)
         frame = self._take_fraction(frame)

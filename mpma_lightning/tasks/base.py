@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.distributed import global_mean, sum_over_ranks
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.metrics import RunningMeans
 from mpma_lightning.optim import Optim
 from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
@@ -41,6 +41,8 @@ class Task(LightningModule):
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
     (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
+    annotations: tuple[str, ...] = ()
+    """``mask``, ``boxes``: what the data should read beside image and text."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Task(LightningModule):
         std: float = GRAY_STD,
     ) -> None:
         super().__init__()
+        expect(std > 0, "model.std", std, "more than 0")
         self.optim = optim or Optim()
         self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
         self.checkpoint_parts = checkpoint_parts
@@ -150,7 +153,10 @@ class Task(LightningModule):
     def encoder_input(self, normalised: Tensor) -> Tensor:
         """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
         if self.target_scale != 1:
-            side = normalised.shape[-1] // self.target_scale
+            side, rest = divmod(normalised.shape[-1], self.target_scale)
+            expect(
+                not rest, "data.image_size", normalised.shape[-1], f"a multiple of target_scale, {self.target_scale}"
+            )
             normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
         return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
 
