@@ -96,6 +96,8 @@ def data(exclusive: bool) -> tuple[SimpleNamespace, dict[str, Any]]:
 
 def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:
     """The task in float64, the samples, its trainer and what it will log."""
+    kind = torch.float32 if name == "rerank" else torch.float64  # which keeps the tokens of all pairs in half precision
+    torch.set_default_dtype(kind)
     torch.manual_seed(0)
     module, batch = data(exclusive=name == "exclusive labels")
     trainer = SimpleNamespace(
@@ -115,7 +117,7 @@ def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, f
     task.log_dict = lambda values, **_: logged.update({k: float(v) for k, v in values.items()})  # type: ignore[method-assign]
     if isinstance(task, RetrievalTask):
         task.head_is_trained = True
-    return task.double(), batch, trainer, logged
+    return task.to(kind), batch, trainer, logged
 
 
 def rows(batch: dict[str, Any], places: list[int]) -> dict[str, Any]:
@@ -149,7 +151,6 @@ def metrics(name: str) -> dict[str, float]:
 
 
 def everything() -> dict[str, Any]:
-    torch.set_default_dtype(torch.float64)
     return {"gradients": {n: gradients(n) for n in TRAIN}, "metrics": {n: metrics(n) for n in EVALUATE}}
 
 
