@@ -15,6 +15,7 @@ from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
 from mpma_lightning.evaluation.segmentation import mean_interval
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.state import words_of
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
@@ -71,7 +72,7 @@ class GroundingTask(Task):
         text = self.backbone.text(ids, batch["attention_mask"])
         pieces = self.backbone.align_local.text(text.tokens, normalise=False)
         words = words_of(pieces, ids, batch["word_ids"], torch.ones_like(ids, dtype=torch.bool))
-        patches = self.backbone.align_local.image(image.tokens).float()
+        patches = full(self.backbone.align_local.image(image.tokens))
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
         return mean.unflatten(-1, image.grid)

@@ -87,7 +87,7 @@ class SegmentationTask(DenseTask):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         logits, mask = self.logits(batch), batch["mask"]
         count = torch.tensor(float(len(mask)), device=mask.device)
-        outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.switches) * count, count)}
+        outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.switches, stage == "train") * count, count)}
         if stage != "train":
             said, true = logits.sigmoid() >= self.threshold, mask > 0
             self._count(batch, said, true, "model")
