@@ -33,11 +33,18 @@ def begin(phantom: Path, run: Path, world: int) -> list[BaseProcess]:
     """The processes of a run, as torchrun starts several."""
     (run.parent / "settings.yaml").write_text(SETTINGS)
     (run / "metrics.csv").unlink(missing_ok=True)
-    arguments = ["fit", "--trainer.default_root_dir", str(run), "--trainer.max_steps", str(STEPS)]
+    arguments = ["fit", "--trainer.default_root_dir", str(run)]
     for config in (DEMO, run.parent / "settings.yaml"):
         arguments += ["--config", str(config)]
     arguments += ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
-    arguments += ["--model.backbone.image_size", "64", "--data.batch_size", str(8 // world)]
+    arguments += [
+        "--trainer.max_steps",
+        str(STEPS),
+        "--model.backbone.image_size",
+        "64",
+        "--data.batch_size",
+        str(8 // world),
+    ]
     arguments += ["--model.backbone.image_options", "{depth: 1}", "--model.backbone.text_depth", "1"]
     if world > 1:
         arguments += ["--trainer.devices", str(world), "--trainer.strategy", "ddp"]
