@@ -22,7 +22,7 @@ from mpma_lightning.reports.statistics import (
 )
 
 HEADLINES = {
-    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_accuracy|local_gap",
+    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_gap|local_gap",
     "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
     "ClassificationTask": r"auroc|accuracy",
     "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",
@@ -31,7 +31,7 @@ HEADLINES = {
 }
 """Metrics shown, by task; of a task that is not listed, every metric without a slash that is no loss."""
 _LOWER = re.compile(r"loss|mse|median_rank")
-_RATE = re.compile(r"auroc|accuracy|_r\d+$|question_only|dice|map|iou|f1|pointing|recall")
+_RATE = re.compile(r"auroc|accuracy|_r\d+$|question_only|dice|map|iou|f1|pointing|recall|word_gap")
 SAMPLES = "samples_test.parquet"
 
 

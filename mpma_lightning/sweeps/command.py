@@ -7,10 +7,8 @@ from pathlib import Path
 
 from mpma_lightning.cli import PROG
 from mpma_lightning.errors import UserError
-from mpma_lightning.sweeps.plan import Sweep, read_sweep
+from mpma_lightning.sweeps.plan import Sweep, plan_file, read_sweep
 from mpma_lightning.sweeps.trial import write_json
-
-PLAN = "sweep.json"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     if options.print_commands:
         return _print(sweep)
     checked.check_files(sweep.trials)
-    write_json(sweep.runs / PLAN, {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
+    write_json(plan_file(sweep), {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
     if options.launcher == "submitit":
         from mpma_lightning.sweeps.cluster import submit
 

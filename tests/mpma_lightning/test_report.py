@@ -69,7 +69,7 @@ def planned(top: Path, method: str, seed: int, **more: Any) -> dict[str, Any]:
 def sweep(tmp_path: Path) -> Path:
     """Two methods x three seeds; samples whose AUROC differ; the last seed of mrm has not been run."""
     trials = [planned(tmp_path, method, seed) for method, seed in AUROC]
-    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": "s.yaml", "trials": trials}))
+    (tmp_path / "s.sweep.json").write_text(json.dumps({"sweep": "s.yaml", "trials": trials}))
     for (method, seed), auroc in list(AUROC.items())[:-1]:
         folder = write_run(tmp_path / "probe" / method / f"seed_{seed}", row(seed, auroc))
         samples(2.0 if method == "mpma" else 0.3, seed).to_parquet(folder / "samples_test.parquet")
@@ -140,7 +140,7 @@ def test_value_fractions_are_columns_and_other_variants_are_rows(tmp_path: Path)
         name = f"probe/mpma/{variant}/seed_0"
         write_run(tmp_path / name, row(0, 0.9, label_fraction=0.5))
         trials.append(planned(tmp_path, "mpma", 0, id=name, variant=variant))
-    (tmp_path / "sweep.json").write_text(json.dumps({"trials": trials}))
+    (tmp_path / "s.sweep.json").write_text(json.dumps({"trials": trials}))
     table = only_table(tmp_path)
     titles = [column.title for column in table.columns]
     assert titles == ["auroc, label_fraction=0.01", "auroc, label_fraction=1.0", "auroc"]
