@@ -58,18 +58,16 @@ class AnnotatedDataModule(DataModule):
         )  # fmt: skip
         if masks is None and boxes is None:
             raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")
-        self.root, self.table = Path(root), table
-        self.masks = self.root / masks if masks else None
-        self.boxes = self.root / boxes if boxes else None
+        self.root, self.table, self.masks, self.boxes = Path(root), table, masks, boxes
         self.mask_class = mask_class if masks else ""
 
     def read_index(self) -> pd.DataFrame:
         frame = self._images()
         frame[STEM] = frame["image"].map(lambda path: Path(path).stem)
         if self.masks is not None:
-            frame = self._with_masks(frame, self.masks)
+            frame = self._with_masks(frame, self.root / self.masks)
         if self.boxes is not None:
-            frame = self._with_boxes(frame, self.boxes)
+            frame = self._with_boxes(frame, self.root / self.boxes)
         return frame.drop(columns=STEM).reset_index(drop=True)
 
     def _images(self) -> pd.DataFrame:

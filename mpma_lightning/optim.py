@@ -104,3 +104,20 @@ def parameter_groups(
         {"params": parameters, "lr": lr * factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
+
+
+def layer_scales(encoder: nn.Module, decay: float, name: str) -> dict[str, float]:
+    """Learning-rate factors that fall by ``decay`` a block from a ViT's last one to its patch embedding [BEiT, MAE].
+
+    Args:
+        encoder: with ``vit.blocks``; any other gets no factors.
+        decay: below 1.
+        name: what the encoder is called in the optimised module.
+    """
+    vit: Any = getattr(encoder, "vit", None)
+    if vit is None:
+        return {}
+    depth = len(vit.blocks)
+    blocks = {f"{name}.vit.blocks.{i}.": decay ** (depth - i) for i in range(depth)}
+    last = {f"{name}.vit.norm": 1.0} if any(True for _ in vit.norm.parameters()) else {}
+    return {f"{name}.vit.": decay ** (depth + 1), **last, **blocks}

@@ -51,7 +51,8 @@ class ViTEncoder(nn.Module):
         Args:
             image: (B, 3, H, W), normalised; H and W multiples of the patch size.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
-            levels: block indices whose feature maps are wanted; needs the whole image.
+            levels: blocks whose maps are wanted, which may repeat; they pass the final norm as the tokens do. Needs the
+                whole image.
         """
         grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
         maps: list[Tensor] = []
@@ -73,8 +74,9 @@ class ViTEncoder(nn.Module):
             self.vit.patch_embed.visible = visible
 
     def _intermediates(self, image: Tensor, levels: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
-        final, maps = self.vit.forward_intermediates(image, indices=list(levels), output_fmt="NCHW")
-        return final, maps
+        distinct = sorted(set(levels))
+        final, maps = self.vit.forward_intermediates(image, indices=distinct, norm=True, output_fmt="NCHW")
+        return final, [maps[distinct.index(level)] for level in levels]
 
 
 class CNNEncoder(nn.Module):

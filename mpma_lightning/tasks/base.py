@@ -42,6 +42,8 @@ class Task(LightningModule):
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
     (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
+    annotations: tuple[str, ...] = ()
+    """``mask``, ``boxes``: what the data should read beside image and text."""
 
     def __init__(
         self,

@@ -130,6 +130,8 @@ def test_value_damaged_unfinished_and_foreign_runs_are_said_and_left_out(sweep: 
 def test_value_other_data_are_left_out(sweep: Path) -> None:
     write_run(sweep / "probe" / "mpma" / "seed_1", row(1, 0.99, manifest_hash="other"))
     write_run(sweep / "probe" / "more" / "seed_1", row(1, 0.5))
+    plan = json.loads((sweep / "s.sweep.json").read_text())
+    (sweep / "s.sweep.json").write_text(json.dumps({"trials": [*plan["trials"], planned(sweep, "more", 1)]}))
     found = find_runs([sweep])
     assert [r for r in found.remarks if "mpma/seed_1: other data or splits" in r]
 
