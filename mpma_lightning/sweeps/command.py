@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def _work(sweep: Sweep, checked: "object", workers: int) -> None:
     assert isinstance(checked, Checked)
     worker = Worker(sweep.trials, checked, workers)
     failed = worker.run()
-    print(f"{len(worker.done)} of {len(sweep.trials)} trials are done in {sweep.runs}", file=sys.stderr)
+    minutes = (time.time() - worker.began) / 60
+    state = f"{len(worker.done)} of {len(sweep.trials)} trials are done in {sweep.runs}"
+    print(f"{state}; this call took {minutes:.1f} min", file=sys.stderr)
     if failed:
         lines = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
         raise UserError(f"{len(failed)} trials failed, the same command tries them again: {lines}")
