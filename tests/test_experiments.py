@@ -449,9 +449,13 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     for name in ("accuracy", "question_only", "majority", "ceiling"):
         assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
     assert (tmp_path / "pictures" / "answers.png").stat().st_size > 10_000
-    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL]
     words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
+    for subcommand_ in ("validate", "test", "predict"):
+        assert main([subcommand_, *words]) == 1
+        assert "the answer head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
+    words += ["--ckpt_path", "best"]
     assert main(["predict", *words]) == 0
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == row["split_sizes"]["test"]
@@ -523,6 +527,16 @@ def test_rerank_errors(
     ]:
         assert main([subcommand_, *words, *more]) == 1
         assert line in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_zero_shot_retrieval_judges_no_untrained_head(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path
+) -> None:
+    words = retrieval_arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]), "--model.scorer", "dual")
+    assert main(["test", *words]) == 0
+    row = results(tmp_path)
+    assert row["steps"] == 0 and row["metrics"]["test/contrast_loss"] > 0
+    assert not [name for name in row["metrics"] if "matching" in name]
 
 
 def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:

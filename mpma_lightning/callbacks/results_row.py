@@ -104,6 +104,7 @@ class ResultsRow(Callback):
             "manifest_hash": data.spec.manifest_hash,
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
+            "excluded_patients": data.spec.excluded,
             "label_fraction": data.spec.label_fraction,
             "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.distributed import global_mean, sum_over_ranks, world_size
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.metrics import RunningMeans, gather_objects
 from mpma_lightning.optim import Optim
 from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
@@ -55,6 +55,7 @@ class Task(LightningModule):
         std: float = GRAY_STD,
     ) -> None:
         super().__init__()
+        expect(std > 0, "model.std", std, "more than 0")
         self.optim = optim or Optim()
         self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
         self.checkpoint_parts = checkpoint_parts
@@ -150,7 +151,10 @@ class Task(LightningModule):
     def encoder_input(self, normalised: Tensor) -> Tensor:
         """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
         if self.target_scale != 1:
-            side = normalised.shape[-1] // self.target_scale
+            side, rest = divmod(normalised.shape[-1], self.target_scale)
+            expect(
+                not rest, "data.image_size", normalised.shape[-1], f"a multiple of target_scale, {self.target_scale}"
+            )
             normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
         return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
 

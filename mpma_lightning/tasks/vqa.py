@@ -49,6 +49,7 @@ class VQATask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.pool, self.question_only = pool, question_only
         self._answered: list[Answered] = []
+        self.trained = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -133,6 +134,23 @@ class VQATask(Task):
                 self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
             self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
 
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn != "fit":
+            self._refuse_untrained()
+
+    def on_test_start(self) -> None:
+        self._refuse_untrained()
+
+    def on_predict_start(self) -> None:
+        self._refuse_untrained()
+
+    def _refuse_untrained(self) -> None:
+        if not self.trained:
+            raise UserError(
+                f"{self.trainer.state.fn}: the answer head is not trained; give --ckpt_path best, last or a file of a "
+                "fit (model.checkpoint brings the backbone only)"
+            )
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
         best = self.logits(batch).sigmoid().topk(min(5, len(self.answers)), dim=1)
@@ -149,7 +167,12 @@ class VQATask(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        known = checkpoint.get(ANSWERS, [])
+        if ANSWERS not in checkpoint:
+            path = self.trainer.ckpt_path
+            raise UserError(
+                f"ckpt_path {path} has no answer head; fit one first, starting from --model.checkpoint {path}"
+            )
+        known, self.trained = checkpoint[ANSWERS], True
         if known != self.answers:
             first = next(iter(sorted(set(known) ^ set(self.answers))), "their order")
             raise UserError(
