@@ -87,8 +87,7 @@ class GroundingTask(Task):
             grid = (maps.shape[-2], maps.shape[-1])
             scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            columns = {name: [batch[name][i]] for name in ("id", "patient")}
-            self.rows.add(values=values, **columns, category=[self._category(batch, i)])
+            self.rows.add(values=values, patient=[batch["patient"][i]], category=[self._category(batch, i)])
         return {"maps": maps}
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
@@ -104,9 +103,6 @@ class GroundingTask(Task):
             found[f"pointing_game/{name}"] = float(hits[category == name].mean())
         found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
         found["phrases"] = float(len(hits))
-        if stage == "test":
-            self.samples = {name: rows[name].astype(str) for name in ("id", "patient")}
-            self.samples |= {name: values[:, i] for i, name in enumerate(SCORES)}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
