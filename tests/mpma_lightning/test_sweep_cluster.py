@@ -1,6 +1,7 @@
 """Submitting a sweep: an array of workers on SLURM, whose programs are replaced by scripts."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mpma_lightning.errors import UserError
 from mpma_lightning.sweeps.cluster import submit
 from mpma_lightning.sweeps.plan import read_sweep
 
-pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit")
 ROOT = Path(__file__).parents[2]
 SWEEP = f"""
 slurm: {{timeout_min: 90, slurm_partition: gpu, cpus_per_task: 4}}
@@ -48,8 +49,10 @@ def test_value_job_is_the_ordinary_command(tmp_path: Path, capsys: pytest.Captur
     made = read_sweep(sweep(tmp_path, SWEEP.replace(", slurm_partition: gpu", "")))
     made.runs = tmp_path / "runs"
     (job,) = submit(made, ["backbones", "mpma_vit_t16"], workers=1, cluster="local")
-    import submitit
-
+    deadline = time.monotonic() + 300
+    while not list(made.runs.rglob("*_result.pkl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert "stem" in submitit.LocalJob(folder=made.runs / "jobs" / "%j", job_id=job).result()
 
 
