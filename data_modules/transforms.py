@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpma_lightning.errors import expect
+
 MASK32 = 0xFFFFFFFF
 DISTORTION = (0.75, 4 / 3)
 """Aspect ratios of a random crop."""
@@ -43,6 +45,8 @@ class Transform:
     """
 
     def __init__(self, image_size: int, augment: Augment = DEFAULT_AUGMENT, train: bool = False) -> None:
+        low, high = augment.crop_scale
+        expect(0 < low <= high <= 1, "data.augment.crop_scale", augment.crop_scale, "0 < smallest <= largest <= 1")
         self.image_size, self.augment, self.train = image_size, augment, train
         self._pipeline: Any = None
 
@@ -102,3 +106,39 @@ class Transform:
 def _own(array: np.ndarray) -> np.ndarray:
     """Contiguous and writable, copied only where needed (an image that already fits is passed through)."""
     return np.require(array, requirements=["C", "W"])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an evaluation crop lies on its image: crop = image · ``scale`` + ``shift``, each (x, y)."""
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    shift: tuple[float, float]
+
+    @classmethod
+    def of(cls, height: int, width: int, side: int, fit: str) -> "Placement":
+        """Of an image of height x width fitted to side x side."""
+        if fit == "stretch":
+            return cls((height, width), (side / width, side / height), (0.0, 0.0))
+        longest = max(height, width) if fit == "letterbox" else min(height, width)
+        rows, columns = round(height * side / longest), round(width * side / longest)
+        scale = (columns / width, rows / height)
+        if fit == "letterbox":
+            return cls((height, width), scale, (float((side - columns) // 2), float((side - rows) // 2)))
+        return cls((height, width), scale, (-float((columns - side) // 2), -float((rows - side) // 2)))
+
+    def mask_back(self, crop: np.ndarray) -> np.ndarray:
+        """(S, S) of the crop as (H, W) of the image, nearest; 0 where the crop did not reach."""
+        height, width = self.size
+        x = np.floor((np.arange(width) + 0.5) * self.scale[0] + self.shift[0]).astype(int)
+        y = np.floor((np.arange(height) + 0.5) * self.scale[1] + self.shift[1]).astype(int)
+        inside = ((y >= 0) & (y < crop.shape[0]))[:, None] & ((x >= 0) & (x < crop.shape[1]))[None]
+        found = crop[np.clip(y, 0, crop.shape[0] - 1)[:, None], np.clip(x, 0, crop.shape[1] - 1)[None]]
+        return np.where(inside, found, 0).astype(crop.dtype)
+
+    def boxes_back(self, boxes: np.ndarray) -> np.ndarray:
+        """(n, 4) corners in pixels of the crop as pixels of the image, cut at its edges."""
+        height, width = self.size
+        back = (boxes - np.array(self.shift * 2)) / np.array(self.scale * 2)
+        return np.clip(back, 0, [width, height, width, height])

@@ -46,7 +46,7 @@ class RunRecord(SaveConfigCallback):
         if trainer.global_step >= trainer.estimated_stepping_batches:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor is None:
-                    callback._every_n_train_steps = 0  # on_train_end saves it
+                    callback._last_global_step_saved = trainer.global_step  # as if it had; on_train_end saves it
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step: ``ModelCheckpoint(every_n_train_steps=100)`` alone would leave step 150 at 100."""

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.distributed import first_local_row, gather_rows
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full_precision
 
 
 @dataclass
@@ -73,8 +75,7 @@ class GlobalAlignment(Objective):
 
     def __init__(self, options: GlobalAlignmentOptions) -> None:
         super().__init__()
-        if options.temperature <= 0:
-            raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        expect(options.temperature > 0, "temperature of global alignment", options.temperature, "more than 0")
         self.multi_positive = options.multi_positive
         log_scale = torch.tensor(math.log(1 / options.temperature))
         self.log_scale: Tensor
@@ -93,7 +94,8 @@ class GlobalAlignment(Objective):
         image, text, group = state.global_image, state.global_text, state.group
         gather = gather_rows if state.across_ranks else (lambda rows: rows)
         all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
-        to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
+        with full_precision(image):
+            to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
         if self.multi_positive == "uniform":
             loss = group_contrast(to_text, group, all_groups) + group_contrast(to_image, group, all_groups)
         else:

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full
 
 
 @dataclass
@@ -39,8 +41,7 @@ class MatchRanking(Objective):
 
     def __init__(self, backbone: Backbone, negatives: int) -> None:
         super().__init__()
-        if negatives < 1:
-            raise ValueError(f"negatives is {negatives}; expected at least 1")
+        expect(negatives >= 1, "model.matching.negatives", negatives, "at least 1")
         self.negatives = negatives
         self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
         self.head = nn.Linear(backbone.text.width, 1)
@@ -69,7 +70,7 @@ class MatchRanking(Objective):
         fused = state.backbone.fuse(
             state.aligned_image.rows(image), text, state.aligned_ids[report], state.attention_mask[report]
         )
-        judged = self.head(fused[:, 0]).squeeze(-1)
+        judged = full(self.head(fused[:, 0])).squeeze(-1)
         logits = judged.new_full(images.shape, -torch.inf).masked_scatter(there, judged)
         state.outputs["matched"] = logits.detach().argmax(1) == 0
         loss = F.cross_entropy(

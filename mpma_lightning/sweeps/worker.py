@@ -117,7 +117,7 @@ class Worker:
             if row is None or path.stat().st_mtime < newest:
                 return step
             newest = path.stat().st_mtime
-            if weights and row.get("checkpoint_sha256") != weights.get("weights_sha256"):
+            if weights and row.get("checkpoint_sha256") not in (None, weights.get("weights_sha256")):
                 raise UserError(
                     f"started from weights that {trial.after} has no more; delete {trial.folder} to repeat it"
                 )

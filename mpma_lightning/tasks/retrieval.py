@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.both_directions import (
     Columns,
     choose_alpha,
@@ -41,7 +41,7 @@ class RetrievalTask(Task):
         checkpoint_parts: see :class:`Task`.
         contrast: InfoNCE of fine-tuning.
         matching: matching loss of fine-tuning, off by default.
-        scorer: of ``validate`` and ``test``; ``fit`` selects by ``dual``. ``rerank`` adds ``rerank/…``: each
+        scorer: of ``validate`` and ``test``; ``fit`` validates by ``dual``. ``rerank`` adds ``rerank/…``: each
             query's ``shortlist`` best by ``dual`` are ordered by dual + α · match; α is that of the best mAP on the
             validation split, by direction, and 0 is no gain.
         shortlist: k; at most 2 N k pairs go through fusion.
@@ -69,8 +69,7 @@ class RetrievalTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
-        if shortlist < 1:
-            raise UserError(f"model.shortlist is {shortlist}; expected at least 1")
+        expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
         self.rows, self.tokens = Rows(), EncodedPairs()
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
@@ -127,7 +126,7 @@ class RetrievalTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         state = self._state(batch, training=stage == "train")
         outcome: Step = {"contrast_loss": self.global_alignment(state)}
-        if self.matching.weight > 0:
+        if self.matching.weight > 0 and (self.head_is_trained or self.trainer.state.fn == "fit"):
             outcome["matching_loss"] = self.image_text_matching(state)
             outcome |= self.image_text_matching.monitor(state)
         if stage != "train":

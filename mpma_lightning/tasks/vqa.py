@@ -13,6 +13,7 @@ from mpma_lightning.evaluation.answers import Answered, accuracies
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.metrics import gather_objects
 from mpma_lightning.optim import Optim
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 from mpma_lightning.weights import load_weights
 
@@ -49,6 +50,7 @@ class VQATask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.pool, self.question_only = pool, question_only
         self._answered: list[Answered] = []
+        self.trained = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ class VQATask(Task):
         """(B, answers)."""
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
-        return self.head(fused).float()
+        return full(self.head(fused))
 
     def attention(self, batch: dict[str, Any]) -> Tensor | None:
         """(B, H', W') where the fused question looks; see ``Backbone.fused_attention``."""
@@ -89,7 +91,7 @@ class VQATask(Task):
 
     def blind_logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers) from the question alone."""
-        return self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled).float()
+        return full(self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled))
 
     def targets(self, answers: list[str]) -> Tensor:
         """(B, answers) of 0 and 1; a row of zeros for an answer outside the vocabulary."""
@@ -131,6 +133,24 @@ class VQATask(Task):
             self.samples = {"id": np.array([row.id for row in rows]), "accuracy": right}
             for kind in ("OPEN", "CLOSED"):
                 self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
+            self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn != "fit":
+            self._refuse_untrained()
+
+    def on_test_start(self) -> None:
+        self._refuse_untrained()
+
+    def on_predict_start(self) -> None:
+        self._refuse_untrained()
+
+    def _refuse_untrained(self) -> None:
+        if not self.trained:
+            raise UserError(
+                f"{self.trainer.state.fn}: the answer head is not trained; give --ckpt_path best, last or a file of a "
+                "fit (model.checkpoint brings the backbone only)"
+            )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
@@ -148,7 +168,12 @@ class VQATask(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        known = checkpoint.get(ANSWERS, [])
+        if ANSWERS not in checkpoint:
+            path = self.trainer.ckpt_path
+            raise UserError(
+                f"ckpt_path {path} has no answer head; fit one first, starting from --model.checkpoint {path}"
+            )
+        known, self.trained = checkpoint[ANSWERS], True
         if known != self.answers:
             first = next(iter(sorted(set(known) ^ set(self.answers))), "their order")
             raise UserError(

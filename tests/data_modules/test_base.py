@@ -226,3 +226,19 @@ def test_value_length_window_sorts_what_training_shows() -> None:
     data.setup()
     spans = sorted((min(map(len, b["text"])), max(map(len, b["text"]))) for b in data.train_dataloader())
     assert len(spans) == 6 and all(last <= first for (_, last), (first, _) in pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"batch_size": 0}, "data.batch_size is 0; expected at least 1"),
+        ({"num_workers": -1}, "data.num_workers is -1; expected 0 or more"),
+        ({"image_size": 0}, "data.image_size is 0"),
+        ({"channels": 2}, "data.channels is 2; expected 1 or 3"),
+        ({"max_missing": 1.5}, "data.max_missing is 1.5; expected 0 to 1"),
+        ({"text": TextOptions(sentence_dropout=1.0)}, "data.text.sentence_dropout is 1.0"),
+    ],
+)
+def test_error_numbers_out_of_range(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Frame(texts(), **options)

@@ -65,7 +65,7 @@ def test_value_one_pretraining_serves_other_seeds(tmp_path: Path) -> None:
     ("wrong", "right", "says"),
     [
         ("witout: [mrm]", "without: [mrm]", "unknown key 'witout'; did you mean 'without'?"),
-        ("without: [mmr]", "without: [mrm]", "no method 'mmr'; did you mean 'mrm'?"),
+        ("without: [mmr]", "without: [mrm]", "no method 'mmr' here; did you mean 'mrm'?"),
         ("after: pretrainin", "after: pretraining", "no earlier stage 'pretrainin'; did you mean 'pretraining'?"),
         ("test: newest", "test: best", "found 'newest', expected last or best"),
         ("seeds: [zero]", "seeds: [0, 1]", "expected whole numbers"),

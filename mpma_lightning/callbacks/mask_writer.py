@@ -1,0 +1,44 @@
+"""Writes the masks or maps that ``predict`` gives: one gray PNG an image, as large as the image."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from PIL import Image
+
+from data_modules.transforms import Placement
+
+
+class MaskWriter(BasePredictionWriter):
+    """``<folder>/<id>.png`` in the run folder, written batch by batch; each rank writes its own.
+
+    Args:
+        folder: name in the run folder.
+    """
+
+    def __init__(self, folder: str = "masks") -> None:
+        super().__init__("batch")
+        self.folder = folder
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        fit = trainer.datamodule.spec.fit  # type: ignore[attr-defined]
+        root = Path(trainer.default_root_dir) / self.folder
+        for name, mask, size in zip(prediction["id"], prediction["mask"], prediction["size"].tolist(), strict=True):
+            target = root / f"{Path(name).with_suffix('') if Path(name).suffix in ENDINGS else name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place = Placement.of(size[0], size[1], mask.shape[-1], fit)
+            Image.fromarray(place.mask_back(mask[0].cpu().numpy())).save(target)
+
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
+"""Of ids that are file names."""

@@ -1,0 +1,65 @@
+"""Grounding scores: pointing game, contrast-to-noise ratio, IoU, and guesses that see no image."""
+
+import re
+
+import numpy as np
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+LUNGS = {"right": (0.3, 0.45), "left": (0.7, 0.45)}
+"""Centre of each lung on a frontal film, as shares of width and height; the patient's right is on the left."""
+
+
+def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool (height, width): pixels whose centre lies in one of (n, 4) corners."""
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    region = np.zeros((height, width), bool)
+    for x1, y1, x2, y2 in boxes:
+        region |= ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))[None]
+    return region
+
+
+def map_scores(similarity: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    """Scores of one phrase.
+
+    ``pointing_game``: whether the most similar pixel lies in the region. ``cnr``: |mean inside - mean outside| over
+    the root of the summed variances [BioViL]; absent when the region or its complement is empty. ``iou``: mean over
+    thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 (BioViL thresholds the cosine itself).
+
+    Args:
+        similarity: (H, W) float.
+        region: (H, W) bool.
+    """
+    scores = {"pointing_game": float(region.ravel()[similarity.argmax()])}
+    within, around = similarity[region], similarity[~region]
+    if len(within) and len(around):
+        noise = np.sqrt(within.var() + around.var())
+        scores["cnr"] = float(abs(within.mean() - around.mean()) / max(noise, 1e-12))
+    span = similarity.max() - similarity.min()
+    scaled = (similarity - similarity.min()) / max(span, 1e-12)
+    overlaps = [(region & (scaled > t)).sum() / max((region | (scaled > t)).sum(), 1) for t in THRESHOLDS]
+    scores["iou"] = float(np.mean(overlaps))
+    return scores
+
+
+def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int]) -> dict[str, float]:
+    """Pointing game of guesses, in expectation.
+
+    ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of either lung with equal
+    chance. ``centre_of_named_lung``: of the one that the phrase names; of either when it names none or both.
+
+    Args:
+        region: (H, W) bool.
+        phrase: the text.
+        grid: patches (rows, columns).
+    """
+    height, width = region.shape
+    rows = ((np.arange(grid[0]) + 0.5) * height / grid[0]).astype(int)
+    columns = ((np.arange(grid[1]) + 0.5) * width / grid[1]).astype(int)
+    named = [side for side in LUNGS if re.search(rf"\b{side}\b", phrase.lower())]
+    hits = {side: float(region[int(y * height), int(x * width)]) for side, (x, y) in LUNGS.items()}
+    either = sum(hits.values()) / len(hits)
+    return {
+        "random_patch": float(region[np.ix_(rows, columns)].mean()),
+        "centre_of_lung": either,
+        "centre_of_named_lung": hits[named[0]] if len(named) == 1 else either,
+    }

@@ -1,0 +1,119 @@
+"""torchvision's Faster R-CNN on maps of any encoder: a simple feature pyramid on a ViT, a CNN's own maps else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+from mpma_lightning.backbones.image import ViTEncoder
+from mpma_lightning.errors import UserError
+from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, last_level
+from mpma_lightning.suggestions import suggest
+
+STRIDES = (4, 8, 16, 32)
+RATIOS = (0.5, 1.0, 2.0)
+NAMES = ("0", "1", "2", "3")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a detection protocol fixes: whether the encoder is frozen."""
+
+    frozen: bool
+
+
+PROTOCOLS = {"det-frozen-mgca": Protocol(frozen=True), "det-coco": Protocol(frozen=False)}
+
+
+def protocol_named(name: str) -> Protocol:
+    """The switches of a protocol id; UserError with the nearest one otherwise."""
+    if name not in PROTOCOLS:
+        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+class Width(nn.Module):
+    """Stands where torchvision expects a backbone: the maps are made outside."""
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+
+
+class DetectionHead(nn.Module):
+    """Region proposals and box head on five levels; torchvision's own resizing and normalising are not used.
+
+    Args:
+        encoder: whose ``levels`` are read: a ViT's last map is brought to strides 4, 8, 16, 32 [ViTDet], a CNN's last
+            four maps go through a feature pyramid network.
+        classes: of boxes; torchvision counts from 1, the labels here from 0.
+        side: of the crop; anchors of a level are side / 16 · 2^level wide.
+        width: channels of a level.
+    """
+
+    def __init__(self, encoder: Any, classes: int, side: int, width: int = 256) -> None:
+        super().__init__()
+        self.levels: Levels
+        if isinstance(encoder, ViTEncoder):
+            one = last_level(encoder)
+            self.levels = one
+            repeated = Levels(one.indices, one.widths * len(STRIDES), one.strides * len(STRIDES))
+            self.neck: nn.Module = Pyramid(repeated, STRIDES, width)
+        else:
+            self.levels = cnn_levels(encoder, len(STRIDES))
+            self.neck = FeaturePyramidNetwork(list(self.levels.widths), width)
+        sizes = tuple((max(4, side * 2**level // 16),) for level in range(len(STRIDES) + 1))
+        whole = FasterRCNN(
+            Width(width),
+            num_classes=classes + 1,
+            rpn_anchor_generator=AnchorGenerator(sizes, (RATIOS,) * len(sizes)),
+            box_roi_pool=MultiScaleRoIAlign(list(NAMES), output_size=7, sampling_ratio=2),
+            rpn_pre_nms_top_n_train=1000,
+            rpn_post_nms_top_n_train=1000,
+            rpn_pre_nms_top_n_test=500,
+            rpn_post_nms_top_n_test=500,
+            box_batch_size_per_image=128,  # radiographs hold few boxes
+            box_score_thresh=0.01,
+        )
+        self.rpn, self.roi_heads = whole.rpn, whole.roi_heads
+
+    def pyramid(self, maps: list[Tensor]) -> dict[str, Tensor]:
+        """Levels ``0`` to ``3`` and the coarsest halved, ``pool``."""
+        if isinstance(self.neck, Pyramid):
+            levels = dict(zip(NAMES, self.neck(maps * len(NAMES)), strict=True))
+        else:
+            levels = self.neck(dict(zip(NAMES, maps, strict=True)))
+        return {**levels, "pool": F.max_pool2d(levels[NAMES[-1]], 1, 2)}
+
+    def forward(
+        self, maps: list[Tensor], image: Tensor, drawn: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Detections (``boxes``, ``scores``, ``labels`` from 0; evaluation) and losses (with boxes, training).
+
+        Args:
+            maps: of the encoder.
+            image: (B, 3, S, S), for its size.
+            drawn: ``boxes`` (n, 4) and ``labels`` (n,) from 0 of each image; n may be 0.
+        """
+        levels = self.pyramid(maps)
+        targets = drawn and [{"boxes": one["boxes"], "labels": one["labels"] + 1} for one in drawn]
+        sizes = [(image.shape[-2], image.shape[-1])] * len(image)
+        proposals, losses = self.rpn(ImageList(image, sizes), levels, targets)
+        found, more = self.roi_heads(levels, proposals, sizes, targets)
+        detections = [{**one, "labels": one["labels"] - 1} for one in found]
+        return detections, {**losses, **more}
+
+
+@torch.no_grad()
+def in_training_mode(head: DetectionHead, *arguments: Any) -> dict[str, Tensor]:
+    """Losses of a batch in evaluation: torchvision gives them in training mode only. Nothing here keeps statistics."""
+    head.train()
+    _, losses = head(*arguments)
+    head.eval()
+    return losses

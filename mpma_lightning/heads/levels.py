@@ -1,0 +1,77 @@
+"""Feature maps of several resolutions out of an image encoder: which levels, and a pyramid where a ViT has only one."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from mpma_lightning.backbones.image import ViTEncoder
+
+VIT_SHARES = (4 / 12, 6 / 12, 8 / 12, 1.0)
+"""Depth of the four levels of a ViT: blocks 4, 6, 8 and 12 of 12 [MRM]."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """``indices`` to ask an encoder for; ``widths`` and ``strides`` (pixels a cell) of the maps it then gives."""
+
+    indices: tuple[int, ...]
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def last_level(encoder: Any) -> Levels:
+    """The last map."""
+    if isinstance(encoder, ViTEncoder):
+        return Levels((len(encoder.vit.blocks) - 1,), (encoder.width,), (encoder.patch_size,))
+    return cnn_levels(encoder, 1)
+
+
+def four_levels(encoder: Any) -> Levels:
+    """Four blocks of a ViT, all of one resolution (a shallow one repeats blocks), or the last four maps of a CNN."""
+    if not isinstance(encoder, ViTEncoder):
+        return cnn_levels(encoder, 4)
+    depth = len(encoder.vit.blocks)
+    indices = tuple(max(1, math.ceil(share * depth)) - 1 for share in VIT_SHARES)
+    return Levels(indices, (encoder.width,) * 4, (encoder.patch_size,) * 4)
+
+
+def cnn_levels(encoder: Any, count: int) -> Levels:
+    """The last ``count`` maps of a CNN, fine to coarse."""
+    info = list(encoder.cnn.feature_info)
+    places = range(len(info))[-count:]
+    return Levels(tuple(places), tuple(info[i]["num_chs"] for i in places), tuple(info[i]["reduction"] for i in places))
+
+
+class Pyramid(nn.Module):
+    """Every map to its own resolution: one stride a map, in powers of two from the map's own.
+
+    Up by transposed convolutions, down by max-pooling [simple feature pyramid, ViTDet; BEiT's segmentation neck].
+
+    Args:
+        levels: of the maps that come in.
+        strides: pixels a cell of the maps that go out, one for each map in.
+        out: channels that go out.
+    """
+
+    def __init__(self, levels: Levels, strides: tuple[int, ...], out: int) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(
+            nn.Sequential(*_resample(width, stride, wanted), nn.Conv2d(width, out, 1), nn.GroupNorm(1, out))
+            for width, stride, wanted in zip(levels.widths, levels.strides, strides, strict=True)
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """(B, C, h, w) each to (B, out, H, W) each."""
+        return [step(one) for step, one in zip(self.steps, maps, strict=True)]
+
+
+def _resample(width: int, stride: int, wanted: int) -> list[nn.Module]:
+    if stride <= wanted:
+        return [nn.MaxPool2d(wanted // stride)] if stride < wanted else []
+    layers: list[nn.Module] = []
+    while stride > wanted:
+        layers += [nn.ConvTranspose2d(width, width, 2, 2), nn.GroupNorm(1, width), nn.GELU()]
+        stride //= 2
+    return layers

@@ -1,0 +1,154 @@
+"""Decoders of segmentation: SETR-PUP on a frozen ViT, U-Net on a frozen CNN, UPerNet on four levels."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mpma_lightning.backbones.image import ViTEncoder
+from mpma_lightning.errors import UserError
+from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
+from mpma_lightning.suggestions import suggest
+
+SETR_WIDTHS = (512, 256, 128, 64)  # [MGCA]
+UNET_WIDTHS = (256, 128, 64, 32, 16)
+POOLS = (1, 2, 3, 6)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a segmentation protocol fixes: whether the encoder is frozen, the decoder, the loss, layer decay.
+
+    The loss is ``focal`` · focal(γ = 2) plus a Dice term over the pixels of a batch: 1 - Dice, or -log Dice [MGCA's
+    code; its paper says focal and Dice].
+    """
+
+    frozen: bool
+    decoder: Literal["progressive", "upernet"]
+    focal: float
+    dice: Literal["linear", "log"]
+    layer_decay: float = 1.0
+
+
+PROTOCOLS = {
+    "seg-frozen-mgca": Protocol(frozen=True, decoder="progressive", focal=10.0, dice="log"),
+    "seg-finetune-mrm": Protocol(frozen=False, decoder="upernet", focal=2.0, dice="linear", layer_decay=0.65),
+}
+
+
+def protocol_named(name: str) -> Protocol:
+    """The switches of a protocol id; UserError with the nearest one otherwise."""
+    if name not in PROTOCOLS:
+        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def segmentation_head(encoder: Any, protocol: Protocol, width: int) -> "ProgressiveHead | UNetHead | UPerHead":
+    """The decoder of a protocol for this encoder, whose ``levels`` say which maps it reads; ``width`` is UPerNet's."""
+    if protocol.decoder == "upernet":
+        return UPerHead(four_levels(encoder), width)
+    if isinstance(encoder, ViTEncoder):
+        return ProgressiveHead(last_level(encoder))
+    return UNetHead(cnn_levels(encoder, 5))
+
+
+def convolution(width: int, out: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(width, out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
+
+
+class ProgressiveHead(nn.Module):
+    """SETR-PUP: convolution and doubling, until a cell is a pixel."""
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__()
+        self.levels = levels
+        width, self.blocks = levels.widths[-1], nn.ModuleList()
+        for out in SETR_WIDTHS[: max(1, levels.strides[-1].bit_length() - 1)]:
+            self.blocks.append(convolution(width, out))
+            width = out
+        self.final = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, maps: list[Tensor], side: int) -> Tensor:
+        """Maps to logits (B, 1, side, side)."""
+        x = maps[-1]
+        for block in self.blocks:
+            x = F.interpolate(block(x), scale_factor=2, mode="bilinear")
+        return F.interpolate(self.final(x), (side, side), mode="bilinear")
+
+
+class UNetHead(nn.Module):
+    """U-Net: from the coarsest map up, each time joined with the next finer one."""
+
+    def __init__(self, levels: Levels) -> None:
+        super().__init__()
+        self.levels = levels
+        width, self.blocks = levels.widths[-1], nn.ModuleList()
+        for skip, out in zip([*levels.widths[-2::-1], 0], UNET_WIDTHS[: len(levels.widths)], strict=True):
+            self.blocks.append(nn.Sequential(convolution(width + skip, out), convolution(out, out)))
+            width = out
+        self.final = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, maps: list[Tensor], side: int) -> Tensor:
+        """Maps, fine to coarse, to logits (B, 1, side, side)."""
+        x = maps[-1]
+        for block, skip in zip(self.blocks, [*maps[-2::-1], None], strict=True):
+            size = (side, side) if skip is None else skip.shape[-2:]
+            x = F.interpolate(x, size, mode="bilinear")
+            x = block(x if skip is None else torch.cat([x, skip], 1))
+        return self.final(x)
+
+
+class UPerHead(nn.Module):
+    """UPerNet: pyramid pooling on the coarsest level, top-down sums, all levels fused at the finest [Xiao et al. 2018].
+
+    A ViT's four blocks are first brought to strides 4, 8, 16 and 32.
+    """
+
+    def __init__(self, levels: Levels, width: int) -> None:
+        super().__init__()
+        self.levels = levels
+        one_resolution = len(set(levels.strides)) == 1
+        strides = (4, 8, 16, 32) if one_resolution else levels.strides
+        self.neck = Pyramid(levels, strides, width)
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(s), nn.Conv2d(width, width // 4, 1)) for s in POOLS
+        )
+        self.bottleneck = convolution(2 * width, width)
+        self.smooth = nn.ModuleList(convolution(width, width) for _ in range(3))
+        self.fuse = convolution(4 * width, width)
+        self.final = nn.Conv2d(width, 1, 1)
+
+    def forward(self, maps: list[Tensor], side: int) -> Tensor:
+        """Four maps to logits (B, 1, side, side)."""
+        levels = self.neck(maps)
+        top = levels[-1]
+        pooled = [F.interpolate(pool(top), top.shape[-2:], mode="bilinear") for pool in self.pools]
+        levels[-1] = self.bottleneck(torch.cat([top, *pooled], 1))
+        for i in (2, 1, 0):
+            levels[i] = levels[i] + F.interpolate(levels[i + 1], levels[i].shape[-2:], mode="bilinear")
+        finest = levels[0].shape[-2:]
+        levels[:3] = [smooth(level) for smooth, level in zip(self.smooth, levels[:3], strict=True)]
+        joined = torch.cat([F.interpolate(level, finest, mode="bilinear") for level in levels], 1)
+        return F.interpolate(self.final(self.fuse(joined)), (side, side), mode="bilinear")
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor, protocol: Protocol) -> Tensor:
+    """Focal plus Dice of one batch, a scalar.
+
+    Args:
+        logits: (B, 1, S, S).
+        mask: (B, 1, S, S) of 0 and 1.
+        protocol: weights.
+    """
+    logits, mask = logits.float(), mask.float()
+    plain = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    wrong = 1 - torch.exp(-plain)
+    focal = (wrong.square() * plain).mean()
+    inside = logits.sigmoid()
+    dice = (2 * (inside * mask).sum() + 1) / (inside.sum() + mask.sum() + 1)
+    return protocol.focal * focal + (1 - dice if protocol.dice == "linear" else -dice.log())

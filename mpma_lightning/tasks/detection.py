@@ -1,0 +1,117 @@
+"""Detection: Faster R-CNN on the frozen or fine-tuned image encoder, scored by COCO mAP over all images."""
+
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mpma_lightning import pictures
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.evaluation.detection import Boxes, detection_scores, on_cpu
+from mpma_lightning.evaluation.detection_interval import map_interval
+from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
+from mpma_lightning.metrics import gather_objects
+from mpma_lightning.optim import Optim
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
+from mpma_lightning.tasks.dense import DenseTask
+
+
+class DetectionTask(DenseTask):
+    """Boxes of the data's ``box_classes``.
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`.
+        checkpoint_parts: see :class:`Task`.
+        protocol: ``det-frozen-mgca`` (frozen encoder) or ``det-coco`` (fine-tuned). Both report COCO mAP over all
+            images, and the published mAP@.40-.75 as ``det-frozen-mgca/map_40_75``. MGCA's detector is YOLOv3; here it
+            is Faster R-CNN, so that figure is comparable in how it is computed, not in the detector.
+        head_width: channels of the pyramid.
+        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    annotations = ("boxes",)
+    kind = "boxes"
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        protocol: str = "det-coco",
+        head_width: int = 256,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        self.protocol, self.head_width = protocol, head_width
+        self.frozen = protocol_named(protocol).frozen
+        self.seen: list[tuple[Boxes, Boxes, str]] = []
+
+    def annotated(self) -> list[str]:
+        return list(self.trainer.datamodule.spec.box_classes)  # type: ignore[attr-defined]
+
+    def build_head(self) -> None:
+        side = self.trainer.datamodule.spec.image_size  # type: ignore[attr-defined]
+        self.head = DetectionHead(self.backbone.image, len(self.classes), side, self.head_width)
+
+    def targets(self, batch: dict[str, Any]) -> list[Boxes]:
+        """Boxes of what the head finds, with its labels."""
+        places = self.shared()
+        drawn = []
+        for boxes, labels in zip(batch["boxes"], batch["box_labels"], strict=True):
+            known = [(i, places[k]) for i, k in enumerate(labels.tolist()) if k in places]
+            own = torch.tensor([place for _, place in known], dtype=torch.int64, device=boxes.device)
+            drawn.append({"boxes": boxes[[i for i, _ in known]], "labels": own})
+        return drawn
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        image = self.encoder_input(self.normalise(batch["image"]))
+        inputs = (self.maps(image, self.head.levels.indices), image, self.targets(batch))
+        outcome: Step = {}
+        if stage == "train":
+            _, losses = self.head(*inputs)
+        else:
+            losses = in_training_mode(self.head, *inputs)
+            found, _ = self.head(*inputs[:2])
+            for one, true, patient in zip(found, inputs[2], batch["patient"], strict=True):
+                self.seen.append((on_cpu(self._scored(one)), on_cpu(true), patient))
+            outcome["found"] = found
+        count = torch.tensor(float(len(image)), device=image.device)
+        names = {name if name.startswith("loss_") else f"loss_{name}": value for name, value in losses.items()}
+        return {**outcome, **{f"{name[5:]}_loss": (value * count, count) for name, value in names.items()}}
+
+    def _scored(self, found: Boxes) -> Boxes:
+        """Detections of classes that the data know too."""
+        keep = torch.isin(found["labels"], torch.tensor(list(self.shared().values()), device=found["labels"].device))
+        return {name: values[keep] for name, values in found.items()}
+
+    def _log_epoch(self, stage: str) -> None:
+        super()._log_epoch(stage)
+        everywhere = gather_objects(self.seen)
+        self.seen = []
+        rows = [row for rank in everywhere for row in rank]
+        if rows and not self.trainer.sanity_checking:
+            found, truth = [row[0] for row in rows], [row[1] for row in rows]
+            scores = detection_scores(found, truth, self.classes)
+            if stage == "test" and "map" in scores:
+                scores["map_low"], scores["map_high"] = map_interval(found, truth, [row[2] for row in rows])
+            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids, detections in pixels of the crop, and the size of each image; a callback writes them."""
+        image = self.encoder_input(self.normalise(batch["image"]))
+        found, _ = self.head(self.maps(image, self.head.levels.indices), image)
+        return {"id": batch["id"], "found": found, "size": batch["size"]}
+
+    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+        """Boxes of the data and those found."""
+        found: list[dict[str, Tensor]] = outcome["found"][:count]
+        return pictures.boxes(batch["image"][:count], self.targets(batch), found, self.classes)
+
+    def result_entries(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "classes": self.classes, "detector": "Faster R-CNN"}

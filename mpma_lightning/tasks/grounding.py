@@ -1,0 +1,130 @@
+"""Phrase grounding: where on the image the words of a phrase are, from the local alignment space."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mpma_lightning import pictures
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
+from mpma_lightning.evaluation.segmentation import mean_interval
+from mpma_lightning.metrics import Rows
+from mpma_lightning.objectives.state import words_of
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+
+PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
+SCORES = ("pointing_game", "cnr", "iou")
+GUESSES = ("random_patch", "centre_of_lung", "centre_of_named_lung")
+
+
+class GroundingTask(Task):
+    """``test`` and ``predict`` only: nothing is trained. Protocols ``ground-pointing`` and ``ground-cnr``.
+
+    The map of a phrase is the mean over its words of the cosine between word and patch, drawn up to the crop. Beside
+    the pointing game stand a random patch, the centre of either lung, and that of the lung which the phrase names.
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
+        checkpoint_parts: see :class:`Task`.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    annotations = ("boxes",)
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
+        self.rows = Rows()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("align_local",)
+
+    def build_heads(self) -> None:
+        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        if spec.tokenizer is None or not spec.box_classes:
+            raise UserError(f"{spec.name} has no phrases with boxes; grounding needs both")
+
+    def on_fit_start(self) -> None:
+        raise UserError("GroundingTask trains nothing; run `test` or `predict`")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        raise UserError("GroundingTask has no run of its own to go on; give the weights as --model.checkpoint")
+
+    def similarity(self, batch: dict[str, Any]) -> Tensor:
+        """(B, H', W') mean cosine of a phrase's words with every patch."""
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        ids = batch["input_ids"]
+        text = self.backbone.text(ids, batch["attention_mask"])
+        pieces = self.backbone.align_local.text(text.tokens, normalise=False)
+        words = words_of(pieces, ids, batch["word_ids"], torch.ones_like(ids, dtype=torch.bool))
+        patches = self.backbone.align_local.image(image.tokens).float()
+        cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
+        mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
+        return mean.unflatten(-1, image.grid)
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        if "boxes" not in batch:
+            raise UserError("grounding is scored against boxes; `predict` writes maps without")
+        maps = self.similarity(batch)
+        side = batch["image"].shape[-1]
+        drawn = _drawn_up(maps, side).cpu().numpy()
+        for i, phrase in enumerate(batch["text"]):
+            region = inside(batch["boxes"][i].cpu().numpy(), side, side)
+            grid = (maps.shape[-2], maps.shape[-1])
+            scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
+            values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
+            self.rows.add(values=values, patient=[batch["patient"][i]], category=[self._category(batch, i)])
+        return {"maps": maps}
+
+    def _category(self, batch: dict[str, Any], i: int) -> str:
+        labels = batch["box_labels"][i].tolist()
+        return self.trainer.datamodule.spec.box_classes[labels[0]] if labels else ""  # type: ignore[attr-defined]
+
+    def _log_epoch(self, stage: str) -> None:
+        rows = self.rows.gather()
+        values, category = rows["values"], rows["category"].astype(str)
+        found = dict(zip((*SCORES, *GUESSES), np.nanmean(values, 0).tolist(), strict=True))
+        hits = values[:, 0]
+        for name in sorted(set(category) - {""}):
+            found[f"pointing_game/{name}"] = float(hits[category == name].mean())
+        found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
+        found["phrases"] = float(len(hits))
+        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image; a callback writes them."""
+        maps = _drawn_up(self.similarity(batch), batch["image"].shape[-1]).flatten(1)
+        low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
+        scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255
+        side = batch["image"].shape[-1]
+        return {
+            "id": batch["id"],
+            "mask": scaled.round().to(torch.uint8).unflatten(1, (1, side, side)),
+            "size": batch["size"],
+        }
+
+    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+        """Maps and boxes, with the phrase above."""
+        return pictures.grounding(batch["image"][:count], outcome["maps"][:count], batch["boxes"], batch["text"])
+
+    def result_entries(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOLS["pointing_game"], "protocols": PROTOCOLS, "label_fraction": 0.0}
+
+
+def _drawn_up(maps: Tensor, side: int) -> Tensor:
+    """(B, H', W') to (B, side, side)."""
+    return F.interpolate(maps.unsqueeze(1).float(), (side, side), mode="bilinear")[:, 0]

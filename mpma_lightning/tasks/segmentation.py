@@ -1,0 +1,136 @@
+"""Segmentation of one structure: a decoder on the frozen or fine-tuned image encoder."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mpma_lightning import pictures
+from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
+from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
+from mpma_lightning.metrics import Rows
+from mpma_lightning.optim import Optim, layer_scales
+from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
+from mpma_lightning.tasks.dense import DenseTask
+
+BASELINE_MASKS = 200
+"""Training masks behind the mean-mask baseline."""
+
+
+class SegmentationTask(DenseTask):
+    """Dice in its three readings beside the empty prediction and the mean training mask.
+
+    Args:
+        backbone: see :class:`Task`.
+        checkpoint: see :class:`Task`.
+        checkpoint_parts: see :class:`Task`.
+        protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune-mrm`` (UPerNet).
+        threshold: a pixel is inside at this likelihood; published: 0.5.
+        head_width: channels of UPerNet; the frozen decoders have the published ones.
+        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``.
+        mean: see :class:`Task`.
+        std: see :class:`Task`.
+    """
+
+    annotations = ("mask",)
+    kind = "masks"
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        protocol: str = "seg-finetune-mrm",
+        threshold: float = 0.5,
+        head_width: int = 256,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        self.protocol, self.switches, self.threshold = protocol, protocol_named(protocol), threshold
+        self.head_width = head_width
+        self.frozen = self.switches.frozen
+        self.rows = Rows()
+
+    def annotated(self) -> list[str]:
+        name: str = self.trainer.datamodule.spec.mask_class  # type: ignore[attr-defined]
+        return [name] if name else []
+
+    def build_head(self) -> None:
+        self.head = segmentation_head(self.backbone.image, self.switches, self.head_width)
+
+    def build_heads(self) -> None:
+        super().build_heads()
+        side = self.trainer.datamodule.spec.image_size  # type: ignore[attr-defined]
+        self.register_buffer("mean_mask", torch.zeros(side, side, dtype=torch.bool))
+        if self.switches.layer_decay < 1:
+            scales = layer_scales(self.backbone.image, self.switches.layer_decay, "backbone.image")
+            self.optim = replace(self.optim, scale={**scales, **self.optim.scale})
+
+    def on_fit_start(self) -> None:
+        """The mean-mask baseline, from training masks as evaluation sees them; the same on every rank."""
+        samples = self.trainer.datamodule.probe_samples(BASELINE_MASKS)  # type: ignore[attr-defined]
+        masks = np.stack([samples[i]["mask"][0].numpy() for i in range(len(samples))])
+        self.mean_mask = torch.from_numpy(mean_mask(masks)).to(self.device)
+
+    def logits(self, batch: dict[str, Any]) -> Tensor:
+        """(B, 1, S, S)."""
+        image = self.encoder_input(self.normalise(batch["image"]))
+        return self.head(self.maps(image, self.head.levels.indices), image.shape[-1])
+
+    def step(self, batch: dict[str, Any], stage: str) -> Step:
+        logits, mask = self.logits(batch), batch["mask"]
+        count = torch.tensor(float(len(mask)), device=mask.device)
+        outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.switches) * count, count)}
+        if stage != "train":
+            said, true = logits.sigmoid() >= self.threshold, mask > 0
+            self._count(batch, said, true, "model")
+            self._count(batch, self._mean_mask_like(true), true, "mean")
+            outcome["mask"] = said
+        return outcome
+
+    def _mean_mask_like(self, masks: Tensor) -> Tensor:
+        """The baseline for crops that may be of another size than in training."""
+        drawn = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
+        return drawn.expand_as(masks)
+
+    def _count(self, batch: dict[str, Any], said: Tensor, true: Tensor, who: str) -> None:
+        sizes = {"overlap": said & true, "predicted": said, "truth": true}
+        columns = {f"{who}/{name}": pixels.sum((1, 2, 3)) for name, pixels in sizes.items()}
+        self.rows.add(**columns, **{f"{who}/patient": batch["patient"]})
+
+    def _log_epoch(self, stage: str) -> None:
+        super()._log_epoch(stage)
+        rows = self.rows.gather()
+        model, mean = (
+            [rows[f"{who}/{name}"] for name in ("overlap", "predicted", "truth")] for who in ("model", "mean")
+        )
+        scores = segmentation_scores(*model)
+        baseline = segmentation_scores(*mean)
+        scores |= {f"{name}_mean_mask": baseline[name] for name in ("dice", "dice_positive") if name in baseline}
+        if stage == "test":
+            unit = rows["model/patient"]
+            scores["dice_low"], scores["dice_high"] = mean_interval(per_image(*model)[0], unit)
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image; a callback writes them."""
+        mask = (self.logits(batch).sigmoid() >= self.threshold).to(torch.uint8) * 255
+        return {"id": batch["id"], "mask": mask, "size": batch["size"]}
+
+    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+        """Image, truth and prediction, one row a sample."""
+        return pictures.masks(batch["image"][:count], batch["mask"][:count], outcome["mask"][:count], batch["id"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.mean_mask = torch.zeros_like(checkpoint["state_dict"]["mean_mask"])
+
+    def result_entries(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "classes": self.classes}

@@ -1,0 +1,168 @@
+"""Decoders and detector: shapes, losses by hand, gradients of every parameter, and where crops lie on their image."""
+
+import math
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from model_fixtures import small_backbone
+from torch import Tensor, nn
+
+from data_modules.transforms import Augment, Placement, Transform
+from mpma_lightning.backbones.image import timm_encoder
+from mpma_lightning.errors import UserError
+from mpma_lightning.heads import detection_head, segmentation_head
+from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
+from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
+from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
+from mpma_lightning.optim import layer_scales
+
+SIDE = 64
+
+
+def encoder(kind: str) -> Any:
+    """A ViT of two blocks and patches of 8, or a CNN of five or four levels."""
+    torch.manual_seed(0)
+    if kind == "vit":
+        return small_backbone("image").image.float()
+    return timm_encoder({"resnet": "resnet18", "convnext": "convnext_atto"}[kind], SIDE)
+
+
+def images(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def untouched(parameters: Iterable[tuple[str, nn.Parameter]]) -> list[str]:
+    return [name for name, p in parameters if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("kind", ["vit", "resnet", "convnext"])
+def test_segmentation_shape_and_gradient(kind: str, protocol: str) -> None:
+    """Logits as large as the crop; every parameter of encoder and decoder learns."""
+    image_encoder = encoder(kind)
+    head = segmentation_head.segmentation_head(image_encoder, PROTOCOLS[protocol], width=16)
+    logits = head(image_encoder(images(), levels=head.levels.indices).levels, SIDE)
+    assert logits.shape == (2, 1, SIDE, SIDE)
+    mask = torch.zeros(2, 1, SIDE, SIDE)
+    mask[0, 0, 10:40, 10:40] = 1
+    segmentation_loss(logits, mask, PROTOCOLS[protocol]).backward()
+    assert untouched(head.named_parameters()) == [] and untouched(image_encoder.named_parameters()) == []
+
+
+def test_value_levels() -> None:
+    deep = SimpleNamespace(vit=SimpleNamespace(blocks=range(12)), width=768, patch_size=16)
+    deep.__class__ = type("ViTEncoder", (segmentation_head.ViTEncoder,), {})
+    assert four_levels(deep) == Levels((3, 5, 7, 11), (768,) * 4, (16,) * 4)  # blocks 4, 6, 8 and 12
+    assert four_levels(encoder("vit")).indices == (0, 0, 1, 1) and last_level(encoder("vit")).indices == (1,)
+    resnet = encoder("resnet")
+    assert cnn_levels(resnet, 4) == Levels((1, 2, 3, 4), (64, 128, 256, 512), (4, 8, 16, 32)) == four_levels(resnet)
+    assert last_level(resnet) == Levels((4,), (512,), (32,))
+
+
+def test_shape_pyramid() -> None:
+    maps = [torch.randn(1, 6, 4, 4)] * 4
+    pyramid = Pyramid(Levels((0,) * 4, (6,) * 4, (16,) * 4), (4, 8, 16, 32), 5)
+    assert [tuple(level.shape[1:]) for level in pyramid(maps)] == [(5, 16, 16), (5, 8, 8), (5, 4, 4), (5, 2, 2)]
+
+
+@pytest.mark.parametrize(("name", "focal_weight"), [("seg-frozen-mgca", 10), ("seg-finetune-mrm", 2)])
+def test_value_segmentation_loss(name: str, focal_weight: float) -> None:
+    """At logits of 0: focal is (1/2)² ln 2; Dice is (2 · ½ · 3 + 1) / (½ · 8 + 3 + 1)."""
+    mask = torch.zeros(2, 1, 2, 2)
+    mask[0, 0, 0, 0] = mask[1, 0, 0] = 1
+    dice = 4 / 8
+    expected = focal_weight * 0.25 * math.log(2) + (-math.log(dice) if name == "seg-frozen-mgca" else 1 - dice)
+    assert float(segmentation_loss(torch.zeros(2, 1, 2, 2), mask, PROTOCOLS[name])) == pytest.approx(expected)
+    sure = torch.where(mask > 0, 40.0, -40.0)
+    assert float(segmentation_loss(sure, mask, PROTOCOLS[name])) == pytest.approx(0, abs=1e-6)
+    assert math.isfinite(float(segmentation_loss(torch.full_like(mask, -40.0), mask * 0, PROTOCOLS[name])))
+
+
+def test_value_layer_scales() -> None:
+    scales = layer_scales(encoder("vit"), 0.5, "backbone.image")
+    assert scales == {
+        "backbone.image.vit.": 0.125,
+        "backbone.image.vit.norm": 1.0,
+        "backbone.image.vit.blocks.0.": 0.25,
+        "backbone.image.vit.blocks.1.": 0.5,
+    }
+    assert layer_scales(encoder("resnet"), 0.5, "backbone.image") == {}
+
+
+def target(boxes: list[list[float]], labels: list[int]) -> dict[str, Tensor]:
+    return {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), "labels": torch.tensor(labels).long()}
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+def test_detection_shape_and_gradient(kind: str) -> None:
+    """With and without boxes in an image; every parameter learns."""
+    image_encoder = encoder(kind)
+    head = DetectionHead(image_encoder, 2, SIDE, width=16)
+    drawn = [target([[8, 8, 30, 40], [30, 30, 60, 60]], [1, 0]), target([], [])]
+    maps = image_encoder(images(), levels=head.levels.indices).levels
+    levels = head.pyramid(maps)
+    assert [tuple(v.shape[-2:]) for v in levels.values()] == [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+    nothing, losses = head(maps, images(), drawn)
+    assert nothing == [] and sorted(losses) == [
+        "loss_box_reg", "loss_classifier", "loss_objectness", "loss_rpn_box_reg",
+    ]  # fmt: skip
+    torch.stack(list(losses.values())).sum().backward()
+    assert untouched(head.named_parameters()) == [] and untouched(image_encoder.named_parameters()) == []
+    head.eval()
+    found, none = head(maps, images())
+    assert none == {} and len(found) == 2
+    for one in found:
+        assert set(one["labels"].tolist()) <= {0, 1} and (one["boxes"] >= 0).all() and (one["boxes"] <= SIDE).all()
+    losses = in_training_mode(head, maps, images(), [target([], [])] * 2)
+    assert not head.training and all(math.isfinite(float(value)) for value in losses.values())
+    assert losses["loss_box_reg"] == 0
+
+
+def test_value_detector_learns_its_box() -> None:
+    """The detector overfits two bright squares: boxes in pixels of the crop, labels from 0."""
+    torch.manual_seed(0)
+    image_encoder = encoder("vit")
+    head = DetectionHead(image_encoder, 2, SIDE, width=16)
+    drawn = [target([[8, 8, 32, 32]], [1]), target([[32, 24, 56, 48]], [0])]
+    picture = torch.zeros(2, 3, SIDE, SIDE)
+    picture[0, :, 8:32, 8:32], picture[1, :, 24:48, 32:56] = 2, -2
+    optimizer = torch.optim.Adam([*image_encoder.parameters(), *head.parameters()], 3e-3)
+    for _ in range(60):
+        _, losses = head(image_encoder(picture, levels=head.levels.indices).levels, picture, drawn)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    head.eval()
+    with torch.no_grad():
+        found, _ = head(image_encoder(picture, levels=head.levels.indices).levels, picture)
+    for one, true in zip(found, drawn, strict=True):
+        assert one["labels"][0] == true["labels"][0] and one["scores"][0] > 0.5
+        assert (one["boxes"][0] - true["boxes"][0]).abs().max() < 5
+
+
+@pytest.mark.parametrize("named", [segmentation_head.protocol_named, detection_head.protocol_named])
+def test_error_protocol(named: Any) -> None:
+    with pytest.raises(UserError, match=r"model.protocol 'seg-frozen' is unknown"):
+        named("seg-frozen")
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch"])
+@pytest.mark.parametrize("shape", [(96, 60), (50, 81), (64, 64)])
+def test_value_crops_find_their_place(fit: str, shape: tuple[int, int]) -> None:
+    """Boxes come back as they were, masks within a pixel at their edges; nothing where the crop did not reach."""
+    image = np.zeros(shape, np.uint8)
+    image[20:40, 15:45] = 1
+    box = np.array([[15.0, 20.0, 45.0, 40.0]])
+    crop = Transform(128, Augment(fit=fit))(image, mask=image, boxes=box)  # type: ignore[arg-type]
+    place = Placement.of(*shape, 128, fit)
+    back = place.mask_back(crop["mask"][0])
+    assert back.shape == shape and (back != image).sum() <= 2 * (20 + 30)
+    if fit != "crop":
+        assert place.boxes_back(crop["boxes"]) == pytest.approx(box, abs=0.6)
+    whole = place.mask_back(np.ones((128, 128), np.uint8))
+    cut = abs(shape[0] - shape[1]) if fit == "crop" else 0
+    assert abs(int((whole == 0).sum()) - cut * min(shape)) <= 2 * min(shape)

@@ -1,0 +1,180 @@
+"""Segmentation, detection and grounding scores: values by hand, by numpy and by pycocotools."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
+from mpma_lightning.evaluation.detection_interval import map_interval, match
+from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
+from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
+
+
+def test_value_dice_three_ways() -> None:
+    """Half right, rightly nothing, wrongly something."""
+    scores = segmentation_scores(np.array([2, 0, 0]), np.array([4, 0, 3]), np.array([4, 0, 0]))
+    assert scores["dice"] == pytest.approx((0.5 + 1 + 0) / 3) and scores["iou"] == pytest.approx((2 / 6 + 1 + 0) / 3)
+    assert scores["dice_positive"] == pytest.approx(0.5) and scores["iou_positive"] == pytest.approx(2 / 6)
+    assert scores["dice_empty_prediction"] == pytest.approx(2 / 3)
+
+
+def test_value_without_any_mask() -> None:
+    scores = segmentation_scores(np.zeros(2), np.array([0, 5]), np.zeros(2))
+    assert scores == {"dice": 0.5, "iou": 0.5, "dice_empty_prediction": 1.0}
+
+
+def test_value_predicting_nothing_is_the_baseline() -> None:
+    truth = np.random.default_rng(0).integers(0, 3, 50)
+    scores = segmentation_scores(np.zeros(50), np.zeros(50), truth)
+    assert scores["dice"] == scores["dice_empty_prediction"] == pytest.approx((truth == 0).mean())
+    assert scores["dice_positive"] == 0
+
+
+def test_value_mean_mask() -> None:
+    masks = np.zeros((4, 2, 3), np.uint8)
+    masks[:3, 0, 0] = masks[0, 0, 1] = 1  # shares 1 and 1/3 of the three positives
+    assert mean_mask(masks).tolist() == [[True, False, False], [False] * 3]
+    dice, _ = per_image(np.array([1, 1, 1]), np.array([1, 1, 1]), np.array([2, 1, 1]))
+    assert dice.tolist() == [pytest.approx(2 / 3), 1, 1]
+    assert not mean_mask(np.zeros((2, 2, 2))).any()
+
+
+def test_value_mean_interval_draws_patients() -> None:
+    assert mean_interval(np.full(9, 0.25), np.arange(9)) == (0.25, 0.25)
+    values = np.repeat([0.0, 1.0], 50)
+    low, high = mean_interval(values, np.arange(100))
+    assert 0.38 < low < 0.45 and 0.55 < high < 0.62  # 0.5 ± 1.96 · 0.05
+    assert mean_interval(values, np.repeat([0, 1], 50)) == (0.0, 1.0)  # two patients: both alike one time in two
+
+
+def drawn(boxes: list[list[float]], labels: list[int], scores: list[float] | None = None) -> Boxes:
+    one = {"boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), "labels": torch.tensor(labels).long()}
+    return one if scores is None else {**one, "scores": torch.tensor(scores, dtype=torch.float32)}
+
+
+def random_boxes(count: int, seed: int, classes: int = 2) -> tuple[list[Boxes], list[Boxes]]:
+    """Truth of 0 to 3 boxes an image; detections near them, and some elsewhere."""
+    rng = np.random.default_rng(seed)
+    found, truth = [], []
+    for _ in range(count):
+        n, more = int(rng.integers(0, 4)), int(rng.integers(0, 3))
+        corner = rng.uniform(0, 60, (n, 2))
+        true = np.concatenate([corner, corner + rng.uniform(8, 40, (n, 2))], 1)
+        stray = rng.uniform(0, 50, (more, 2))
+        near = np.concatenate([true + rng.normal(0, 2.5, (n, 4)), np.concatenate([stray, stray + 20], 1)])
+        labels = rng.integers(0, classes, n).tolist()
+        guesses = [*labels, *rng.integers(0, classes, more).tolist()]
+        truth.append(drawn(true.tolist(), labels))
+        found.append(drawn(near.tolist(), guesses, rng.uniform(0.01, 1, n + more).tolist()))
+    return found, truth
+
+
+def by_pycocotools(found: list[Boxes], truth: list[Boxes], thresholds: list[float] | None = None) -> np.ndarray:
+    """The twelve figures of COCOeval."""
+
+    def rows(images: list[Boxes]) -> list[dict[str, object]]:
+        out: list[dict[str, object]] = []
+        for i, one in enumerate(images):
+            for k, (x1, y1, x2, y2) in enumerate(one["boxes"].tolist()):
+                row = {"id": len(out) + 1, "image_id": i, "category_id": int(one["labels"][k]), "iscrowd": 0}
+                row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+                out.append(row | ({"score": float(one["scores"][k])} if "scores" in one else {}))
+        return out
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        categories = sorted({int(k) for one in (*truth, *found) for k in one["labels"]})
+        coco.dataset = {
+            "images": [{"id": i} for i in range(len(truth))],
+            "categories": [{"id": k} for k in categories],
+            "annotations": rows(truth),
+        }
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(rows(found)), "bbox")
+        if thresholds:
+            evaluation.params.iouThrs = np.array(thresholds)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if thresholds:
+            precision = evaluation.eval["precision"][..., 0, -1]
+            return np.array([precision[precision > -1].mean()])
+        evaluation.summarize()
+    return np.asarray(evaluation.stats)
+
+
+def test_value_coco_scores_as_pycocotools() -> None:
+    found, truth = random_boxes(40, 0)
+    scores = detection_scores(found, truth, ["a", "b"])
+    stats = by_pycocotools(found, truth)
+    for name, place in (("map", 0), ("map_50", 1), ("map_75", 2), ("mar_100", 8)):
+        assert scores[name] == pytest.approx(stats[place], abs=1e-4)  # torchmetrics counts in float32
+    assert scores["map"] == pytest.approx((scores["map/a"] + scores["map/b"]) / 2, abs=1e-6)
+    sure = [{k: v[one["scores"] >= 0.5] for k, v in one.items()} for one in found]
+    kept = [i for i in range(40) if len(sure[i]["boxes"]) and len(truth[i]["boxes"])]
+    assert scores["published_images"] == len(kept) < 40
+    thresholds = [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
+    published = by_pycocotools([sure[i] for i in kept], [truth[i] for i in kept], thresholds)
+    assert scores[PUBLISHED] == pytest.approx(published[0], abs=1e-4)
+
+
+def test_value_images_without_boxes_count() -> None:
+    """A surer detection on an image without a box halves the precision at every recall; the published figure does
+    not see it, nor the missed box of the third image."""
+    box = [[0.0, 0.0, 10.0, 10.0]]
+    found = [drawn(box, [0], [0.8]), drawn(box, [0], [0.9]), drawn([], [], [])]
+    truth = [drawn(box, [0]), drawn([], []), drawn([], [])]
+    scores = detection_scores(found, truth, ["a"])
+    assert scores["map"] == pytest.approx(0.5) and scores[PUBLISHED] == pytest.approx(1.0)
+    missed = detection_scores(found, [*truth[:2], drawn(box, [0])], ["a"])
+    assert missed["map"] == pytest.approx(0.5 * 51 / 101) and missed[PUBLISHED] == pytest.approx(1.0)
+    assert missed["published_images"] == 1
+
+
+def test_value_no_box_at_all() -> None:
+    nothing = [drawn([], [])] * 2
+    assert detection_scores([drawn([], [], [])] * 2, nothing, ["a"]) == {"published_images": 0.0}
+    assert detection_scores([drawn([[0, 0, 9, 9]], [0], [0.9])] * 2, nothing, ["a"]) == {"published_images": 0.0}
+
+
+def test_value_interval_recomputes_coco() -> None:
+    found, truth = random_boxes(30, 1)
+    matched = match(found, truth)
+    once = np.mean([one.average_precision(np.ones(30)) for one in matched])
+    assert once == pytest.approx(by_pycocotools(found, truth)[0], abs=1e-6)
+    weights = np.random.default_rng(2).integers(0, 3, 30)
+    repeated = [np.repeat(np.arange(30), weights)]
+    again = by_pycocotools([found[i] for i in repeated[0]], [truth[i] for i in repeated[0]])[0]
+    assert np.mean([one.average_precision(weights.astype(float)) for one in matched]) == pytest.approx(again, abs=1e-3)
+    low, high = map_interval(found, truth, [str(i) for i in range(30)])
+    assert low < once < high and high - low < 0.5
+    assert map_interval(found, truth, ["one patient"] * 30) == (pytest.approx(once), pytest.approx(once))
+
+
+def test_value_map_scores() -> None:
+    similarity = np.array([[0.9, 0.7], [0.1, 0.3]])
+    region = np.array([[True, True], [False, False]])
+    scores = map_scores(similarity, region)
+    assert scores["pointing_game"] == 1
+    assert scores["cnr"] == pytest.approx(abs(0.8 - 0.2) / np.sqrt(0.01 + 0.01))
+    # scaled to 1, .75, 0, .25: over .1 and .2 three pixels, above that two
+    assert scores["iou"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1) / 5)
+    other = map_scores(similarity, ~region)
+    assert other["pointing_game"] == 0 and other["cnr"] == pytest.approx(scores["cnr"])
+    assert "cnr" not in map_scores(similarity, np.ones((2, 2), bool))
+    assert np.isfinite(list(map_scores(np.ones((2, 2)), region).values())).all()
+
+
+def test_value_regions_and_guesses() -> None:
+    region = inside(np.array([[0.0, 0.0, 0.4, 10.0], [2.0, 3.0, 5.0, 6.0]]), 10, 10)
+    assert region.sum() == 9 and region[3:6, 2:5].all()  # a box narrower than half a pixel covers no centre
+    guesses = guess_scores(region, "Right effusion", (2, 2))
+    assert guesses == {"random_patch": 0.0, "centre_of_lung": 0.5, "centre_of_named_lung": 1.0}
+    assert guess_scores(region, "left effusion", (10, 10))["centre_of_named_lung"] == 0
+    assert guess_scores(region, "left effusion", (10, 10))["random_patch"] == pytest.approx(0.09)
+    assert guess_scores(region, "right and left effusion", (2, 2))["centre_of_named_lung"] == 0.5
+    assert not inside(np.zeros((0, 4)), 3, 3).any()
