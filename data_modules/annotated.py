@@ -51,10 +51,11 @@ class AnnotatedDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction,
+            label_fraction, split_file,
         )  # fmt: skip
         if masks is None and boxes is None:
             raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")

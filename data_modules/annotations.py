@@ -2,46 +2,74 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from data_modules.images import read_image
-from data_modules.run_lengths import decode_runs
+from data_modules.run_lengths import decode_runs, encode_runs
 from mpma_lightning.errors import UserError
 
 MASK_COLUMNS = ("mask", "runs")
 BOX_COLUMNS = ("boxes", "box_labels", "box_frame")
+RUNS = "runs:"
+"""A mask that is written out in the index, as in a prepared store, and not a file."""
 SLACK = 1.0
 """Pixels a box may reach over the edge: tables are rounded."""
 
 
-def read_mask(record: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W) of 0 and 1 from the ``mask`` file or the ``runs`` of an index row.
+def read_mask(record: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W) of 0 and 1 from the ``mask`` or the ``runs`` of an index row.
+
+    Args:
+        record: the row.
+        size: (width, height) of the image file that was annotated.
 
     Raises:
-        UserError: the mask file is not of the image's size, or run lengths do not fit it.
+        UserError: the mask is not of that size, or run lengths do not fit it.
     """
-    if record.get("runs") is not None:
-        return decode_runs(record["runs"], *shape, f"run lengths of {record['image']}").astype(np.uint8)
-    mask = read_image(record["mask"])
-    if mask.shape != shape:
+    width, height = size
+    runs, mask = record.get("runs"), record.get("mask")
+    if isinstance(mask, str) and mask.startswith(RUNS):
+        runs = [mask.removeprefix(RUNS)]
+    if runs is not None:
+        return decode_runs(runs, height, width, f"run lengths of {record['image']}").astype(np.uint8)
+    drawn = read_image(str(mask))
+    if drawn.shape != (height, width):
         raise UserError(
-            f"{record['mask']}: found a mask of {mask.shape[1]} x {mask.shape[0]} pixels, expected {shape[1]} x "
-            f"{shape[0]} as in {record['image']}; resize the mask (nearest) or restore the image"
+            f"{mask}: found a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels, expected {width} x {height} as in "
+            f"{record['image']}; resize the mask (nearest) or restore the image"
         )
-    return (mask > 0).astype(np.uint8)
+    return (drawn > 0).astype(np.uint8)
 
 
-def read_boxes(record: dict[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    """float64 (n, 4) corners in pixels of an image of ``shape``; scaled when the row names another ``box_frame``.
+def written_out(record: dict[str, Any], size: tuple[int, int]) -> str:
+    """The ``mask`` file of a row as run lengths that ``read_mask`` reads. UserError as there."""
+    return RUNS + encode_runs(read_mask(record, size).astype(bool))
+
+
+def fit_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The mask as large as the shrunk image; nearest, by pixel centres as the image."""
+    if mask.shape == shape:
+        return mask
+    return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def read_boxes(record: dict[str, Any], size: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """float64 (n, 4) corners in pixels of the image as it was read.
+
+    Args:
+        record: an index row; its ``box_frame`` is the (width, height) its boxes refer to.
+        size: (width, height) of the image file, which they refer to without a ``box_frame``.
+        shape: (H, W) as it was read.
 
     Raises:
         UserError: a box outside the image.
     """
     boxes = np.asarray(record["boxes"], np.float64).reshape(-1, 4)
     height, width = shape
-    if record.get("box_frame") is not None:
-        boxes = boxes * np.array([width / record["box_frame"][0], height / record["box_frame"][1]] * 2)
+    frame = size if record.get("box_frame") is None else record["box_frame"]
+    boxes = boxes * np.array([width / frame[0], height / frame[1]] * 2)
     problem = first_outside(boxes, width, height)
     if problem is not None:
         raise UserError(

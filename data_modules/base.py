@@ -15,7 +15,8 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     mask            uint8 (B,1,S,S)  1 on the structure, moved with the image
     boxes           list[float32 (n,4)]  x1, y1, x2, y2 in pixels of the crop; n may be 0
     box_labels      list[int64 (n,)] places in the data set's box classes
-    size            int64 (B,2)      height and width of the image before it was fitted; for tasks with annotations
+    size            int64 (B,2)      height and width of the image file, to which masks and boxes refer; for tasks
+                                     with annotations
     text            list[str]        the cleaned report, caption or question that was tokenised
     answer          list[str]        normalised (VQA); so are the next three
     answer_type     list[str]        OPEN or CLOSED
@@ -45,11 +46,19 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
-from data_modules.splits import check_disjoint, drop_excluded, normalise_splits, random_splits
+from data_modules.splits import (
+    check_disjoint,
+    count_excluded,
+    drop_excluded,
+    normalise_splits,
+    random_splits,
+    short_name,
+    take_split_file,
+)
 from data_modules.store import Store, open_store
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 
 DEFAULT_IMAGE_SIZE = 224
 SPLITS = ("train", "val", "test")
@@ -97,6 +106,7 @@ class DataSpec:
     max_tokens: int | None = None
     counts: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
     exclusive: bool = False
     mask_class: str = ""
     box_classes: list[str] = field(default_factory=list)
@@ -126,6 +136,7 @@ class DataModule(LightningDataModule):
         max_missing: fraction of the images of each split that may be absent on disk.
         folder: ``predict`` embeds the images of this folder in place of the test split.
         label_fraction: share of the training studies that training sees, drawn by ``seed`` and stratified by label.
+        split_file: CSV table of id and split, as `split` writes it, in place of the data set's own split.
     """
 
     label_names: list[str]
@@ -153,19 +164,27 @@ class DataModule(LightningDataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__()
+        expect(batch_size >= 1, "data.batch_size", batch_size, "at least 1")
+        expect(num_workers >= 0, "data.num_workers", num_workers, "0 or more")
+        expect(image_size is None or image_size >= 1, "data.image_size", image_size, "at least 1")
+        expect(channels in (1, 3), "data.channels", channels, "1 or 3")
+        expect(0 <= max_missing <= 1, "data.max_missing", max_missing, "0 to 1")
+        expect(0 <= text.sentence_dropout < 1, "data.text.sentence_dropout", text.sentence_dropout, "0 <= share < 1")
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
         self.image_size, self.channels = image_size, channels
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text = augment, text
         self.exclude, self.max_missing, self.folder = list(exclude), max_missing, folder
-        self.label_fraction = label_fraction
+        self.label_fraction, self.split_file = label_fraction, split_file
         self.label_names, self.box_classes = [], []
         self.index: pd.DataFrame | None = None
         self.spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
         self._dropped: dict[str, int] = {}
+        self._excluded: dict[str, int] = {}
         self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
 
@@ -205,6 +224,9 @@ class DataModule(LightningDataModule):
     def _prepared_rows(self, store: Store) -> pd.DataFrame:
         store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
         self.label_names = store.label_names
+        self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
+        self._notes.extend(store.manifest["notes"])
+        self._excluded |= store.manifest["excluded"]
         for reason, count in store.dropped.items():
             self.drop(reason, count)
         return store.rows()
@@ -320,13 +342,29 @@ class DataModule(LightningDataModule):
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = self._datasets[name]
+        if not train:
+            return ShardedBatchSampler(len(dataset), self.batch_size, self.seed, rank, world, train)
+        window = self.text.length_window if dataset.tokenizer is not None else 0
         return ShardedBatchSampler(
-            len(dataset), self.batch_size, self.seed, rank, world, train, dataset.weights if train else None
+            len(dataset),
+            self.batch_size,
+            self.seed,
+            rank,
+            world,
+            weights=dataset.weights,
+            lengths=dataset.text_lengths if window else None,
+            window=window,
         )
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
-        frame = drop_excluded(rows.reset_index(drop=True), self.exclude, self.drop)
+        rows = rows.reset_index(drop=True)
+        if self.split_file is not None:
+            rows = take_split_file(rows, self.split_file, self.drop)
+            self.note(f"split by {short_name(self.split_file)}")
+        frame = drop_excluded(rows, self.exclude, self.drop)
+        for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
+            self._excluded[name] = max(count, self._excluded.get(name, 0))
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
@@ -338,7 +376,7 @@ class DataModule(LightningDataModule):
             frame["split"] = normalise_splits(frame["split"], frame["id"])
         self.check_splits(frame)
         if "image" in frame:
-            frame = drop_missing_images(frame, self.max_missing, self.drop)
+            frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)
             self._refuse_empty(frame)
         refuse_outside(frame)
         frame = self._take_fraction(frame)
@@ -408,6 +446,7 @@ class DataModule(LightningDataModule):
             channels=self.channels,
             max_tokens=self.text.max_tokens if self.tokenizer else None,
             counts=counts,
+            excluded=dict(self._excluded),
             dropped=self.dropped,
             exclusive=self.exclusive_classes,
             mask_class=self.mask_class,

@@ -1,10 +1,14 @@
 """Batches of (epoch, index): order from (seed, epoch), sharded by rank, startable in mid-epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
 from data_modules.hashing import stable_hash
+
+Pairs = list[tuple[int, int]]
+Lengths = Callable[[Pairs], np.ndarray]
 
 
 class ShardedBatchSampler:
@@ -22,6 +26,9 @@ class ShardedBatchSampler:
         train: shuffle and drop the last, or evaluate.
         weights: (num_samples,) how often a training epoch shows each sample, on average over epochs; ``None`` once.
             A sample shown k times in an epoch comes with k different epoch numbers, so with k augmentations.
+        lengths: of the texts of (epoch, index) pairs; training batches then hold texts of similar length, so that
+            little is padding.
+        window: with ``lengths``, how many global batches are drawn at random before they are shared out by length.
     """
 
     def __init__(
@@ -33,9 +40,12 @@ class ShardedBatchSampler:
         world_size: int = 1,
         train: bool = True,
         weights: np.ndarray | None = None,
+        lengths: Lengths | None = None,
+        window: int = 0,
     ) -> None:
         self.num_samples, self.per_rank, self.seed = num_samples, batch_size, seed
         self.rank, self.world_size, self.train, self.weights = rank, world_size, train, weights
+        self.lengths, self.window = lengths, window
         self.shown = num_samples if weights is None else int(weights.sum() + 0.5)
         self.epoch, self.start_batch = 0, 0
 
@@ -49,18 +59,35 @@ class ShardedBatchSampler:
             return self.shown // (self.per_rank * self.world_size)
         return -(-len(range(self.rank, self.num_samples, self.world_size)) // self.per_rank)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        if self.train:
-            first, stride = self.start_batch, self.world_size
-            order = self._training_order(self.epoch)[self.rank * self.per_rank :]
-        else:
-            first, stride = 0, 1
+    def __iter__(self) -> Iterator[Pairs]:
+        if not self.train:
             order = [(0, i) for i in range(self.rank, self.num_samples, self.world_size)]
-        for k in range(first, len(self)):
-            start = k * stride * self.per_rank
-            yield order[start : start + self.per_rank]
+            yield from (order[k : k + self.per_rank] for k in range(0, len(order), self.per_rank))
+            return
+        first = self.rank * self.per_rank
+        for batch in islice(self._global_batches(), self.start_batch, len(self)):
+            yield batch[first : first + self.per_rank]
 
-    def _training_order(self, epoch: int) -> list[tuple[int, int]]:
+    def _global_batches(self) -> Iterator[Pairs]:
+        """Batches of all ranks together; the last may be ragged."""
+        order, size = self._training_order(self.epoch), self.per_rank * self.world_size
+        if self.lengths is None:
+            yield from (order[k : k + size] for k in range(0, len(order), size))
+            return
+        step = self.window * size
+        for start in range(0, len(order), step):
+            yield from self._by_length(order[start : start + step], start, size)
+
+    def _by_length(self, pairs: Pairs, start: int, size: int) -> Iterator[Pairs]:
+        """The whole batches of a window in random order; within a batch too, so that no rank gets the long texts."""
+        assert self.lengths is not None
+        generator = np.random.default_rng(abs(stable_hash("window", self.seed, self.epoch, start)))
+        pairs = pairs[: len(pairs) // size * size]
+        sorted_by_length = np.argsort(self.lengths(pairs), kind="stable").reshape(-1, size)
+        for batch in generator.permutation(sorted_by_length):
+            yield [pairs[i] for i in generator.permutation(batch)]
+
+    def _training_order(self, epoch: int) -> Pairs:
         generator = np.random.default_rng(abs(stable_hash("order", self.seed, epoch)))
         order = generator.permutation(self.num_samples)
         if self.weights is None:

@@ -9,8 +9,18 @@ if TYPE_CHECKING:
     from data_modules.base import DataModule
 
 DATA_MODULES = {
+    "annotated": "AnnotatedDataModule",
+    "chexpert": "CheXpertDataModule",
+    "covidx": "COVIDxDataModule",
     "mimic_cxr": "MIMICCXRDataModule",
+    "ms_cxr": "MSCXRDataModule",
+    "nih_chestxray14": "NIHChestXray14DataModule",
     "pairs": "PairsDataModule",
+    "roco": "ROCODataModule",
+    "rsna_pneumonia": "RSNAPneumoniaDataModule",
+    "siim_pneumothorax": "SIIMPneumothoraxDataModule",
+    "slake": "SLAKEDataModule",
+    "vqa_rad": "VQARADDataModule",
 }
 """Module of this package -> its class."""
 

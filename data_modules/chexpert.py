@@ -56,13 +56,14 @@ class CheXpertDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction,
+            label_fraction, split_file,
         )  # fmt: skip
         self.root, self.views, self.val_share, self.pinned = Path(root), list(views), val_share, pinned
-        self.label_names = list(labels)
+        self.labels, self.label_names = list(labels), list(labels)
         self.uncertain, self.blank = uncertain, blank
 
     def read_index(self) -> pd.DataFrame:

@@ -42,10 +42,12 @@ class CorporaDataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
-        )
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            split_file=split_file,
+        )  # fmt: skip
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"
         if not corpora:

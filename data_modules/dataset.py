@@ -9,9 +9,9 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from data_modules.annotations import BOX_COLUMNS, MASK_COLUMNS, read_boxes, read_mask
+from data_modules.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask, read_boxes, read_mask
 from data_modules.hashing import stable_hash
-from data_modules.images import read_image
+from data_modules.images import image_size, read_image
 from data_modules.sentences import drop_sentences
 from data_modules.text import Tokenizer
 from data_modules.transforms import Transform
@@ -78,7 +78,7 @@ class SampleDataset(Dataset):
 
     def __getitem__(self, where: tuple[int, int] | int) -> dict[str, Any]:
         epoch, i = where if isinstance(where, tuple) else (0, where)
-        row = i if self.starts is None else self._draw(epoch, i)
+        row = self._row(epoch, i)
         record = {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
         seed = stable_hash(self.seed, epoch, record["id"])
         sample: dict[str, Any] = {
@@ -93,9 +93,7 @@ class SampleDataset(Dataset):
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
         if self.tokenizer is not None:
-            text = record["text"]
-            if self.sentence_dropout:
-                text = drop_sentences(text, self.sentence_dropout, seed)
+            text = self._shortened(record["text"], seed)
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
@@ -104,22 +102,35 @@ class SampleDataset(Dataset):
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample
 
+    def text_lengths(self, pairs: list[tuple[int, int]]) -> np.ndarray:
+        """Characters of the texts that these (epoch, index) pairs show: what their tokens will be in proportion to."""
+        return np.array([len(self._text(epoch, self._row(epoch, i))) for epoch, i in pairs])
+
+    def _text(self, epoch: int, row: int) -> str:
+        text, name = (self.table.column(column)[row].as_py() for column in ("text", "id"))
+        return self._shortened(text, stable_hash(self.seed, epoch, name))
+
+    def _shortened(self, text: str, seed: int) -> str:
+        return drop_sentences(text, self.sentence_dropout, seed) if self.sentence_dropout else text
+
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
-        annotated = self.mask or self.boxes  # what was drawn refers to the image as it is on disk
-        image = read_image(record["image"], self.channels, None if annotated else transform.augment.short_side)
+        image = read_image(record["image"], self.channels, transform.augment.short_side)
         shape = (image.shape[0], image.shape[1])
-        mask = read_mask(record, shape) if self.mask else None
-        boxes = read_boxes(record, shape) if self.boxes else None
+        width, height = image_size(record["image"]) if self.sized else shape[::-1]
+        mask = fit_mask(read_mask(record, (width, height)), shape) if self.mask else None
+        boxes = read_boxes(record, (width, height), shape) if self.boxes else None
         done = {name: torch.from_numpy(value) for name, value in transform(image, seed, mask, boxes).items()}
         if boxes is not None:
             done["box_labels"] = torch.tensor(record["box_labels"], dtype=torch.int64)[done.pop("kept")]
         if self.sized:
-            done["size"] = torch.tensor(shape)
+            done["size"] = torch.tensor((height, width))
         return done
 
-    def _draw(self, epoch: int, study: int) -> int:
-        assert self.starts is not None
+    def _row(self, epoch: int, study: int) -> int:
+        """The row itself, or one of the study's."""
+        if self.starts is None:
+            return study
         first, last = int(self.starts[study]), int(self.starts[study + 1])
         name = self.table.column("study")[first].as_py()
         return first + stable_hash("image of study", self.seed, epoch, name) % (last - first)

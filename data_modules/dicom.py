@@ -1,17 +1,18 @@
 """Read one DICOM radiograph as uint8 gray: rescale, VOI look-up table or window, then inversion of MONOCHROME1."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from mpma_lightning.errors import UserError
 
 
-def read_dicom(path: str | Path) -> np.ndarray:
+def read_dicom(path: str | Path, source: IO[bytes] | None = None) -> np.ndarray:
     """uint8 (H, W), bright = dense, of any stored depth.
 
     The first VOI view is used; without one the values' own range. The range of a window, not that of the image,
-    becomes 0 to 255.
+    becomes 0 to 255. With ``source`` it is read from there, and ``path`` is for errors.
 
     Raises:
         UserError: missing, not DICOM, without pixel data, or not one gray frame; with the path and the reason.
@@ -20,7 +21,7 @@ def read_dicom(path: str | Path) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 
     try:
-        header = pydicom.dcmread(path)
+        header = pydicom.dcmread(path if source is None else source)
     except FileNotFoundError:
         raise UserError(f"{path}: image not found; complete the download, or set data.max_missing") from None
     except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
@@ -46,3 +47,11 @@ def read_dicom(path: str | Path) -> np.ndarray:
         values, low, high = windowed[:-2].reshape(values.shape), windowed[-2], windowed[-1]
     gray = np.clip((values - low) * (255 / (high - low) if high > low else 0), 0, 255).round().astype(np.uint8)
     return 255 - gray if kind == "MONOCHROME1" else gray
+
+
+def dicom_size(source: str | Path | IO[bytes]) -> tuple[int, int]:
+    """(width, height) from the header of a DICOM file that ``read_dicom`` reads."""
+    import pydicom
+
+    header = pydicom.dcmread(source, stop_before_pixels=True)
+    return int(header.Columns), int(header.Rows)

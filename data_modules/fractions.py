@@ -29,15 +29,20 @@ def draw_fraction(studies: pd.Series, labels: pd.DataFrame, fraction: float, see
     if fraction == 1:
         return np.ones(len(studies), bool)
     positive = (labels == 1).groupby(studies.to_numpy(), sort=True).any()
-    rare_first = positive.sum().sort_values(kind="stable").index
-    stratum = pd.Series(NONE, index=positive.index)
-    for name in reversed(rare_first):
-        stratum = stratum.mask(positive[name], name)
+    stratum = strata(positive)
     order = pd.Series([stable_hash("fraction", seed, study) for study in positive.index], index=positive.index)
     rank = order.groupby(stratum).rank(method="first")
     quota = (stratum.value_counts() * fraction).round().clip(lower=1)
     chosen = positive.index[rank <= stratum.map(quota)]
     return studies.isin(chosen).to_numpy()
+
+
+def strata(positive: pd.DataFrame) -> pd.Series:
+    """The rarest positive class of each row; ``no positive`` where there is none. ``positive`` is bool (N, K)."""
+    stratum = pd.Series(NONE, index=positive.index)
+    for name in reversed(positive.sum().sort_values(kind="stable").index):
+        stratum = stratum.mask(positive[name], name)
+    return stratum
 
 
 def ids_sha256(ids: pd.Series) -> str:

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data_modules.dicom import read_dicom
+from data_modules.dicom import dicom_size, read_dicom
 from data_modules.hub import encoded_image, is_reference
-from data_modules.store import is_prepared, prepared_image
+from data_modules.store import is_prepared, prepared_image, prepared_size
 from mpma_lightning.errors import UserError
 
 DICOM = (".dcm", ".dicom")
@@ -63,8 +63,8 @@ def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | N
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
-    if isinstance(source, str | Path) and Path(source).suffix.lower() in DICOM:
-        gray = read_dicom(source)
+    if is_dicom(name):
+        gray = read_dicom(name, None if isinstance(source, str | Path) else source)
         return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
     try:
         with Image.open(source) as image:
@@ -83,6 +83,41 @@ def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | N
         reason = str(error).replace("\n", " ")
         remedy = "download it again, or delete it and set data.max_missing to go on without it"
         raise UserError(f"{name}: broken image ({reason}); {remedy}") from None
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of the image as its file has it; of a prepared one, of the file it was made from.
+
+    Raises:
+        UserError: missing or unreadable file, with its path and the reason.
+    """
+    if is_prepared(path):
+        return prepared_size(str(path))
+    try:
+        return source_size(encoded_image(str(path)) if is_reference(path) else path, path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: image not found; complete the download, or set data.max_missing") from None
+    except Exception as error:  # Pillow and pydicom have many
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: broken image ({reason}); download it again") from None
+
+
+def source_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
+    """(width, height) from the header of an image file."""
+    if is_dicom(name):
+        return dicom_size(source)
+    with Image.open(source) as image:
+        return image.size
+
+
+def is_dicom(name: str | Path) -> bool:
+    """Whether a file is DICOM, by its ending."""
+    return Path(name).suffix.lower() in DICOM
+
+
+def source_bytes(path: str) -> bytes:
+    """The file of an image, also of one inside an Arrow table. Raises OSError."""
+    return encoded_image(path).read() if is_reference(path) else Path(path).read_bytes()
 
 
 def image_exists(path: str | Path) -> bool:

@@ -16,7 +16,9 @@ DRAWN = ("runs", "boxes", "box_labels")
 CHUNK = 1000
 
 
-def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None]) -> pd.DataFrame:
+def drop_missing_images(
+    frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None], note: Callable[[str], None]
+) -> pd.DataFrame:
     """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing``, or all do."""
     chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
     with ThreadPoolExecutor(THREADS) as pool:
@@ -28,11 +30,13 @@ def drop_missing_images(frame: pd.DataFrame, max_missing: float, drop: Callable[
     counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
     if not present.any() or (1 - found["sum"] / found["count"] > max_missing).any():
         first = frame[~present].iloc[0]
+        way_on = f", or set data.max_missing, the share that may be absent (now {max_missing:g}), to go on without them"
         raise UserError(
-            f"found images: {counts}; first missing: {first['image']} (sample {first['id']}); complete the download, "
-            f"or set data.max_missing, the share that may be absent (now {max_missing:g}), to go on without them"
+            f"found images: {counts}; first missing: {first['image']} (sample {first['id']}); complete the download"
+            + way_on * bool(present.any())
         )
     drop("missing image", int((~present).sum()))
+    note(f"images found: {counts}")
     return frame[present].reset_index(drop=True)
 
 

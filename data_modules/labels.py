@@ -48,6 +48,11 @@ def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, b
 
     Policies for -1 are those of the CheXpert paper: ``zeros`` (U-Zeros), ``ones`` (U-Ones), ``ignore`` (U-Ignore:
     NaN, in no loss and no metric); ``gloria`` mixes them by class and ignores -1 of the other classes.
+
+    Two policies of the paper are not here. U-MultiClass makes uncertain a third value of every class, U-SelfTrained
+    fills in the probabilities of a first model fitted with ``ignore``: they ask for another head, and for two runs and
+    soft labels. No protocol here uses them, and the paper found no policy best for all classes.
+
     ``Airspace Opacity`` and ``Lung Opacity`` are the same class. A key that is not listed stays unknown.
     """
     table = read_table(path)

@@ -75,6 +75,7 @@ class MIMICCXRDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size,
@@ -88,6 +89,7 @@ class MIMICCXRDataModule(DataModule):
             max_missing,
             folder,
             label_fraction,
+            split_file,
         )
         self.image_root = Path(image_root) if image_root else None
         self.report_root = Path(report_root) if report_root else None
@@ -101,11 +103,11 @@ class MIMICCXRDataModule(DataModule):
     def from_root(cls, root: Path, **arguments: Any) -> Self:
         """``root`` holds ``mimic-cxr-jpg`` and ``mimic-cxr``, or is the one folder of images, reports and tables."""
         given = {name: arguments.pop(name, None) for name in ("image_root", "report_root")}
-        for name, folder in (("image_root", "mimic-cxr-jpg"), ("report_root", "mimic-cxr")):
-            if given[name] is None and (root / folder).is_dir():
-                given[name] = str(root / folder)
-        if not any(given.values()):
-            given = {"image_root": str(root), "report_root": str(root) if has_reports(root) else None}
+        images, reports = root / "mimic-cxr-jpg", root / "mimic-cxr"
+        if given["image_root"] is None and (images.is_dir() or not reports.is_dir()):
+            given["image_root"] = str(images if images.is_dir() else root)
+        if given["report_root"] is None and (reports.is_dir() or has_reports(root)):
+            given["report_root"] = str(reports if reports.is_dir() else root)
         return cls(**given, **arguments)
 
     def read_index(self) -> pd.DataFrame:

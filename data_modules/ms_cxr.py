@@ -44,10 +44,11 @@ class MSCXRDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction,
+            label_fraction, split_file,
         )  # fmt: skip
         self.root, self.image_root = Path(root), Path(image_root)
 

@@ -71,15 +71,16 @@ class NIHChestXray14DataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction,
+            label_fraction, split_file,
         )  # fmt: skip
         if lists and split == "official":
             raise UserError("found data.lists with data.split official; lists belong to 70/10/20")
         self.root, self.split, self.lists = Path(root), split, Path(lists) if lists else None
-        self.label_names = list(labels)
+        self.labels, self.label_names = list(labels), list(labels)
 
     def read_index(self) -> pd.DataFrame:
         path, table = read_entries(self.root)

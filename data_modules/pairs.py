@@ -57,6 +57,7 @@ class PairsDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size,
@@ -70,6 +71,7 @@ class PairsDataModule(DataModule):
             max_missing,
             folder,
             label_fraction,
+            split_file,
         )
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
+from data_modules.annotations import written_out
 from data_modules.base import SPLITS, DataModule
 from data_modules.index import manifest_hash
 from data_modules.shards import ShardJob, checksum, read_and_encode, write_shards
@@ -136,6 +137,10 @@ def _check(out: Path, options: Options, replace: bool) -> None:
 
 
 def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
+    if data.label_fraction != 1:
+        raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
+    if data.split_file is not None:
+        raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
     rows = data.read_index().reset_index(drop=True)
     checked = data.check_rows(rows.copy())
     labels = data.label_names
@@ -143,10 +148,14 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
-        "options": json.loads(json.dumps(data.index_options())),
+        "options": json.loads(json.dumps(data.index_options(), default=str)),
         "short_side": options.short_side,
         "encoding": {"payload": options.payload, "quality": options.quality},
         "label_names": labels,
+        "exclusive_classes": data.exclusive_classes,
+        "box_classes": data.box_classes,
+        "notes": list(data._notes),
+        "excluded": dict(data._excluded),
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),
@@ -262,6 +271,8 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
             "split_hashes": {s: manifest_hash(checked[checked["split"] == s], data.label_names) for s in SPLITS},
             "broken": sorted(broken.values()),
         }
+    if "mask" in rows:
+        rows["mask"] = _written_out_masks(part, plan, rows)
     draft = part / f"{ROWS}.part"
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), draft)
     draft.replace(part / ROWS)
@@ -277,6 +288,21 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
     rows_digest = hashlib.sha256((part / ROWS).read_bytes()).hexdigest()
     plan.manifest |= {"source_hash": sources.hexdigest(), "rows_sha256": rows_digest, "shards": shards}
     _write(part / MANIFEST, json.dumps(plan.manifest, indent=1))
+
+
+def _written_out_masks(part: Path, plan: Plan, rows: pd.DataFrame) -> list[str]:
+    """Run lengths in place of the mask files, so that a store needs nothing but itself."""
+    tables = []
+    for name in plan.shards:
+        with pa.memory_map(str(part / IMAGES / name)) as source:
+            tables.append(pa.ipc.open_stream(source).read_all().select(["source_width", "source_height"]))
+    sizes = list(zip(*pa.concat_tables(tables).to_pydict().values(), strict=True))
+    records = rows[["mask"]].assign(image=[plan.files[number] for number in rows["image"]]).to_dict("records")
+    pairs = zip(records, rows["image"], strict=True)
+    return [
+        written_out(record, sizes[number])  # type: ignore[arg-type]
+        for record, number in track(pairs, "reading masks", total=len(rows), disable=len(rows) < 500)
+    ]
 
 
 def _swap(part: Path, out: Path) -> None:

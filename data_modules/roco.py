@@ -53,10 +53,12 @@ class ROCODataModule(DataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 1.0,
         folder: str | None = None,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
-        )
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            split_file=split_file,
+        )  # fmt: skip
         self.root = Path(root)
         self.non_radiology, self.article_disjoint = non_radiology, article_disjoint
         self.retrieval_pairs = retrieval_pairs

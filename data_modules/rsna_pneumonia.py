@@ -51,10 +51,11 @@ class RSNAPneumoniaDataModule(DataModule):
         max_missing: float = 0.0,
         folder: str | None = None,
         label_fraction: float = 1.0,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction,
+            label_fraction, split_file,
         )  # fmt: skip
         self.root, self.split, self.lists, self.positives = Path(root), split, lists, positives
         self.label_names, self.box_classes = [CLASS], [CLASS]

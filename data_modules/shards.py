@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from data_modules.images import decode
+from data_modules.images import decode, source_bytes, source_size
 from data_modules.perceptual import perceptual_hash
 from data_modules.store import Payload
 from mpma_lightning.errors import UserError
 
+JPEG = b"\xff\xd8\xff"
 BATCH = 32
 """Images a record batch: what a writer holds in memory."""
 
@@ -32,12 +33,15 @@ SCHEMA = pa.schema(
         "phash": pa.int64(),
         "width": pa.int32(),
         "height": pa.int32(),
+        "source_width": pa.int32(),
+        "source_height": pa.int32(),
         "raw": pa.bool_(),
         "payload": pa.binary(),
         "broken": pa.string(),
     }
 )
-"""``payload`` is a JPEG file or, where ``raw``, uint8 pixels, row by row; null where ``broken`` says why."""
+"""``payload`` is a JPEG file or, where ``raw``, uint8 pixels, row by row; null where ``broken`` says why. ``width``
+and ``height`` are as stored, ``source_`` as in the file."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,13 @@ def checksum(path: Path) -> Path:
 def read_and_encode(file: str, name: str, short_side: int, payload: Payload, quality: int) -> dict[str, object]:
     """A row of a shard. A JPEG that is small enough keeps its own bytes."""
     try:
-        source = Path(file).read_bytes()
+        source = source_bytes(file)
         image = decode(io.BytesIO(source), file, short_side)
     except (UserError, OSError) as error:
         return {"file": name, "broken": str(error)}
     row: dict[str, object] = {"file": name, "sha256": hashlib.sha256(source).hexdigest()}
     row |= {"phash": perceptual_hash(image), "width": image.shape[1], "height": image.shape[0]}
+    row["source_width"], row["source_height"] = source_size(io.BytesIO(source), file)
     row["raw"] = payload == "raw"
     if payload == "raw":
         return row | {"payload": np.ascontiguousarray(image).tobytes()}
@@ -119,9 +124,11 @@ def read_and_encode(file: str, name: str, short_side: int, payload: Payload, qua
 
 
 def _is_as_stored(source: bytes, image: np.ndarray) -> bool:
+    if not source.startswith(JPEG):
+        return False
     with Image.open(io.BytesIO(source)) as opened:
         height, width = image.shape[:2]
-        return opened.format == "JPEG" and opened.mode in ("L", "RGB") and opened.size == (width, height)
+        return opened.mode in ("L", "RGB") and opened.size == (width, height)
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:

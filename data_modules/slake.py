@@ -50,10 +50,12 @@ class SLAKEDataModule(VQADataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
-        )
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            split_file=split_file,
+        )  # fmt: skip
         self.root, self.language = Path(root), language
 
     def read_index(self) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,12 @@ def read_manifest(path: str) -> set[str]:
         raise UserError(f"{file}: found broken JSON ({error}), expected a list of patient ids") from None
 
 
+def count_excluded(frame: pd.DataFrame, manifests: list[str]) -> dict[str, int]:
+    """ "file name (first 12 digits of its SHA-256)" -> how many of its patients are in ``frame``."""
+    there = set(frame["patient"].dropna().astype(str))
+    return {short_name(path): len(read_manifest(path) & there) for path in manifests}
+
+
 def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str, int], None]) -> pd.DataFrame:
     """Leave out the patients of ``manifests`` and count them."""
     excluded: set[str] = set().union(*map(read_manifest, manifests))
@@ -156,3 +163,29 @@ def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str
     keep = ~frame["patient"].astype("string").isin(list(excluded)).astype(bool)
     drop("excluded patient", int((~keep).sum()))
     return frame[keep].reset_index(drop=True)
+
+
+def short_name(path: str | Path) -> str:
+    """ "file name (first 12 digits of its SHA-256)": how results name a manifest or a split file."""
+    return f"{Path(path).name} ({sha256(Path(path).read_bytes()).hexdigest()[:12]})"
+
+
+def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """``frame`` with the splits of a table of id and split; what it does not list is left out.
+
+    Raises:
+        UserError: it lists what is not in ``frame``, or an id twice.
+    """
+    table = read_table(Path(path), ["id", "split"])
+    if table["id"].duplicated().any():
+        raise UserError(f"{path}: found id {table['id'][table['id'].duplicated()].iloc[0]} twice; ids must be unique")
+    listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
+    absent = sorted(set(listed) - set(frame["id"]))
+    if absent:
+        raise UserError(
+            f"{path}: {len(absent):,} of {len(listed):,} listed samples are not in the data (first: {absent[0]}); use "
+            "the data and the arguments it was drawn with"
+        )
+    frame = frame.assign(split=frame["id"].map(listed))
+    drop("not in the split file", int(frame["split"].isna().sum()))
+    return frame[frame["split"].notna()].reset_index(drop=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Payload = Literal["jpeg", "raw"]
-VERSION = 1
+VERSION = 2
 """Raise when the same sources and options give other bytes."""
 MANIFEST, ROWS, IMAGES = "manifest.json", "rows.parquet", "images"
 PREFIX = "prepared:"
@@ -48,7 +48,7 @@ class Store:
         made = self.manifest["options"]
         if self.manifest["module"] != module:
             raise UserError(f"{self.folder}: found a store of {self.manifest['module']}, expected one of {module}")
-        options = json.loads(json.dumps(options))
+        options = json.loads(json.dumps(options, default=str))
         if different := sorted(key for key in made.keys() | options.keys() if made.get(key) != options.get(key)):
             key = different[0]
             raise UserError(
@@ -63,7 +63,11 @@ class Store:
 
     def rows(self) -> pd.DataFrame:
         """As ``read_index`` gives them, with references in ``image``; opens the images, so that workers share them."""
-        frame = pq.read_table(self.folder / ROWS).to_pandas()
+        table = pq.read_table(self.folder / ROWS)
+        frame = table.to_pandas()
+        for field in table.schema:  # lists of lists, not arrays of arrays
+            if pa.types.is_list(field.type):
+                frame[field.name] = pd.Series(table[field.name].to_pylist(), frame.index, dtype=object)
         if "image" in frame:
             image_table(str(self.folder))
             frame["image"] = f"{PREFIX}{self.folder}#" + frame["image"].astype(str)
@@ -109,6 +113,13 @@ def prepared_image(reference: str) -> np.ndarray:
     width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
     pixels = np.frombuffer(payload, np.uint8)
     return pixels.reshape((height, width) if len(pixels) == height * width else (height, width, 3))
+
+
+def prepared_size(reference: str) -> tuple[int, int]:
+    """(width, height) of the file that a stored image was made from; masks and boxes refer to it."""
+    folder, _, row = reference.removeprefix(PREFIX).rpartition("#")
+    record = image_table(folder).data.fast_slice(int(row), 1)
+    return record.column("source_width")[0].as_py(), record.column("source_height")[0].as_py()
 
 
 @lru_cache(maxsize=8)

@@ -41,6 +41,8 @@ class TextOptions:
         min_tokens: texts of fewer words are dropped and counted.
         sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
+        length_window: training batches hold texts of similar length, shared out over this many batches; 0 does not.
+            Saves the padding, and makes the batch's other reports harder negatives.
     """
 
     tokenizer: str = "train"
@@ -48,6 +50,7 @@ class TextOptions:
     vocab_size: int = 8192
     min_tokens: int = 3
     sentence_dropout: float = 0.0
+    length_window: int = 0
 
 
 DEFAULT_TEXT = TextOptions()

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mpma_lightning.errors import expect
+
 MASK32 = 0xFFFFFFFF
 DISTORTION = (0.75, 4 / 3)
 """Aspect ratios of a random crop."""
@@ -43,6 +45,8 @@ class Transform:
     """
 
     def __init__(self, image_size: int, augment: Augment = DEFAULT_AUGMENT, train: bool = False) -> None:
+        low, high = augment.crop_scale
+        expect(0 < low <= high <= 1, "data.augment.crop_scale", augment.crop_scale, "0 < smallest <= largest <= 1")
         self.image_size, self.augment, self.train = image_size, augment, train
         self._pipeline: Any = None
 

@@ -64,10 +64,12 @@ class VQARADDataModule(VQADataModule):
         exclude: Sequence[str] = (),
         max_missing: float = 0.0,
         folder: str | None = None,
+        split_file: str | None = None,
     ) -> None:
         super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder
-        )
+            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
+            split_file=split_file,
+        )  # fmt: skip
         self.root, self.protocol = Path(root), protocol
         self.vocabulary_splits = ("train", "val", "test") if protocol == "vqa-rad-legacy" else ("train",)
 

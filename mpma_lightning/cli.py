@@ -43,6 +43,7 @@ COMMANDS = {
     "demo": Command("the whole story on synthetic data: CPU, minutes", "mpma_lightning.demo:main"),
     "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.commands:phantom"),
     "check": Command("what of a data set is missing, broken or leaking", "mpma_lightning.data_commands:check"),
+    "split": Command("draw a split by patient, stratified, into a file", "mpma_lightning.data_commands:split"),
     "prepare": Command("shrink images once, into a store; resumable", "mpma_lightning.data_commands:prepare"),
     "backbones": Command("list the backbones by name", "mpma_lightning.commands:backbones"),
     "tokenizer": Command("train a tokeniser on report texts", "mpma_lightning.commands:tokenizer"),

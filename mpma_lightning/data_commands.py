@@ -1,4 +1,4 @@
-"""`check` and `prepare`: their command lines; the arguments of the data set are `--data.…`, as for `fit`."""
+"""`check`, `split` and `prepare`: their command lines; the arguments of the data set are `--data.…`, as for `fit`."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mpma_lightning.suggestions import Explainer, UsageError
 if TYPE_CHECKING:
     from data_modules.base import DataModule
 
-WITHOUT_MODULE = ("openi", "vqa_rad")
+WITHOUT_MODULE = ("openi",)
 """Data sets that can be checked and have no data module."""
 
 
@@ -58,6 +58,20 @@ def prepare(argv: Sequence[str]) -> None:
 
     options = Options(given.short_side, given.payload, given.quality)
     print(run(_data(parser, given), given.out, options, given.workers, given.dry_run, given.replace))
+
+
+def split(argv: Sequence[str]) -> None:
+    """``DATASET --root DIR --out FILE [--shares [0.8,0.1,0.1]] [--fraction F] [--data.…]``."""
+    parser = _parser("split", argv, tuple(DATA_MODULES))
+    parser.add_argument("--out", type=Path, required=True, help="the table to write: --data.split_file of every run")
+    parser.add_argument("--shares", type=list[float], default=[0.8, 0.1, 0.1], help="of train, val and test")
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training studies to keep, stratified")
+    given = _parse(parser, "split", argv)
+    if given is None:
+        return
+    from data_modules.split_files import write_split_file
+
+    print(write_split_file(_data(parser, given), given.out, given.shares, given.fraction))
 
 
 def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:

@@ -13,3 +13,16 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         worker = re.search(r"^(?:[\w.]+\.)?UserError: (.*)", message, flags=re.MULTILINE | re.DOTALL)
         super().__init__(worker.group(1).strip() if worker else message)
+
+
+def expect(holds: bool, name: str, found: object, expected: str) -> None:
+    """UserError unless ``holds``: for what a user may set and the type alone does not rule out.
+
+    Args:
+        holds: whether the value will do.
+        name: of the argument, as it is written in a config.
+        found: the value.
+        expected: in words.
+    """
+    if not holds:
+        raise UserError(f"{name} is {found}; expected {expected}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mpma_lightning.errors import expect
+
 IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM, NEGATIVE_STREAM = range(1, 7)
 
 
@@ -73,8 +75,7 @@ def mask_image(seed: Tensor, num_patches: int, ratio: float) -> ImageMask:
         num_patches: L.
         ratio: in [0, 1); 0 hides nothing.
     """
-    if not 0 <= ratio < 1:
-        raise ValueError(f"image mask ratio is {ratio}; expected 0 <= ratio < 1")
+    expect(0 <= ratio < 1, "masking.image_ratio", ratio, "0 <= ratio < 1")
     keep = max(1, num_patches - int(ratio * num_patches + 0.5))
     visible = hashed_uniform(seed, num_patches, IMAGE_STREAM).argsort(dim=1)[:, :keep].sort(dim=1).values
     masked = torch.ones(len(seed), num_patches, dtype=torch.bool, device=seed.device)
@@ -94,8 +95,7 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
         ratio: in [0, 1); 0 hides nothing.
         mask_id: id of [MASK].
     """
-    if not 0 <= ratio < 1:
-        raise ValueError(f"report mask ratio is {ratio}; expected 0 <= ratio < 1")
+    expect(0 <= ratio < 1, "masking.report_ratio", ratio, "0 <= ratio < 1")
     if ratio == 0:
         return ReportMask(input_ids, torch.zeros_like(input_ids, dtype=torch.bool))
     words = word_ids.max(dim=1).values + 1

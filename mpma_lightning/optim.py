@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.suggestions import suggest
 
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
@@ -53,12 +53,16 @@ class Optim:
             total_steps: optimiser steps of the whole run.
 
         Raises:
-            UserError: the number of steps is not known, or a name in ``scale`` fits no parameter.
+            UserError: a number is out of range, the number of steps is not known, or a name in ``scale`` fits no
+                parameter.
         """
         if not math.isfinite(total_steps) or total_steps < 0:
             raise UserError(
                 "the schedule needs to know how long training is; set trainer.max_steps or trainer.max_epochs"
             )
+        for name in ("lr", "weight_decay", "warmup", "min_lr"):
+            expect(getattr(self, name) >= 0, f"model.optim.{name}", getattr(self, name), "0 or more")
+        expect(all(0 <= beta < 1 for beta in self.betas), "model.optim.betas", self.betas, "two of 0 <= beta < 1")
         lr = self.lr * (global_batch / self.reference_batch if self.reference_batch else 1)
         groups = parameter_groups(module.named_parameters(), self.weight_decay, lr, self.scale)
         optimizer: torch.optim.Optimizer

@@ -39,6 +39,15 @@ class RunRecord(SaveConfigCallback):
         if trainer.state.fn == "fit":
             rank_zero_info(f"continuing {trainer.default_root_dir} at step {checkpoint['global_step']}")
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """No periodic checkpoint of the last step before its validation: continued there, a run ends unmeasured."""
+        if trainer.global_step >= trainer.estimated_stepping_batches:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor is None:
+                    callback._last_global_step_saved = trainer.global_step  # as if it had; on_train_end saves it
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step: ``ModelCheckpoint(every_n_train_steps=100)`` alone would leave step 150 at 100."""
         for callback in trainer.checkpoint_callbacks:

@@ -1,6 +1,7 @@
 """The command line over every shipped experiment, on one phantom."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from data_modules.phantom import write_phantom
+from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.cli import main
 from mpma_lightning.weights import read_checkpoint
 
@@ -238,6 +240,35 @@ def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
     assert list(run.glob("events.out.tfevents*"))
 
 
+def test_fit_again_at_its_end_writes_the_same_row(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run, arguments = trained
+    copy = shutil.copytree(run, tmp_path / "copy")
+    row = json.loads((copy / "results.json").read_text())
+    (copy / "results.json").unlink()
+    steps = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--model.check_every", "2"]
+    assert main(["fit", *arguments, *steps, "--trainer.default_root_dir", str(copy)]) == 0
+    again = json.loads((copy / "results.json").read_text())
+    assert again["metrics"] == row["metrics"] and again["weights_sha256"] == row["weights_sha256"]
+    assert again["seconds"] >= row["seconds"] - 5  # of the whole run, not of this call
+
+
+def test_stopped_in_its_last_validation_is_measured_when_continued(
+    trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, arguments = trained
+    own = "{trainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {dirpath: '${trainer.default_root_dir}/c', "
+    own += "every_n_train_steps: 1, save_last: true}}]}}"
+    words = ["fit", *arguments, "--config", own, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    words += ["--trainer.default_root_dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(PairedEvaluation, "on_validation_epoch_start", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(words)
+    assert main(words) == 0
+    row = json.loads((tmp_path / "results.json").read_text())
+    assert row["steps"] == 2 and "val/local_gap" in row["metrics"]
+
+
 def test_checkpoint_feeds_a_new_run(trained: tuple[Path, list[str]], tmp_path: Path) -> None:
     run, arguments = trained
     checkpoint = read_checkpoint(run)
@@ -428,9 +459,13 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     for name in ("accuracy", "question_only", "majority", "ceiling"):
         assert 0 <= row["metrics"][f"val/{name}/closed"] <= 1
     assert (tmp_path / "pictures" / "answers.png").stat().st_size > 10_000
-    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, "--ckpt_path", "last"]
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL]
     words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
+    for subcommand_ in ("validate", "test", "predict"):
+        assert main([subcommand_, *words]) == 1
+        assert "the answer head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
+    words += ["--ckpt_path", "best"]
     assert main(["predict", *words]) == 0
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == row["split_sizes"]["test"]
@@ -502,6 +537,16 @@ def test_rerank_errors(
     ]:
         assert main([subcommand_, *words, *more]) == 1
         assert line in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_zero_shot_retrieval_judges_no_untrained_head(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path
+) -> None:
+    words = retrieval_arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]), "--model.scorer", "dual")
+    assert main(["test", *words]) == 0
+    row = results(tmp_path)
+    assert row["steps"] == 0 and row["metrics"]["test/contrast_loss"] > 0
+    assert not [name for name in row["metrics"] if "matching" in name]
 
 
 def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:

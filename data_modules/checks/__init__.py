@@ -17,7 +17,7 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.checks.images import check_images
 from data_modules.checks.leakage import check_against, check_splits
-from data_modules.checks.report import Report
+from data_modules.checks.report import Report, examine_rows
 from data_modules.groups import connected_groups
 from data_modules.splits import normalise_splits, random_splits
 from mpma_lightning.errors import UserError
@@ -47,7 +47,7 @@ def check(
     """
     report = Report(name, str(root))
     special = find_spec(f"data_modules.checks.{name}")
-    examine: Examine = import_module(special.name).examine if special else _examine
+    examine: Examine = import_module(special.name).examine if special else examine_rows
     frame = examine(data if data is not None else root, report)
     if frame is None or frame.empty:
         return report
@@ -63,22 +63,6 @@ def check(
             exclude_to.parent.mkdir(parents=True, exist_ok=True)
             exclude_to.write_text(json.dumps(sorted(exclude), indent=1) + "\n")
     return report
-
-
-def _examine(data: DataModule, report: Report) -> pd.DataFrame | None:
-    try:
-        frame = data.read_index().reset_index(drop=True)
-    except UserError as error:
-        report.add("error", "unreadable", str(error))
-        return None
-    report_drops(data, report)
-    return frame
-
-
-def report_drops(data: DataModule, report: Report) -> None:
-    """What the data module leaves out, as it counts it."""
-    for reason, count in sorted(data._dropped.items()):
-        report.add("info", "left out", f"{count:,} samples left out: {reason}")
 
 
 def _with_splits(frame: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from rich.progress import track
 
 from data_modules.checks.report import Report
 from data_modules.hashing import stable_hash
-from data_modules.images import decode
+from data_modules.hub import is_reference
+from data_modules.images import decode, is_dicom, source_bytes
 from data_modules.perceptual import near_pairs, perceptual_hash
 from mpma_lightning.errors import UserError
 
@@ -52,7 +53,7 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     report.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
     same_size = files["size"].duplicated(keep=False) & files["sha256"].isna() & ~broken
     for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
-        files.loc[row, "sha256"] = hashlib.sha256(Path(files.loc[row, "file"]).read_bytes()).hexdigest()
+        files.loc[row, "sha256"] = hashlib.sha256(source_bytes(files.loc[row, "file"])).hexdigest()
     files = files[~broken].reset_index(drop=True)
     _report_equal(files, report)
     _report_near(files, report)
@@ -62,15 +63,21 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
 def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
     """sha256, perceptual hash, thumbnail; or what is wrong with the file; and a suffix that is not its format."""
     try:
-        source = Path(file).read_bytes()
+        source = source_bytes(file)
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
-        with Image.open(io.BytesIO(source)) as opened:
-            kind = opened.format or ""
+        kind = _format(source, file)
     except (UserError, OSError) as error:
         return None, None, None, str(error), None
     suffix = Path(file).suffix.lower()
     misnamed = f"{file}: its content is {kind}" if suffix not in SUFFIXES.get(kind, (suffix,)) else None
     return hashlib.sha256(source).hexdigest(), perceptual_hash(image), thumbnail(image), None, misnamed
+
+
+def _format(source: bytes, file: str) -> str:
+    if is_dicom(file):
+        return "DICOM"
+    with Image.open(io.BytesIO(source)) as opened:
+        return opened.format or ""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -83,7 +90,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def _size(file: str) -> int:
     try:
-        return Path(file).stat().st_size
+        return 0 if is_reference(file) else Path(file).stat().st_size
     except OSError:
         return -1
 

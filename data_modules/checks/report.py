@@ -5,6 +5,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+import pandas as pd
+
+from data_modules.base import DataModule
+from mpma_lightning.errors import UserError
+
 Severity = Literal["error", "warning", "info"]
 _SHOWN = 5
 
@@ -57,3 +62,15 @@ class Report:
 
     def as_json(self) -> str:
         return json.dumps({**asdict(self), "failed": self.failed}, indent=1, ensure_ascii=False)
+
+
+def examine_rows(data: DataModule, report: Report) -> pd.DataFrame | None:
+    """The rows of the data module, and what it leaves out; its complaint where it cannot read them."""
+    try:
+        frame = data.read_index().reset_index(drop=True)
+    except UserError as error:
+        report.add("error", "unreadable", str(error))
+        return None
+    for reason, count in sorted(data.dropped.items()):
+        report.add("info", "left out", f"{count:,} samples left out: {reason}")
+    return frame

@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from data_modules.checks.report import Report
+from data_modules.base import DataModule
+from data_modules.checks.report import Report, examine_rows
 from data_modules.folder import SUFFIXES
+from data_modules.vqa_rad import VQARADDataModule
 
 FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}
 FIELDS = ("qid", "image_name", "question", "answer", "answer_type", "phrase_type")
@@ -17,8 +19,12 @@ TWIN = 0.85
 """difflib ratio from which on two questions on one image with one answer are the same question."""
 
 
-def examine(root: Path, report: Report) -> pd.DataFrame | None:
-    """One row a question; patients are not known."""
+def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
+    """One row a question, of both official splits whatever the protocol; patients are not known."""
+    assert isinstance(data, VQARADDataModule)
+    root = data.root
+    if not (root / "trainset.json").exists():  # the public JSON or the hub form
+        return examine_rows(data, report)
     parts = [_read(root / name, split, report) for name, split in FILES.items() if name != "valset.json" or
              (root / name).is_file()]  # fmt: skip
     known = [part for part in parts if part is not None]

@@ -13,6 +13,7 @@ from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text, token_at, with_mask_token
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
+from mpma_lightning.errors import expect
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
 
@@ -35,6 +36,7 @@ class Backbone(nn.Module):
     def __init__(self, spec: BackboneSpec, parts: Iterable[str], vocabulary: Vocabulary | None = None) -> None:
         super().__init__()
         self.spec = spec = resolve(spec)
+        _check_numbers(spec)
         wanted = set(parts)
         if unknown := wanted - set(PARTS):
             raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")
@@ -57,6 +59,8 @@ class Backbone(nn.Module):
                 raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
             self.text = REGISTRY.build("text", spec.text, **self._text_options(vocabulary))
         if "fusion" in wanted:
+            if spec.fusion == "cross":
+                _check_heads("fusion_heads", self.text.width, spec.fusion_heads)
             self.fusion = REGISTRY.build(
                 "fusion",
                 spec.fusion,
@@ -83,6 +87,7 @@ class Backbone(nn.Module):
             "pool": spec.text_pool,
         }
         if spec.text == "bert":
+            _check_heads("text_heads", spec.text_width, spec.text_heads)
             options |= {"width": spec.text_width, "heads": spec.text_heads, "dropout": spec.dropout}
         return options
 
@@ -119,8 +124,7 @@ class Backbone(nn.Module):
 
     def _asked(self, input_ids: Tensor, attention_mask: Tensor, pool: str) -> tuple[Tensor, Tensor, Tensor]:
         """Ids and attention mask of the text as fusion reads it, and (B, 1) where it is read."""
-        if pool not in ("mask", "mean", "cls"):
-            raise ValueError(f"pool is '{pool}'; expected mask, mean or cls")
+        expect(pool in ("mask", "mean", "cls"), "pool", pool, "mask, mean or cls")
         if pool == "mask":
             assert self.vocabulary is not None
             return with_mask_token(input_ids, attention_mask, self.vocabulary)
@@ -153,3 +157,14 @@ class Backbone(nn.Module):
     def count_parameters(self) -> dict[str, int]:
         """Parameters of each part built."""
         return {part: sum(p.numel() for p in getattr(self, part).parameters()) for part in self.parts}
+
+
+def _check_numbers(spec: BackboneSpec) -> None:
+    assert spec.dropout is not None and spec.memory_slots is not None
+    expect(0 <= spec.dropout < 1, "model.backbone.dropout", spec.dropout, "0 <= dropout < 1")
+    expect(spec.memory_slots >= 0, "model.backbone.memory_slots", spec.memory_slots, "0 or more")
+
+
+def _check_heads(name: str, width: int | None, heads: int | None) -> None:
+    assert width is not None and heads is not None
+    expect(heads >= 1 and width % heads == 0, f"model.backbone.{name}", heads, f"a divisor of the width, {width}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 
 
 class KeepVisible(nn.Module):
@@ -54,7 +54,11 @@ class ViTEncoder(nn.Module):
             levels: blocks whose maps are wanted, which may repeat; they pass the final norm as the tokens do. Needs the
                 whole image.
         """
-        grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
+        height, width = image.shape[-2:]
+        whole = height % self.patch_size == width % self.patch_size == 0
+        expect(whole, "the image side that reaches the encoder", width, f"a multiple of its patch, {self.patch_size}; "
+               "correct data.image_size")  # fmt: skip
+        grid = (height // self.patch_size, width // self.patch_size)
         maps: list[Tensor] = []
         if levels:
             if visible is not None:

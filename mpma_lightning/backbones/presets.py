@@ -49,11 +49,11 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 128; 2 text and 2 fusion layers."""
+    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 112; 2 text and 2 fusion layers."""
     tiny = BackboneSpec(
         name="mpma_vit_t16",
         image="timm/vit_tiny_patch16_224",
-        image_size=128,
+        image_size=112,
         image_stem="convolution",
         image_options={"embed_dim": 128, "depth": 2, "num_heads": 4},
         text_width=128,

@@ -1,7 +1,17 @@
 """BackboneSpec: the names and options a backbone is built from, and nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+PART_FIELDS = {
+    "image": ("image",),
+    "text": ("text",),
+    "fusion": ("text_width", "fusion", "memory", "shared"),
+    "align_global": ("align",),
+    "align_local": ("align",),
+}
+"""First letters of the fields that decide the shape of each part."""
 
 
 @dataclass
@@ -61,12 +71,19 @@ class BackboneSpec:
             chosen.setdefault("image_options", {})
         return replace(preset, **chosen)
 
-    def differences(self, other: "BackboneSpec") -> list[str]:
-        """``field: mine, not theirs`` for every field set here and different in ``other``, initial weights aside."""
+    def differences(self, other: "BackboneSpec", parts: Sequence[str] | None = None) -> list[str]:
+        """``field: mine, not theirs`` for every field set here and different in ``other``, initial weights aside.
+
+        Args:
+            other: to compare with.
+            parts: only what decides the shape of these.
+        """
+        letters = tuple(start for part in parts or () for start in PART_FIELDS.get(part, (part,)))
         return [
             f"{f.name}: {getattr(self, f.name)}, not {getattr(other, f.name)}"
             for f in fields(self)
             if f.name != "image_weights"
+            and (parts is None or f.name.startswith(letters))
             and getattr(self, f.name) is not None
             and getattr(self, f.name) != getattr(other, f.name)
         ]

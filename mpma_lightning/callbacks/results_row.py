@@ -3,9 +3,11 @@
 import json
 import resource
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
 
@@ -17,8 +19,11 @@ from mpma_lightning.run_record import RunRecord
 class ResultsRow(Callback):
     """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
 
-    ``seconds`` is the wall time of the stage of this process: its batches, evaluations and checkpoints, not the
-    reading of tables and the building of the model before; a continued run counts from where it went on.
+    ``test`` also writes ``samples_test.parquet``, what was measured of each sample, where the task says it.
+
+    ``seconds`` is the wall time of the stage: its batches, evaluations and checkpoints, not the reading of tables and
+    the building of the model before. A continued run adds what its checkpoint had taken; continued at its end, it
+    writes the metrics that were measured there.
 
     Args:
         protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column. A
@@ -27,15 +32,27 @@ class ResultsRow(Callback):
 
     def __init__(self, protocol: str = "pretraining") -> None:
         self.protocol = protocol
-        self._start = time.monotonic()
-        self._samples = 0
+        self._metrics: dict[str, float] = {}
+        self._begin()
 
-    def _begin(self) -> None:
-        self._start = time.monotonic()
-        self._samples = 0
+    def _begin(self, seconds: float = 0.0, samples: int = 0) -> None:
+        self._start = time.monotonic() - seconds
+        self._samples = samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run goes on from; goes into every checkpoint."""
+        return {"seconds": time.monotonic() - self._start, "samples": self._samples, "metrics": self._metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._begin(state_dict["seconds"], state_dict["samples"])
+        self._metrics = state_dict["metrics"]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._metrics = _plain(trainer.callback_metrics)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin()
+        if trainer.ckpt_path is None:
+            self._begin()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -87,6 +104,7 @@ class ResultsRow(Callback):
             "manifest_hash": data.spec.manifest_hash,
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
+            "excluded_patients": data.spec.excluded,
             "label_fraction": data.spec.label_fraction,
             "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,
@@ -98,7 +116,7 @@ class ResultsRow(Callback):
             "backbone": task.spec.plain(),
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
-            "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+            "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(_peak_memory_mib(), 0),
@@ -111,6 +129,12 @@ class ResultsRow(Callback):
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
+        if trainer.state.fn == "test" and task.samples:
+            pd.DataFrame(task.samples).to_parquet(folder / "samples_test.parquet", index=False)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _weights(trainer: Any) -> dict[str, str | None]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Answered(NamedTuple):
-    """One question: answer, OPEN or CLOSED, type, whether equal questions have other answers, what was said."""
+    """One question: answer, OPEN or CLOSED, type, whether equal questions have other answers, what was said, its id."""
 
     answer: str
     answer_type: str
@@ -13,6 +13,7 @@ class Answered(NamedTuple):
     contrasted: bool
     said: str
     blind: str | None
+    id: str = ""
 
 
 def accuracies(rows: list[Answered], vocabulary: set[str], majority: dict[str, str]) -> dict[str, float]:

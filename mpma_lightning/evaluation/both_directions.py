@@ -37,6 +37,20 @@ def figures(results: dict[str, Retrieval], letter: str = "r") -> dict[str, float
     return found
 
 
+def sample_hits(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> Columns:
+    """Columns of ``Task.samples``: whether each pair's image and text found a positive among the first K.
+
+    Args:
+        rows: with ``id``; every row is a positive of its own.
+        results: of :func:`ranked_everywhere`, in its order: the queries of rank 0, then those of rank 1.
+        letter: as in :func:`figures`.
+    """
+    found = {"id": np.concatenate([rows["id"][r :: world_size()] for r in range(world_size())])}
+    for name, result in results.items():
+        found |= {f"{name}_{letter}{k}": (result.best <= k).astype(float) for k in result.recall}
+    return found
+
+
 def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Shortlist], int]:
     """The shortlists of both directions with their match scores, and how many pairs were scored.
 

@@ -117,6 +117,24 @@ def auroc_interval(
     return float(low), float(high)
 
 
+def sample_scores(
+    rows: dict[str, np.ndarray], labels: np.ndarray, classes: list[str], scores: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Columns of ``Task.samples``: ids, patients, labels and each metric's scores.
+
+    Args:
+        rows: with ``id`` and ``patient``.
+        labels: (N, K).
+        classes: K names.
+        scores: metric, such as ``global/auroc``, to (N, K).
+    """
+    columns = {"id": rows["id"].astype(str), "patient": rows["patient"].astype(str)}
+    columns |= {f"label/{name}": labels[:, k] for k, name in enumerate(classes)}
+    return columns | {
+        f"{metric}@{name}": values[:, k] for metric, values in scores.items() for k, name in enumerate(classes)
+    }
+
+
 def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a label, whether positive, and the dense rank of the score."""
     known = np.flatnonzero(~np.isnan(labels))

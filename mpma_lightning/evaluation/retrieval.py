@@ -1,7 +1,7 @@
 """Image–report retrieval with several positives: ranks, recall, mean average precision, precision of the first K."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ class Retrieval:
     """Recall at K and median rank of the best positive, mAP and precision at K over all positives.
 
     Over the queries that have a positive. Recall at K is the share with a positive among the first K: the hit rate.
+    ``best`` is the rank of each query's best positive.
     """
 
     recall: dict[int, float]
@@ -22,6 +23,7 @@ class Retrieval:
     queries: int
     mean_average_precision: float
     precision: dict[int, float]
+    best: np.ndarray = field(repr=False, compare=False)
 
 
 @dataclass
@@ -78,6 +80,7 @@ def summarise(ranked: Ranked, ks: tuple[int, ...] = KS) -> Retrieval:
         len(ranked.best),
         float(ranked.average_precision.mean()),
         {k: float(ranked.found[:, i].mean() / k) for i, k in enumerate(ks)},
+        ranked.best,
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.distributed import first_local_row, gather_rows
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
 
@@ -73,8 +74,7 @@ class GlobalAlignment(Objective):
 
     def __init__(self, options: GlobalAlignmentOptions) -> None:
         super().__init__()
-        if options.temperature <= 0:
-            raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        expect(options.temperature > 0, "temperature of global alignment", options.temperature, "more than 0")
         self.multi_positive = options.multi_positive
         log_scale = torch.tensor(math.log(1 / options.temperature))
         self.log_scale: Tensor

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words
@@ -105,8 +106,7 @@ class LocalAlignment(Objective):
 
     def __init__(self, options: LocalAlignmentOptions) -> None:
         super().__init__()
-        if options.temperature <= 0:
-            raise ValueError(f"temperature is {options.temperature}; expected > 0")
+        expect(options.temperature > 0, "temperature of local alignment", options.temperature, "more than 0")
         self.fixed, self.negatives, self.chunk = options.temperature, options.negatives, options.chunk
         self.log_scale: nn.Parameter | None = None
         if options.learn_temperature:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives
 from mpma_lightning.objectives.state import PretrainingState
@@ -39,8 +40,7 @@ class MatchRanking(Objective):
 
     def __init__(self, backbone: Backbone, negatives: int) -> None:
         super().__init__()
-        if negatives < 1:
-            raise ValueError(f"negatives is {negatives}; expected at least 1")
+        expect(negatives >= 1, "model.matching.negatives", negatives, "at least 1")
         self.negatives = negatives
         self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
         self.head = nn.Linear(backbone.text.width, 1)

@@ -1,5 +1,6 @@
 """What a difference between methods is worth: bootstrap over samples, and what the seeds could show at all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,41 +24,66 @@ class Difference:
     p: float
 
 
-def paired_difference(
-    ours: Sequence[pd.DataFrame], theirs: Sequence[pd.DataFrame], metric: str, draws: int = DRAWS
-) -> Difference | None:
-    """Bootstrap over patients (samples, where no patient is known) of the difference in ``metric``.
+@dataclass
+class Bootstrap:
+    """A metric of one run: over its samples, and over draws of them. The same samples give the same draws.
 
-    The same draws serve every run. Seeds are averaged, so the interval speaks of these runs on other samples, and not
-    of other seeds.
+    Attributes:
+        samples: sorted ids.
+        values: (1 + draws,), the first one over the samples as they are.
+    """
+
+    samples: tuple[str, ...]
+    values: np.ndarray
+
+    def interval(self) -> tuple[float, float] | None:
+        """95 %, or ``None`` where no draw has a value."""
+        known = self.values[1:][~np.isnan(self.values[1:])]
+        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (math.nan, math.nan)
+        return (float(low), float(high)) if len(known) else None
+
+
+def bootstrap(table: pd.DataFrame, metric: str, draws: int = DRAWS) -> Bootstrap | None:
+    """Draws patients (samples, where no patient is known) with replacement.
 
     Args:
-        ours, theirs: one table a run, as ``samples_test.parquet`` holds them.
+        table: as ``samples_test.parquet`` holds it.
         metric: a column of it, or the part before ``@``; see ``Task.samples``.
-        draws: bootstrap draws.
+        draws: how many.
 
     Returns:
-        ``None`` where the runs do not hold the same samples, or lack the metric.
+        ``None`` where the table lacks the metric.
     """
-    tables = [table.sort_values("id", ignore_index=True) for table in (*ours, *theirs)]
-    if not ours or not theirs or any(not table["id"].equals(tables[0]["id"]) for table in tables):
+    table = table.sort_values("id", ignore_index=True)
+    scorer = _Scorer(table, metric)
+    if scorer.empty:
         return None
-    scorers = [_Scorer(table, metric) for table in tables]
-    if any(scorer.empty for scorer in scorers):
-        return None
-    units = tables[0]["patient"] if "patient" in tables[0] else tables[0]["id"]
+    units = table["patient"] if "patient" in table else table["id"]
     names, place = np.unique(units.to_numpy(str), return_inverse=True)
     rng = np.random.default_rng(0)
-    drawn = [np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place] for _ in range(draws)]
-    weights = [np.ones(len(place), int), *drawn]
-    values = np.array([[scorer(weight) for scorer in scorers] for weight in weights])
-    gaps = values[:, : len(ours)].mean(1) - values[:, len(ours) :].mean(1)
+    drawn = (np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place] for _ in range(draws))
+    values = [scorer(np.ones(len(place), int)), *map(scorer, drawn)]
+    return Bootstrap(tuple(table["id"].astype(str)), np.array(values))
+
+
+def paired_difference(ours: Sequence[Bootstrap | None], theirs: Sequence[Bootstrap | None]) -> Difference | None:
+    """Of two methods, a run a seed. Seeds are averaged: the interval speaks of these runs on other samples, and not of
+    other seeds.
+
+    Returns:
+        ``None`` where a run has no samples, or not the same as the others.
+    """
+    known = [run for run in (*ours, *theirs) if run is not None]
+    if not ours or not theirs or len(known) < len(ours) + len(theirs) or len({run.samples for run in known}) > 1:
+        return None
+    values = np.stack([run.values for run in known])
+    gaps = values[: len(ours)].mean(0) - values[len(ours) :].mean(0)
     spread = gaps[1:][~np.isnan(gaps[1:])]
     if not len(spread):
         return None
     low, high = np.percentile(spread, [2.5, 97.5])
     side = min((spread <= 0).mean(), (spread >= 0).mean())
-    return Difference(float(gaps[0]), float(low), float(high), float(min(1.0, max(2 * side, 1 / draws))))
+    return Difference(float(gaps[0]), float(low), float(high), float(min(1.0, max(2 * side, 1 / len(spread)))))
 
 
 class _Scorer:

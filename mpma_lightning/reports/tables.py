@@ -13,15 +13,21 @@ import yaml
 
 from mpma_lightning.reports.published import Quoted, quoted_for
 from mpma_lightning.reports.rows import Found, Run
-from mpma_lightning.reports.statistics import Difference, detectable_difference, paired_difference
+from mpma_lightning.reports.statistics import (
+    Bootstrap,
+    Difference,
+    bootstrap,
+    detectable_difference,
+    paired_difference,
+)
 
 HEADLINES = {
-    "PretrainingTask": r"(image|report)_reconstruction_loss|zero_shot_auroc|probe\d+_auroc|finding_word_accuracy|local_gap",
+    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_accuracy|local_gap",
     "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
     "ClassificationTask": r"auroc|accuracy",
     "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",
     "RetrievalTask": r"(i2t|t2i)_(r1|r5|r10)",
-    "VQATask": r"accuracy(/open|/closed)?|question_only",
+    "VQATask": r"accuracy(/open|/closed|/contrasted)?|question_only",
 }
 """Metrics shown, by task; of a task that is not listed, every metric without a slash that is no loss."""
 _LOWER = re.compile(r"loss|mse|median_rank")
@@ -86,7 +92,7 @@ def make_tables(found: Found) -> list[Table]:
 
 
 def _in_order(found: Found) -> list[str]:
-    first = {}
+    first: dict[str, int] = {}
     for run in found.runs:
         first.setdefault(run.stage, run.order)
     return sorted(first, key=lambda stage: first[stage])
@@ -171,11 +177,26 @@ def _judge(table: Table, runs: Sequence[Run]) -> None:
         cells[best].best = len(cells) > 1
         column.detectable = detectable_difference([list(cell.values.values()) for cell in cells.values()])
         label = column.title.removeprefix(column.metric).removeprefix(", ")
+        drawn = {}
+        for method, cell in cells.items():
+            for seed in cell.values:
+                known = samples.get((method, seed, label))
+                drawn[method, seed] = None if known is None else bootstrap(known, column.metric)
+            if cell.interval is None:
+                cell.interval = _mean_interval([drawn[method, s] for s in cell.values], 100 if column.rate else 1)
         for method in cells:
             seeds = sorted(set(cells[best].values) & set(cells[method].values))
-            tables = [[samples[m, s, label] for s in seeds] for m in (method, best)]
-            if method != best and all(t is not None for own in tables for t in own):
-                cells[method].against_best = paired_difference(*tables, column.metric)  # type: ignore[arg-type]
+            mine, theirs = ([drawn[m, s] for s in seeds] for m in (method, best))
+            if method != best:
+                cells[method].against_best = paired_difference(mine, theirs)
+
+
+def _mean_interval(runs: Sequence[Bootstrap | None], scale: float) -> tuple[float, float] | None:
+    found = [interval for run in runs if run and (interval := run.interval())]
+    if len(found) < len(runs) or not found:
+        return None
+    low, high = (scale * plain.fmean(ends) for ends in zip(*found, strict=True))
+    return low, high
 
 
 def _samples(folder: Path) -> pd.DataFrame | None:

@@ -4,13 +4,13 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from mpma_lightning.errors import UserError
 from mpma_lightning.reports.rows import Found, Run
 from mpma_lightning.suggestions import suggest
+from mpma_lightning.sweeps import worker
 from mpma_lightning.sweeps.trial import read_row
 
 TOLERANCE = 1e-3
@@ -35,9 +35,7 @@ def verify(found: Found, cell: str) -> list[str]:
     for words in run.commands:
         command = [str(again) if word == _folder(words) else word for word in words]
         with (again / "log.txt").open("ab") as log:
-            status = subprocess.run(
-                [sys.executable, "-m", "mpma_lightning", *command], stdout=log, stderr=log
-            ).returncode
+            status = subprocess.run([*worker.PROGRAM, *command], stdout=log, stderr=log).returncode
         if status:
             raise UserError(f"verify {cell}: a command failed with status {status}; see {again / 'log.txt'}")
     name = "results.json" if run.commands[-1][0] == "fit" else f"results_{run.commands[-1][0]}.json"

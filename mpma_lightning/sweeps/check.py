@@ -24,8 +24,13 @@ class Checked:
     def __init__(self, trials: Iterable[Trial], where: str = "sweep") -> None:
         self._readers: dict[str, CommandReader] = {}
         self._settings: dict[tuple[str, ...], str] = {}
-        lines = {step.words: trial for trial in trials for step in trial.steps}
-        for words, trial in track(lines.items(), f"Checking {len(lines)} kinds of command line", transient=True):
+        self.read(trials, where)
+
+    def read(self, trials: Iterable[Trial], where: str = "sweep") -> None:
+        """Read the lines that have not been read yet."""
+        lines = {step.words: trial for trial in trials for step in trial.steps if step.words not in self._settings}
+        title = f"Checking {len(lines)} kinds of command line"
+        for words, trial in track(lines.items(), title, transient=True, disable=len(lines) < 2):
             try:
                 self._settings[words] = json.dumps(self._read(words), default=str)
             except UsageError as error:

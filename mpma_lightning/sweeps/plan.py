@@ -44,14 +44,16 @@ class Stage:
 
     Attributes:
         experiment: config file (or several) of every trial; a method's own comes after it.
-        methods: name to experiment or :class:`Method`; with ``after`` they are those of that stage.
-        after: a stage whose weights the trials start from, method by method and seed by seed.
+        methods: name to experiment or :class:`Method`; with ``after`` the default is those of that stage.
+        after: a stage whose weights the trials start from, method by method and seed by seed; or its only method,
+            where that stage has one and this stage names methods of its own.
         only, without: of the methods.
         set: dotted key to value, for every trial.
         set_for: method to such settings.
         grid: dotted key to the values it takes; every combination is a trial.
         list: such settings, one trial each.
-        seeds: of ``seed_everything`` and ``data.seed``; with ``after`` they are those of that stage.
+        seeds: of ``seed_everything`` and ``data.seed``; with ``after`` the default is those of that stage, and a seed
+            that it lacks starts from its only one.
         run: the subcommand, where it is not the experiment's own: ``test`` of what usually is a fit.
         test: ``last`` or ``best``: a fit is followed by a test of that checkpoint.
     """
@@ -120,20 +122,17 @@ def read_sweep(path: Path) -> Sweep:
 def methods_of(sweep: Sweep, name: str) -> dict[str, Method]:
     """The methods of a stage, inherited ones included."""
     stage, where = sweep.stages[name], f"{sweep.path}: stages.{name}"
-    if stage.after is None:
-        given = stage.methods or {name: {}}
-        return {
-            key: _method(value, f"{where}.methods.{key}") for key, value in _mapping(given, f"{where}.methods").items()
-        }
-    if stage.methods:
-        raise UsageError(f"{where}: methods come from {stage.after!r}; name them there, or drop `after`")
     earlier = list(sweep.stages)[: list(sweep.stages).index(name)]
-    if stage.after not in earlier:
+    if stage.after is not None and stage.after not in earlier:
         raise UsageError(f"{where}.after: no earlier stage {stage.after!r}{suggest(stage.after, earlier)}")
-    methods = methods_of(sweep, stage.after)
+    if stage.after is None or stage.methods:
+        given = _mapping(stage.methods or {name: {}}, f"{where}.methods")
+        methods = {key: _method(value, f"{where}.methods.{key}") for key, value in given.items()}
+    else:
+        methods = methods_of(sweep, stage.after)
     for key in (*stage.only, *stage.without, *stage.set_for):
         if key not in methods:
-            raise UsageError(f"{where}: {stage.after} has no method {key!r}{suggest(key, methods)}")
+            raise UsageError(f"{where}: no method {key!r} here{suggest(key, methods)}")
     return {k: m for k, m in methods.items() if k not in stage.without and (not stage.only or k in stage.only)}
 
 
@@ -150,16 +149,17 @@ class _Layout:
     def trials(self) -> Iterator[Trial]:
         stage, methods = self.stage, methods_of(self.sweep, self.name)
         for (method, said), variant, seed in itertools.product(methods.items(), self._variants(), self._seeds()):
-            if stage.after is None and (said.weights_of or said.checkpoint):
+            inherits = stage.after is not None and not stage.methods
+            if not inherits and (said.weights_of or said.checkpoint):
                 continue
             after, start = self._start(method, said, seed)
-            own = said.downstream if stage.after else said.set
+            own = said.downstream if inherits else said.set
             settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(method, {})}
             label = ",".join(f"{key.rpartition('.')[2]}={_name(value)}" for key, value in variant.items())
-            parts = [self.sweep.runs, self.name, _name(method), *filter(None, [label]), f"seed_{seed}"]
-            experiment = [] if stage.after else _list(said.experiment)
+            folder = self.sweep.runs.joinpath(self.name, _name(method), label, f"seed_{seed}")
+            experiment = [] if inherits else _list(said.experiment)
             steps = self._steps([*_list(stage.experiment), *experiment], settings, start is not None)
-            yield Trial(self.name, _name(method), label, seed, Path(*parts), steps, after, start)
+            yield Trial(self.name, _name(method), label, seed, folder, steps, after, start)
 
     def _variants(self) -> list[Settings]:
         if self.stage.list and self.stage.grid:
@@ -183,11 +183,13 @@ class _Layout:
         if self.stage.after is None or said.checkpoint:
             return None, said.checkpoint
         source = _name(said.weights_of or method)
-        named = [t for t in self.sweep.trials if (t.stage, t.method, t.seed) == (self.stage.after, source, seed)]
+        earlier = [t for t in self.sweep.trials if t.stage == self.stage.after]
+        every = [t for t in earlier if self.stage.methods or t.method == source]
+        named = [t for t in every if t.seed == seed] or every
         if len(named) != 1:
             raise UsageError(
-                f"{self.where}: {self.stage.after} has {len(named)} trials of method {source!r} with seed {seed}, "
-                "expected one; `after` needs the same seeds, and a stage without grid or list"
+                f"{self.where}: {self.stage.after} has {len(named)} trials of method {source!r} for seed {seed}, "
+                "expected one of this seed, or one in all; and `after` needs a stage without grid or list"
             )
         return named[0].id, str(named[0].folder)
 

@@ -18,6 +18,7 @@ from mpma_lightning.sweeps.lock import Lock, claim, is_held
 from mpma_lightning.sweeps.trial import Step, Trial, write_json
 
 POLL = 0.2
+PROGRAM = [sys.executable, "-m", "mpma_lightning"]
 LOG, FAILED = "log.txt", "failed.json"
 
 
@@ -116,7 +117,7 @@ class Worker:
             if row is None or path.stat().st_mtime < newest:
                 return step
             newest = path.stat().st_mtime
-            if weights and row.get("checkpoint_sha256") != weights.get("weights_sha256"):
+            if weights and row.get("checkpoint_sha256") not in (None, weights.get("weights_sha256")):
                 raise UserError(
                     f"started from weights that {trial.after} has no more; delete {trial.folder} to repeat it"
                 )
@@ -137,11 +138,11 @@ class Worker:
         write_json(trial.folder / "trial.json", trial.plain())
         with (trial.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mpma_lightning", *trial.words(step)],
+                [*PROGRAM, *trial.words(step)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(slot, self.slots),
+                env=environment(slot, self.slots),
                 pass_fds=[lock.descriptor],
             )
         self.running.append(Running(trial, step, slot, process, lock, time.monotonic()))
@@ -171,7 +172,7 @@ class Worker:
             self._again.add(trial.id)
             self._say(f"again   {trial.id}: killed by signal {-code}, continues from its last checkpoint")
         else:
-            reason = _last_error(trial.folder / LOG) or f"exit status {code} without a valid {running.step.row_name}"
+            reason = last_error(trial.folder / LOG) or f"exit status {code} without a valid {running.step.row_name}"
             write_json(trial.folder / FAILED, {"status": code, "reason": reason})
             self.failed[trial.id] = f"{reason} (log: {trial.folder / LOG})"
             self._say(f"failed  {trial.id}: {self.failed[trial.id]}")
@@ -219,7 +220,7 @@ def states(trials: Sequence[Trial], checked: Checked) -> dict[str, str]:
     return found
 
 
-def _environment(slot: int, slots: int) -> dict[str, str]:
+def environment(slot: int, slots: int) -> dict[str, str]:
     """Threads and, where there are several, graphics cards are shared out between the slots."""
     environment: dict[str, Any] = dict(os.environ)
     if slots > 1:
@@ -230,7 +231,7 @@ def _environment(slot: int, slots: int) -> dict[str, str]:
     return environment
 
 
-def _last_error(log: Path) -> str | None:
+def last_error(log: Path) -> str | None:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:] if log.is_file() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.distributed import global_mean, sum_over_ranks, world_size
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.metrics import RunningMeans, gather_objects
 from mpma_lightning.optim import Optim
 from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
@@ -30,7 +30,8 @@ class Task(LightningModule):
         backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
         checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
             The backbone's spec, the tokeniser and the normalisation come with it.
-        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random.
+        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
+            and may be others than the checkpoint's.
         optim: optimiser and schedule.
         mean: of the gray values in [0, 1], MIMIC-CXR's by default.
         std: likewise.
@@ -39,6 +40,10 @@ class Task(LightningModule):
     target_scale = 1
     annotations: tuple[str, ...] = ()
     """``mask``, ``boxes``: what the data should read beside image and text."""
+    samples: dict[str, Any]
+    """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
+    that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
+    (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Task(LightningModule):
         std: float = GRAY_STD,
     ) -> None:
         super().__init__()
+        expect(std > 0, "model.std", std, "more than 0")
         self.optim = optim or Optim()
         self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
         self.checkpoint_parts = checkpoint_parts
@@ -57,6 +63,7 @@ class Task(LightningModule):
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
         self.means = RunningMeans()
+        self.samples = {}
         self._built = False
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
@@ -67,12 +74,12 @@ class Task(LightningModule):
         if carried is None:
             return resolve(given)
         assert self.source is not None
-        if differences := resolve(given).differences(carried):
+        if differences := resolve(given).differences(carried, self.checkpoint_parts):
             raise UserError(
                 f"model.backbone disagrees with checkpoint {self.source.path}: {'; '.join(differences[:4])}. "
                 "Leave model.backbone out to take the checkpoint's, or train without model.checkpoint"
             )
-        return carried
+        return carried if self.checkpoint_parts is None else resolve(given)
 
     # what a subclass says
 
@@ -144,7 +151,10 @@ class Task(LightningModule):
     def encoder_input(self, normalised: Tensor) -> Tensor:
         """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
         if self.target_scale != 1:
-            side = normalised.shape[-1] // self.target_scale
+            side, rest = divmod(normalised.shape[-1], self.target_scale)
+            expect(
+                not rest, "data.image_size", normalised.shape[-1], f"a multiple of target_scale, {self.target_scale}"
+            )
             normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
         return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
 

@@ -15,6 +15,7 @@ from mpma_lightning.evaluation.classification import (
     best_thresholds,
     classification_scores,
     exclusive_scores,
+    sample_scores,
 )
 from mpma_lightning.heads.linear_head import linear_head, protocol_named
 from mpma_lightning.metrics import Rows
@@ -130,7 +131,7 @@ class ClassificationTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         logits, labels = self.head(self.features(batch)), self.aligned(batch["labels"])
         if stage != "train":
-            self.rows.add(patient=batch["patient"], labels=labels, scores=self.likelihoods(logits))
+            self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, scores=self.likelihoods(logits))
         return {"label_loss": label_loss(logits, labels, self.exclusive)}
 
     def _log_epoch(self, stage: str) -> None:
@@ -148,6 +149,8 @@ class ClassificationTask(Task):
         found = classification_scores(labels, scores, self.classes, self.thresholds.cpu().double().numpy())
         if self.exclusive:
             found |= exclusive_scores(labels, scores)
+        if stage == "test":
+            self.samples = sample_scores(rows, labels, self.classes, {"auroc": scores})
         if stage == "test" and "auroc" in found:
             found["auroc_low"], found["auroc_high"] = auroc_interval(labels, scores, rows["patient"])
         return found

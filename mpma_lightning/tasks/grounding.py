@@ -87,7 +87,8 @@ class GroundingTask(Task):
             grid = (maps.shape[-2], maps.shape[-1])
             scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            self.rows.add(values=values, patient=[batch["patient"][i]], category=[self._category(batch, i)])
+            own = {name: [batch[name][i]] for name in ("id", "patient")}
+            self.rows.add(values=values, category=[self._category(batch, i)], **own)
         return {"maps": maps}
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
@@ -103,6 +104,9 @@ class GroundingTask(Task):
             found[f"pointing_game/{name}"] = float(hits[category == name].mean())
         found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
         found["phrases"] = float(len(hits))
+        if stage == "test":
+            own = dict(zip(SCORES, values.T, strict=False))
+            self.samples = {"id": rows["id"], "patient": rows["patient"], **own}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from data_modules.fractions import draw_fraction, ids_sha256
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.classification import best_thresholds, classification_scores, exclusive_scores
+from mpma_lightning.evaluation.classification import (
+    best_thresholds,
+    classification_scores,
+    exclusive_scores,
+    sample_scores,
+)
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.metrics import Rows
@@ -93,7 +98,8 @@ class LinearProbeTask(ClassificationTask):
         """None: the heads have their own."""
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
-        self.rows.add(labels=self.aligned(batch["labels"]), features=self.features(batch).float())
+        labels, features = self.aligned(batch["labels"]), self.features(batch).float()
+        self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, features=features)
         return {}
 
     def _log_epoch(self, stage: str) -> None:
@@ -149,6 +155,10 @@ class LinearProbeTask(ClassificationTask):
         if stage == "val" and self.trainer.state.fn == "fit":
             best = [best_thresholds(rows["labels"], own, default=0.5) for own in scores]
             self.thresholds = torch.as_tensor(np.stack(best), dtype=torch.float32, device=self.device)
+        if stage == "test":
+            own = [f"fraction_{record['fraction']:g}/auroc#{record['seed']}" for record in self.records]
+            named = dict(zip(own, scores, strict=True))
+            self.samples = sample_scores(rows, rows["labels"], self.classes, named)
         found: dict[float, list[dict[str, float]]] = {}
         for record, own, thresholds in zip(self.records, scores, self.thresholds.cpu().double().numpy(), strict=True):
             metrics = classification_scores(rows["labels"], own, self.classes, thresholds)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
@@ -76,6 +76,7 @@ class PretrainingTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.masking = masking or Masking()
         self.options = (objectives or Objectives()).active()
+        expect(target_scale >= 1, "model.target_scale", target_scale, "at least 1")
         self.target_scale = target_scale
         self.check_every = check_every
         self.shuffle_pairs = shuffle_pairs

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor
 
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.both_directions import Columns, choose_alpha, figures, ranked_everywhere, shortlisted
+from mpma_lightning.errors import UserError, expect
+from mpma_lightning.evaluation.both_directions import (
+    Columns,
+    choose_alpha,
+    figures,
+    ranked_everywhere,
+    sample_hits,
+    shortlisted,
+)
 from mpma_lightning.evaluation.classification import one_class_each
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import Shortlist
@@ -34,7 +41,7 @@ class RetrievalTask(Task):
         checkpoint_parts: see :class:`Task`.
         contrast: InfoNCE of fine-tuning.
         matching: matching loss of fine-tuning, off by default.
-        scorer: of ``validate`` and ``test``; ``fit`` selects by ``dual``. ``rerank`` adds ``rerank/…``: each
+        scorer: of ``validate`` and ``test``; ``fit`` validates by ``dual``. ``rerank`` adds ``rerank/…``: each
             query's ``shortlist`` best by ``dual`` are ordered by dual + α · match; α is that of the best mAP on the
             validation split, by direction, and 0 is no gain.
         shortlist: k; at most 2 N k pairs go through fusion.
@@ -62,8 +69,7 @@ class RetrievalTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
-        if shortlist < 1:
-            raise UserError(f"model.shortlist is {shortlist}; expected at least 1")
+        expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
         self.rows, self.tokens = Rows(), EncodedPairs()
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
@@ -120,7 +126,7 @@ class RetrievalTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         state = self._state(batch, training=stage == "train")
         outcome: Step = {"contrast_loss": self.global_alignment(state)}
-        if self.matching.weight > 0:
+        if self.matching.weight > 0 and (self.head_is_trained or self.trainer.state.fn == "fit"):
             outcome["matching_loss"] = self.image_text_matching(state)
             outcome |= self.image_text_matching.monitor(state)
         if stage != "train":
@@ -143,19 +149,23 @@ class RetrievalTask(Task):
         if self._letter == "h":
             classes: list[str] = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
             rows["group"] = one_class_each(rows["id"], rows["labels"], classes, self.multiclass).argmax(1)
-        found = figures(ranked_everywhere(rows), self._letter)
+        ranked = ranked_everywhere(rows)
+        found = figures(ranked, self._letter)
         if self._reranks:
             self.orders, pairs = self._shortlisted(rows)
             if stage == "val":
                 self.alpha = choose_alpha(rows, self.orders)
             for name, order in self.orders.items():
                 order.alpha = self.alpha[name]
-            again = figures(ranked_everywhere(rows, self.orders), self._letter)
+            reordered = ranked_everywhere(rows, self.orders)
+            again = figures(reordered, self._letter)
+            ranked |= {f"rerank/{name}": result for name, result in reordered.items()}
             again |= {f"{name}_alpha": alpha for name, alpha in self.alpha.items()} | {"fused_pairs": float(pairs)}
             found |= {f"rerank/{name}": value for name, value in again.items()}
         found |= {f"chance_{self._letter}{k}": chance_recall(rows["group"], rows["group"], k) for k in KS}
         found["pairs"] = float(len(rows["group"]))
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+        self.samples = sample_hits(rows, ranked, self._letter) if stage == "test" else {}
 
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()

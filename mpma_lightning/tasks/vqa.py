@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,6 +49,7 @@ class VQATask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.pool, self.question_only = pool, question_only
         self._answered: list[Answered] = []
+        self.trained = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -113,9 +115,8 @@ class VQATask(Task):
             said = [self.answers[i] for i in logits.argmax(1).tolist()]
             text_said = [self.answers[i] for i in blind.argmax(1).tolist()] if blind is not None else [None] * len(said)
             keys = ("answer", "answer_type", "question_type", "contrasted")
-            self._answered += [
-                Answered(*row) for row in zip(*(batch[key] for key in keys), said, text_said, strict=True)
-            ]
+            columns = [*(batch[key] for key in keys), said, text_said, batch["id"]]
+            self._answered += [Answered(*row) for row in zip(*columns, strict=True)]
         return outcome
 
     def _log_epoch(self, stage: str) -> None:
@@ -125,6 +126,30 @@ class VQATask(Task):
         if not self.trainer.sanity_checking:
             scores = accuracies(rows, set(self.answers), self.majority)
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        if stage == "test":
+            right = np.array([float(row.said == row.answer) for row in rows])
+            kinds = np.array([row.answer_type for row in rows])
+            self.samples = {"id": np.array([row.id for row in rows]), "accuracy": right}
+            for kind in ("OPEN", "CLOSED"):
+                self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
+            self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
+
+    def on_validation_start(self) -> None:
+        if self.trainer.state.fn != "fit":
+            self._refuse_untrained()
+
+    def on_test_start(self) -> None:
+        self._refuse_untrained()
+
+    def on_predict_start(self) -> None:
+        self._refuse_untrained()
+
+    def _refuse_untrained(self) -> None:
+        if not self.trained:
+            raise UserError(
+                f"{self.trainer.state.fn}: the answer head is not trained; give --ckpt_path best, last or a file of a "
+                "fit (model.checkpoint brings the backbone only)"
+            )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
@@ -142,7 +167,12 @@ class VQATask(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        known = checkpoint.get(ANSWERS, [])
+        if ANSWERS not in checkpoint:
+            path = self.trainer.ckpt_path
+            raise UserError(
+                f"ckpt_path {path} has no answer head; fit one first, starting from --model.checkpoint {path}"
+            )
+        known, self.trained = checkpoint[ANSWERS], True
         if known != self.answers:
             first = next(iter(sorted(set(known) ^ set(self.answers))), "their order")
             raise UserError(

@@ -17,6 +17,7 @@ from mpma_lightning.evaluation.classification import (
     classification_scores,
     exclusive_scores,
     one_class_each,
+    sample_scores,
 )
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.metrics import Rows
@@ -179,6 +180,9 @@ class ZeroShotTask(Task):
                 own["auroc_low"], own["auroc_high"] = auroc_interval(labels, values, rows["patient"])
             found |= {f"{name}/{metric}": value for metric, value in own.items()}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+        if stage == "test":
+            scored = {f"{name}/auroc": values for name, values in scores.items()}
+            self.samples = sample_scores(rows, labels, self.classes, scored)
 
     def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         chosen = one_class_each(ids, labels, self.classes, self.multiclass)

@@ -1,283 +1,73 @@
-"""RSNA Pneumonia, SIIM pneumothorax, MS-CXR and annotated folders in their true layouts: masks and boxes."""
+"""Masks and boxes stay on the picture, whether it is read whole, shrunk, or from a prepared store."""
 
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
 import pytest
 import torch
 from PIL import Image
-from pydicom.uid import ExplicitVRLittleEndian
 
 from data_modules.annotated import AnnotatedDataModule
-from data_modules.base import DataModule
-from data_modules.loader import collate
-from data_modules.ms_cxr import MSCXRDataModule
-from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
-from data_modules.run_lengths import encode_runs
-from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
+from data_modules.annotations import fit_mask
+from data_modules.prepare import Options, prepare
 from data_modules.transforms import Augment
 from mpma_lightning.errors import UserError
 
-STRETCH = Augment(fit="stretch")
+BOX = (40, 24, 104, 72)
+"""x1, y1, x2, y2 of the bright rectangle in a film of 192 x 144 pixels."""
 
 
-def dicom(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = pydicom.Dataset()
-    header.file_meta = pydicom.dataset.FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
-    header.Rows, header.Columns, header.SamplesPerPixel = *pixels.shape, 1
-    header.PhotometricInterpretation = "MONOCHROME2"
-    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 8, 8, 7, 0
-    header.PixelData = pixels.tobytes()
-    header.save_as(path, enforce_file_format=True)
+def write(root: Path, count: int = 12) -> None:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    images, annotations = [], []
+    for n in range(count):
+        pixels = np.full((144, 192), n, np.uint8)
+        pixels[BOX[1] : BOX[3], BOX[0] : BOX[2]] = 200
+        Image.fromarray(pixels).save(root / "images" / f"{n}.png")
+        Image.fromarray((pixels == 200).astype(np.uint8) * 255).save(root / "masks" / f"{n}.png")
+        images.append({"id": n, "file_name": f"{n}.png", "width": 192, "height": 144})
+        own = [BOX[0], BOX[1], BOX[2] - BOX[0], BOX[3] - BOX[1]]
+        annotations.append({"id": n, "image_id": n, "category_id": 1, "bbox": own, "area": own[2] * own[3]})
+    content = {"images": images, "categories": [{"id": 1, "name": "square"}], "annotations": annotations}
+    (root / "boxes.json").write_text(json.dumps(content))
 
 
-def near(found: torch.Tensor, expected: list[list[float]]) -> bool:
-    return torch.allclose(found, torch.tensor(expected, dtype=found.dtype), atol=1e-3)
-
-
-def sample(data: DataModule, name: str) -> dict[str, Any]:
+def make(root: Path, short_side: int | None = None) -> AnnotatedDataModule:
+    augment = Augment(fit="letterbox", short_side=short_side)
+    data = AnnotatedDataModule(
+        str(root), masks="masks", boxes="boxes.json", image_size=96, num_workers=0, augment=augment
+    )
     data.setup()
-    assert data.index is not None
-    split = data.index.set_index("id").loc[name, "split"]
-    samples = data.samples(str(split))
-    return samples[samples.table.column("id").to_pylist().index(name)]
+    return data
 
 
-def lists(root: Path, **splits: list[str]) -> str:
-    folder = root / "lists"
-    folder.mkdir()
-    for split in ("train", "val", "test"):  # with a folder, an ending and a label behind, as MRM's
-        lines = [f"images/{name}.dcm 0 " for name in splits.get(split, [])]
-        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
-    return str(folder)
+@pytest.mark.parametrize("form", ["whole", "shrunk", "store"])
+def test_value_mask_and_box_lie_on_the_picture(form: str, tmp_path: Path) -> None:
+    write(tmp_path / "raw")
+    root = tmp_path / "raw"
+    if form == "store":
+        prepare(make(root), tmp_path / "store", Options(72, "raw"), workers=1)
+        shutil.rmtree(root)
+        root = tmp_path / "store"
+    data = make(root, 72 if form == "shrunk" else None)
+    sample = data.samples("train")[0]
+    bright = sample["image"][0] == 200
+    assert bright.sum() == 32 * 24 and torch.equal(sample["mask"][0] == 1, bright)
+    assert sample["boxes"].tolist() == [[20, 24, 52, 48]] and sample["box_labels"].tolist() == [0]
+    assert sample["size"].tolist() == [144, 192] and data.box_classes == ["square"]
 
 
-@pytest.fixture
-def rsna(tmp_path: Path) -> Path:
-    """``a`` and ``d`` have two and one box, ``b`` and ``c`` none."""
-    for name in "abcd":
-        dicom(tmp_path / "stage_2_train_images" / f"{name}.dcm", np.full((40, 20), 90, np.uint8))
-    rows = ["patientId,x,y,width,height,Target", "a,2.0,4.0,10.0,8.0,1", "b,,,,,0", "a,0.0,30.0,5.0,10.0,1", "c,,,,,0"]
-    (tmp_path / "stage_2_train_labels.csv").write_text("\n".join([*rows, "d,1,1,2,2,1"]) + "\n")
-    return tmp_path
+def test_value_masks_are_shrunk_by_pixel_centres() -> None:
+    mask = np.zeros((9, 9), np.uint8)
+    mask[3:6, 3:6] = 1
+    assert fit_mask(mask, (3, 3)).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
-def test_value_rsna_groups_boxes_by_image(rsna: Path) -> None:
-    named = lists(rsna, train=["a", "b"], val=["c"], test=["d"])
-    data = RSNAPneumoniaDataModule(str(rsna), lists=named, image_size=20, augment=STRETCH)
-    one = sample(data, "a")
-    assert data.spec is not None and data.spec.counts == {"train": 2, "val": 1, "test": 1}
-    assert data.spec.box_classes == ["Pneumonia"] and data.spec.fit == "stretch"
-    # 40 rows on 20: the heights are halved, the widths stay
-    assert near(one["boxes"], [[2, 2, 12, 6], [0, 15, 5, 20]]) and one["box_labels"].tolist() == [0, 0]
-    assert one["size"].tolist() == [40, 20] and one["labels"].tolist() == [1]
-    none = sample(data, "b")
-    assert none["boxes"].shape == (0, 4) and none["box_labels"].shape == (0,) and none["labels"].tolist() == [0]
-    batch = collate([one, none])
-    assert batch["image"].shape == (2, 1, 20, 20) and [len(boxes) for boxes in batch["boxes"]] == [2, 0]
-
-
-def test_value_rsna_positives_and_shares(rsna: Path) -> None:
-    named = lists(rsna, train=["a", "b"], val=["c"])
-    data = RSNAPneumoniaDataModule(str(rsna), lists=named, positives=True)
-    frame = data.read_index()
-    assert frame["id"].tolist() == ["a", "c"]
-    assert data.dropped == {"training image without a box": 1, "image in no list": 1}
-    table = rsna / "stage_2_train_labels.csv"
-    table.write_text(table.read_text() + "".join(f"x{n},,,,,0\n" for n in range(400)))
-    for split, test in (("60/20/20", 0.2), ("70/15/15", 0.15)):
-        share = (RSNAPneumoniaDataModule(str(rsna), split=split).read_index()["split"] == "test").mean()
-        assert abs(share - test) < 0.06
-
-
-@pytest.mark.parametrize(
-    ("row", "line"),
-    [
-        ("e,1,2,,4,1", "found e, 1, 2, nan, 4, 1 in row 7, expected patientId, four numbers"),
-        ("e,,,,,2", "in row 7, expected patientId"),
-    ],
-)
-def test_error_rsna_table(rsna: Path, row: str, line: str) -> None:
-    table = rsna / "stage_2_train_labels.csv"
-    table.write_text(table.read_text() + row + "\n")
-    with pytest.raises(UserError, match=line):
-        RSNAPneumoniaDataModule(str(rsna)).setup()
-
-
-def test_error_box_outside_its_image(rsna: Path) -> None:
-    table = rsna / "stage_2_train_labels.csv"
-    table.write_text(table.read_text().replace("d,1,1,2,2,1", "d,1,1,2,90,1"))
-    named = lists(rsna, train=["a", "b"], val=["c"], test=["d"])
-    with pytest.raises(UserError, match=r"d.dcm: found box \[1.0, 1.0, 3.0, 91.0\] in an image of 20 x 40 pixels"):
-        sample(RSNAPneumoniaDataModule(str(rsna), lists=named), "d")
-
-
-@pytest.fixture
-def siim(tmp_path: Path) -> tuple[Path, np.ndarray]:
-    """``a`` has a mask of two rows, ``b`` to ``e`` none; header and values begin with a space."""
-    mask = np.zeros((30, 20), bool)
-    mask[5:10, 3:6], mask[20:25, 10:20] = True, True
-    upper = np.arange(30)[:, None] < 15
-    for name in "abcde":
-        dicom(tmp_path / "dicom-images-train" / f"s{name}" / "1" / f"{name}.dcm", np.full((30, 20), 90, np.uint8))
-    rows = [f"a, {encode_runs(mask & upper)}", "b, -1", f"a, {encode_runs(mask & ~upper)}", "c,-1", "d, -1", "e, -1"]
-    (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
-    return tmp_path, mask
-
-
-def test_value_siim_joins_the_rows_of_an_image(siim: tuple[Path, np.ndarray]) -> None:
-    root, mask = siim
-    named = lists(root, train=["a", "b", "c"], val=["d"], test=["e"])
-    data = SIIMPneumothoraxDataModule(str(root), lists=named, balanced=False, image_size=60, augment=STRETCH)
-    one = sample(data, "a")
-    assert one["mask"].dtype.is_floating_point is False and one["mask"].shape == (1, 60, 60)
-    assert (one["mask"][0].numpy() == np.repeat(np.repeat(mask, 2, 0), 3, 1)).all()
-    assert sample(data, "b")["mask"].sum() == 0 and one["labels"].tolist() == [1]
-    assert data.spec is not None and data.spec.mask_class == "Pneumothorax" and data.spec.counts["train"] == 3
-
-
-def test_value_siim_balances_training_only(siim: tuple[Path, np.ndarray]) -> None:
-    named = lists(siim[0], train=["a", "b", "c"], val=["d"], test=["e"])
-    data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named)
-    assert data.read_index()["split"].value_counts().to_dict() == {"train": 2, "val": 1, "test": 1}
-    assert data.dropped == {"surplus negative training image": 1}
-
-
-def test_value_siim_stage_2_file(siim: tuple[Path, np.ndarray]) -> None:
-    table = siim[0] / "train-rle.csv"
-    table.rename(siim[0] / "stage_2_train.csv")
-    data = SIIMPneumothoraxDataModule(str(siim[0]), balanced=False)
-    assert data.read_index()["Pneumothorax"].tolist() == [1, 0, 0, 0, 0]
-
-
-def test_error_run_lengths_of_another_image(siim: tuple[Path, np.ndarray]) -> None:
-    table = siim[0] / "train-rle.csv"
-    table.write_text(table.read_text().replace("c,-1", "c,590 20"))
-    named = lists(siim[0], train=["a", "b"], val=["c"])
-    data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named)
-    with pytest.raises(UserError, match=r"c.dcm: found a run that ends at pixel 610, expected at most 600"):
-        sample(data, "c")
-
-
-@pytest.fixture
-def ms_cxr(tmp_path: Path) -> Path:
-    """Two phrases on one image, the first with two boxes; boxes count in pixels of an image twice as large."""
-    path = "files/p10/p10000032/s50414267/aa-bb.jpg"
-    (tmp_path / "jpg" / path).parent.mkdir(parents=True)
-    Image.fromarray(np.full((40, 30), 90, np.uint8)).save(tmp_path / "jpg" / path)
-    boxes = [([4, 6, 10, 20], 1, "left effusion"), ([40, 50, 20, 30], 1, "left effusion"), ([0, 0, 60, 80], 2, "edema")]
-    content = {
-        "images": [{"id": 7, "file_name": "aa-bb.jpg", "width": 60, "height": 80, "path": path}],
-        "categories": [{"id": 1, "name": "Pleural Effusion"}, {"id": 2, "name": "Edema"}],
-        "annotations": [
-            {"id": i, "image_id": 7, "category_id": category, "bbox": box, "label_text": phrase}
-            for i, (box, category, phrase) in enumerate(boxes)
-        ],
-    }
-    (tmp_path / "MS_CXR_Local_Alignment_v1.0.0.json").write_text(json.dumps(content))
-    return tmp_path
-
-
-def test_value_ms_cxr_groups_boxes_by_phrase(ms_cxr: Path) -> None:
-    (ms_cxr / "jpg" / "mimic-cxr-2.0.0-split.csv").write_text(
-        "dicom_id,study_id,subject_id,split\naa-bb,50414267,10000032,train\n"
-    )
-    data = MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg"), image_size=40, augment=Augment(fit="letterbox"))
-    one = sample(data, "aa-bb/Pleural Effusion/left effusion")
-    assert data.spec is not None and data.spec.counts["test"] == 2
-    assert data.spec.notes == ["2 of 2 phrases are of patients in MIMIC-CXR's training split"]
-    assert one["text"] == "left effusion" and one["patient"] == "10000032"
-    # halved, then 5 black columns on the left
-    assert near(one["boxes"], [[7, 3, 12, 13], [25, 25, 35, 40]]) and one["box_labels"].tolist() == [0, 0]
-    assert sample(data, "aa-bb/Edema/edema")["box_labels"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "line"),
-    [
-        (
-            lambda c: c["annotations"][0].update(bbox=[0, 0, 90, 9]),
-            r"found box \[0.0, 0.0, 90.0, 9.0\] in a frame of 60",
-        ),
-        (lambda c: c["annotations"][0].update(category_id=9), "names image 7 and category 9"),
-        (lambda c: c["annotations"][1].pop("label_text"), "annotation 2 has no label_text"),
-        (lambda c: c["images"][0].update(path="aa-bb.jpg"), "found path 'aa-bb.jpg', expected files/p10"),
-        (lambda c: c.pop("categories"), "found no COCO annotations"),
-    ],
-)
-def test_error_ms_cxr(ms_cxr: Path, spoil: Callable[[dict[str, Any]], object], line: str) -> None:
-    path = next(ms_cxr.glob("*.json"))
-    content = json.loads(path.read_text())
-    spoil(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=line):
-        MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg")).setup()
-
-
-@pytest.fixture
-def annotated(tmp_path: Path) -> Path:
-    """``a`` to ``d``; ``a`` to ``c`` have a mask; the box file lists ``a`` (two boxes) and ``b`` (none)."""
-    for name in "abcd":
-        for folder in ("images", "masks"):
-            (tmp_path / folder).mkdir(exist_ok=True)
-        Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "images" / f"{name}.jpg")
-        if name != "d":
-            mask = np.zeros((20, 20), np.uint8)
-            mask[:10] = 255
-            Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
-    content = {
-        "images": [{"id": i, "file_name": f"{name}.jpg", "width": 40, "height": 40} for i, name in enumerate("ab")],
-        "categories": [{"id": 2, "name": "left lung"}, {"id": 1, "name": "right lung"}],
-        "annotations": [{"id": i, "image_id": 0, "category_id": 2 - i, "bbox": [i * 20, 0, 20, 40]} for i in range(2)],
-    }
-    (tmp_path / "boxes.json").write_text(json.dumps(content))
-    (tmp_path / "table.csv").write_text(
-        "image,split,patient\n" + "".join(f"images/{n}.jpg,{'test' if n == 'a' else 'train'},{n}\n" for n in "abcd")
-    )
-    return tmp_path
-
-
-def test_value_annotated_masks_and_boxes(annotated: Path) -> None:
-    data = AnnotatedDataModule(str(annotated), masks="masks", boxes="boxes.json", table="table.csv", image_size=20)
-    one = sample(data, "images/a.jpg")
-    assert data.spec is not None and data.spec.box_classes == ["right lung", "left lung"]
-    assert data.dropped == {"no mask": 1, "not in the box file": 1} and data.spec.counts["train"] == 1
-    assert one["mask"][0, :, 0].tolist() == [1] * 10 + [0] * 10
-    assert near(one["boxes"], [[0, 0, 10, 20], [10, 0, 20, 20]]) and one["box_labels"].tolist() == [1, 0]
-    assert sample(data, "images/b.jpg")["boxes"].shape == (0, 4)
-    options = data.index_options()
-    assert options["masks"] == "masks" and json.dumps(options)
-
-
-def test_error_annotated(annotated: Path) -> None:
-    with pytest.raises(UserError, match=r"found neither data\.masks nor data\.boxes"):
-        AnnotatedDataModule(str(annotated))
-    Image.fromarray(np.zeros((20, 21), np.uint8)).save(annotated / "masks" / "a.png")
-    with pytest.raises(UserError, match=r"a.png: found a mask of 21 x 20 pixels, expected 20 x 20 as in .*a.jpg"):
-        sample(AnnotatedDataModule(str(annotated), masks="masks", table="table.csv"), "images/a.jpg")
-    with pytest.raises(UserError, match="COCO file not found"):
-        AnnotatedDataModule(str(annotated), boxes="none.json").setup()
-    with pytest.raises(UserError, match=r"found no usable sample \(no mask 4\)"):
-        (annotated / "empty").mkdir()
-        Image.fromarray(np.zeros((20, 20), np.uint8)).save(annotated / "empty" / "z.png")
-        AnnotatedDataModule(str(annotated), masks="empty").setup()
-
-
-def test_value_sample_lungs(sample_data: Path) -> None:
-    """Masks and lung boxes of real images: the documented counts, by the documented splits."""
-    root = sample_data / "covid_cxr"
-    masks = AnnotatedDataModule(str(root), masks="masks", mask_class="Lung", table="metadata.csv", image_size=64)
-    masks.setup()
-    assert masks.index is not None and len(masks.index) == 123
-    assert 0.05 < sample(masks, masks.index["id"][0])["mask"].float().mean() < 0.8
-    boxes = AnnotatedDataModule(str(root), boxes="lung_boxes_coco.json", table="metadata.csv", image_size=64)
-    boxes.setup()
-    assert boxes.index is not None and len(boxes.index) == 55 and sum(map(len, boxes.index["boxes"])) == 110
-    assert sorted(name.lower() for name in boxes.box_classes) == ["left lung", "right lung"]
+def test_error_prepare_names_a_mask_of_another_size(tmp_path: Path) -> None:
+    write(tmp_path / "raw")
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "raw" / "masks" / "3.png")
+    with pytest.raises(UserError, match=r"3\.png: found a mask of 10 x 10 pixels, expected 192 x 144"):
+        prepare(make(tmp_path / "raw"), tmp_path / "store", Options(48, "raw"), workers=1)

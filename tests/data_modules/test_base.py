@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,29 @@ def test_value_sentences_are_dropped_in_training_only() -> None:
     trained = next(iter(data.train_dataloader()))["text"]
     assert 0 < sum(map(len, trained)) < sum(map(len, frame["text"][:4]))
     assert next(iter(data.val_dataloader()))["text"] == list(frame["text"][4:6])
+
+
+def test_value_length_window_sorts_what_training_shows() -> None:
+    """Lengths are those after sentences were dropped, so a window's batches do not overlap in length."""
+    frame = texts(32, split=["train"] * 24 + ["val"] * 4 + ["test"] * 4, patient=[f"p{n}" for n in range(32)])
+    frame["text"] += [" No effusion. Normal heart. Clear lungs." * (n % 6) for n in range(32)]
+    data = Frame(frame, batch_size=4, text=replace(TEXT, sentence_dropout=0.5, length_window=6))
+    data.setup()
+    spans = sorted((min(map(len, b["text"])), max(map(len, b["text"]))) for b in data.train_dataloader())
+    assert len(spans) == 6 and all(last <= first for (_, last), (first, _) in pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"batch_size": 0}, "data.batch_size is 0; expected at least 1"),
+        ({"num_workers": -1}, "data.num_workers is -1; expected 0 or more"),
+        ({"image_size": 0}, "data.image_size is 0"),
+        ({"channels": 2}, "data.channels is 2; expected 1 or 3"),
+        ({"max_missing": 1.5}, "data.max_missing is 1.5; expected 0 to 1"),
+        ({"text": TextOptions(sentence_dropout=1.0)}, "data.text.sentence_dropout is 1.0"),
+    ],
+)
+def test_error_numbers_out_of_range(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Frame(texts(), **options)

@@ -75,3 +75,38 @@ def test_value_weights_are_shared_between_ranks() -> None:
     single = ShardedBatchSampler(30, 8, seed=2, weights=weights)
     ranks = [ShardedBatchSampler(30, 4, seed=2, rank=r, world_size=2, weights=weights) for r in range(2)]
     assert list(single) == [a + b for a, b in zip(*ranks, strict=True)]
+
+
+LENGTHS = np.random.default_rng(0).integers(3, 200, 70)
+
+
+def lengths_of(pairs: list[tuple[int, int]]) -> np.ndarray:
+    return np.array([LENGTHS[i] for _, i in pairs])
+
+
+def test_value_batches_of_similar_length() -> None:
+    """Each window of 3 x 8 random samples is cut along its lengths; every sample of a whole batch is shown once."""
+    plain, grouped = ShardedBatchSampler(70, 8), ShardedBatchSampler(70, 8, lengths=lengths_of, window=3)
+    shown = list(grouped)
+    assert len(shown) == len(grouped) == len(plain) == 8
+    order = list(chain.from_iterable(plain))
+    for k in (0, 3):
+        window = order[k * 8 : (k + 3) * 8]
+        by_length = sorted(lengths_of(window))
+        drawn = sorted(sorted(lengths_of(batch)) for batch in shown[k : k + 3])
+        assert drawn == sorted(by_length[j : j + 8] for j in (0, 8, 16))
+        assert sorted(chain.from_iterable(shown[k : k + 3])) == sorted(window)
+    padding = [sum(max(lengths_of(batch)) for batch in batches) for batches in (shown, list(plain))]
+    assert padding[0] < 0.8 * padding[1]
+
+
+def test_value_length_windows_on_ranks_and_from_the_middle() -> None:
+    single = ShardedBatchSampler(70, 8, seed=2, lengths=lengths_of, window=3)
+    ranks = [ShardedBatchSampler(70, 4, 2, rank, 2, lengths=lengths_of, window=3) for rank in range(2)]
+    whole = list(single)
+    assert whole == [a + b for a, b in zip(*ranks, strict=True)]
+    single.start_batch = 4
+    assert list(single) == whole[4:]
+    single.start_batch = 0
+    single.set_epoch(1)
+    assert list(single) != whole

@@ -17,6 +17,7 @@ from data_modules.pairs import PairsDataModule
 from data_modules.perceptual import near_pairs, perceptual_hash
 from data_modules.phantom import write_phantom
 from data_modules.prepare import prepare
+from data_modules.vqa_rad import VQARADDataModule
 from mpma_lightning.cli import main
 
 
@@ -206,11 +207,13 @@ def test_value_audit_against_a_pre_training_store(phantom: Path, tmp_path: Path)
     data.setup()
     assert data.index is not None and not set(data.index["patient"]) & {named, pictured}
     assert data.spec is not None and data.spec.dropped["excluded patient"] > 0
+    ((manifest, patients),) = data.spec.excluded.items()
+    assert patients == 2 and manifest.startswith("exclude.json (")
     assert main([*command[:6], "--against", str(root)]) == 1  # not a store
 
 
 def test_value_vqa_rad_known_leaks(sample_data: Path) -> None:
-    report = check("vqa_rad", sample_data / "vqa_rad", None)
+    report = check("vqa_rad", sample_data / "vqa_rad", VQARADDataModule(str(sample_data / "vqa_rad")))
     assert report.failed and report.counts["images"] == 314
     assert len(items(report, "image in two splits")) == 203
     assert len(items(report, "test question with a twin in training (same image and answer)")) == 72
@@ -256,7 +259,7 @@ def test_value_openi_statistics(sample_data: Path) -> None:
         (["check", "pears", "--root", "x"], 2, "did you mean 'pairs'"),
         (["check", "pairs"], 2, "root"),
         (["check", "pairs", "--root", "nowhere"], 1, "nowhere"),
-        (["check", "vqa_rad", "--root", "nowhere"], 1, "osf.io/89kps"),
+        (["check", "vqa_rad", "--root", "nowhere"], 1, "nowhere"),
         (["check", "openi", "--root", "nowhere"], 1, "NLMCXR_reports.tgz"),
         (["check", "pairs", "--root", "x", "--data.tabel", "y"], 2, "tabel"),
     ],

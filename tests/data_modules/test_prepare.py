@@ -283,7 +283,7 @@ if __name__ == "__main__":
     rng, reached = np.random.default_rng(seed), []
     for _ in range(kills):
         victim = start()
-        target, deadline = shards() + int(rng.integers(0, 3)), time.monotonic() + 120
+        target, deadline = shards() + int(rng.integers(0, 3)), time.monotonic() + 600
         while not (folder / "killed.part" / "images").is_dir() or shards() < target:
             assert victim.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
             time.sleep(0.001)

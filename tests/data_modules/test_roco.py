@@ -43,6 +43,7 @@ def test_value_original(tmp_path: Path) -> None:
     assert data.spec.counts == {"train": 5, "val": 3, "test": 2} and data.spec.dropped == {"missing image": 1}
     assert data.index["text"].iloc[0].startswith("A caption") and set(data.index["license"]) == {"CC BY"}
     assert "train 3, val 3" in data.spec.notes[0].replace("test 2, ", "")
+    assert data.spec.notes[-1] == "images found: test 2/2, train 5/6, val 3/3"
     apart = make(tmp_path, article_disjoint=True)
     assert apart.spec is not None and apart.spec.counts == {"train": 3, "val": 1, "test": 2}
     few = make(tmp_path, retrieval_pairs=2)

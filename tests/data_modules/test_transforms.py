@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data_modules.transforms import Augment, Transform
+from mpma_lightning.errors import UserError
 
 STILL = Augment(crop_scale=(0.3, 0.6), rotate=0, brightness=0, contrast=0)
 
@@ -91,3 +92,9 @@ def test_value_letterbox_keeps_all_and_pads_black() -> None:
 def test_value_no_boxes_are_an_empty_array() -> None:
     out = Transform(32, STILL, True)(noise(), 0, boxes=np.zeros((0, 4)))
     assert out["boxes"].shape == (0, 4) and out["kept"].shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [(0.9, 0.2), (0.5, 1.5), (0.0, 1.0)])
+def test_error_crop_scale(scale: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"data\.augment\.crop_scale is \("):
+        Transform(8, Augment(crop_scale=scale))

@@ -45,6 +45,8 @@ def test_levels_shape_and_error(stem: str) -> None:
     assert [tuple(level.shape) for level in encoder(image, levels=(0, 1)).levels] == [(1, 32, 4, 4)] * 2
     with pytest.raises(ValueError, match="whole image"):
         encoder(image, torch.zeros(1, 2, dtype=torch.long), levels=(0,))
+    with pytest.raises(UserError, match="encoder is 36; expected a multiple of its patch, 8"):
+        encoder(torch.randn(1, 3, 36, 36, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("pool", ["mean", "cls"])
@@ -163,3 +165,17 @@ def test_convolutional_stem_sees_brightness() -> None:
 def test_convolutional_stem_with_an_odd_patch_error() -> None:
     with pytest.raises(UserError, match="patch size is 14"):
         ConvolutionalStem(14, (2, 2), 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"dropout": 1.0}, "model.backbone.dropout is 1.0; expected 0 <= dropout < 1"),
+        ({"memory_slots": -1}, "model.backbone.memory_slots is -1"),
+        ({"text_heads": 7}, "model.backbone.text_heads is 7; expected a divisor of the width, 24"),
+        ({"fusion_heads": 5}, "model.backbone.fusion_heads is 5; expected a divisor"),
+    ],
+)
+def test_numbers_out_of_range_error(changes: dict[str, object], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        small_backbone("fusion", **changes)

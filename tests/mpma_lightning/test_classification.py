@@ -9,11 +9,11 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.classification import (
-    weighted_auroc,
     auroc_interval,
     best_thresholds,
     classification_scores,
     exclusive_scores,
+    weighted_auroc,
 )
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mpma_lightning.errors import UserError
 from mpma_lightning.masking import hashed_uniform, mask_image, mask_report
 
 MASK = 4
@@ -92,9 +93,9 @@ def test_image_and_report_masks_are_independent_streams() -> None:
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0])
 def test_ratio_error(ratio: float) -> None:
-    with pytest.raises(ValueError, match="ratio"):
+    with pytest.raises(UserError, match="ratio is"):
         mask_image(torch.tensor([0]), 4, ratio)
-    with pytest.raises(ValueError, match="ratio"):
+    with pytest.raises(UserError, match="ratio is"):
         mask_report(
             torch.tensor([0]), torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, dtype=torch.long), ratio, MASK
         )

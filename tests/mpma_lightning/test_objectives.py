@@ -7,6 +7,7 @@ import pytest
 import torch
 from model_fixtures import MASK, small_backbone, small_state
 
+from mpma_lightning.errors import UserError
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, group_contrast
 from mpma_lightning.objectives.image_reconstruction import (
@@ -337,7 +338,7 @@ def test_missing_input_error(name: str) -> None:
 
 @pytest.mark.parametrize("options", [GlobalAlignmentOptions(temperature=0.0), LocalAlignmentOptions(temperature=-1.0)])
 def test_temperature_error(options) -> None:
-    with pytest.raises(ValueError, match="temperature"):
+    with pytest.raises(UserError, match="temperature"):
         options.build(small_backbone(*options.needs))
 
 

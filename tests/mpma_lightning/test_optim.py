@@ -1,6 +1,7 @@
 """Parameter groups and the schedule."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -68,3 +69,16 @@ def test_scale_value() -> None:
 def test_scale_of_an_unknown_part_error() -> None:
     with pytest.raises(UserError, match="'txet', which fits no trainable parameter"):
         Optim(scale={"txet": 2.0}).build(small_backbone("text"), 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"lr": -1.0}, "model.optim.lr is -1.0; expected 0 or more"),
+        ({"betas": (0.9, 2.0)}, r"model.optim.betas is \(0.9, 2.0\)"),
+        ({"warmup": -3}, "model.optim.warmup is -3"),
+    ],
+)
+def test_numbers_out_of_range_error(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Optim(**options).build(torch.nn.Linear(2, 2), 8, 10)

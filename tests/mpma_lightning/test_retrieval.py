@@ -11,6 +11,7 @@ import torch.distributed as dist
 from model_fixtures import small_backbone, small_state
 
 from mpma_lightning.backbones import Features
+from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.both_directions import choose_alpha, figures, ranked_everywhere, shortlisted
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
@@ -147,7 +148,7 @@ def test_gradient_match_ranking_reaches_both_encoders(fusion: str) -> None:
     total.backward()
     for part in ("image", "text"):
         assert sum(float(p.grad.abs().sum()) for p in getattr(backbone, part).parameters() if p.grad is not None) > 0
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(UserError, match="negatives is 0; expected at least 1"):
         MatchRankingOptions(negatives=0).build(backbone)
 
 

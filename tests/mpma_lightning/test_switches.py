@@ -306,7 +306,7 @@ def test_fused_representation_value(pool: str, fusion: str) -> None:
 def test_fused_representation_error() -> None:
     backbone = small_backbone("fusion")
     image = backbone.image(torch.randn(1, 3, 32, 32, dtype=torch.float64))
-    with pytest.raises(ValueError, match="expected mask, mean or cls"):
+    with pytest.raises(UserError, match="expected mask, mean or cls"):
         backbone.fused_representation(image, torch.tensor([[2, 3]]), torch.ones(1, 2), "max")  # type: ignore[arg-type]
 
 

@@ -1,0 +1,58 @@
+"""Every data set of the catalogue, on its phantom: checked without a false alarm, prepared, and read alike."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_modules.base import DataModule
+from data_modules.catalogue import DATA_MODULES, data_module
+from data_modules.checks import check
+from data_modules.phantom import write_phantom
+from data_modules.prepare import Options, prepare
+from data_modules.text import TextOptions
+from data_modules.transforms import Augment
+
+WARNED = {"vqa_rad": {"frame questions"}}
+"""What is officially wrong is part of the layout."""
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
+}
+SHORT_SIDE = 64
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("catalogue_phantom")
+    write_phantom(out, patients=40, seed=9, size=96, workers=1, layouts="all")
+    return out
+
+
+def make(name: str, root: Path, **options: Any) -> DataModule:
+    text = TextOptions(max_tokens=32, vocab_size=400, min_tokens=1)
+    options = ARGUMENTS.get(name, {}) | options
+    augment = Augment(short_side=SHORT_SIDE)
+    return data_module(name).from_root(root, image_size=32, num_workers=0, text=text, augment=augment, **options)
+
+
+@pytest.mark.parametrize("name", sorted(DATA_MODULES))
+def test_value_checked_prepared_and_read_alike(name: str, phantom: Path, tmp_path: Path) -> None:
+    root = phantom if name == "mimic_cxr" else phantom / "layouts" / name
+    store = tmp_path / "store"
+    raw = {"image_root": str(phantom / "mimic-cxr-jpg")} if name == "ms_cxr" else {}
+    there = {"mimic_cxr": {"report_root": str(phantom / "mimic-cxr")}, "ms_cxr": {"image_root": str(store)}}
+    report = check(name, root, make(name, root, **raw), decode_all=True)
+    kinds = {finding.kind for finding in report.findings if finding.severity != "info"}
+    assert not report.failed and kinds == WARNED.get(name, set())
+    prepare(make(name, root, **raw), store, Options(SHORT_SIDE, "raw"), workers=1)
+    files, prepared = make(name, root, **raw), make(name, store, **there.get(name, {}))
+    for data in (files, prepared):
+        data.setup()
+    assert files.spec == prepared.spec and files.spec is not None and files.spec.counts["test"] > 0
+    left, right = files.samples("test"), prepared.samples("test")
+    for i in range(0, len(left), 3):
+        for key, value in left[i].items():
+            other = right[i][key]
+            same = torch.equal(value.nan_to_num(9), other.nan_to_num(9)) if torch.is_tensor(value) else value == other
+            assert same, key

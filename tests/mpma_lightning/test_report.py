@@ -1,0 +1,324 @@
+"""Reports: what is read, what is left out and said, figures and tests by hand or scipy, and every form of output."""
+
+import base64
+import csv
+import io
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.stats import ttest_ind
+from sklearn.metrics import roc_auc_score
+
+from mpma_lightning.cli import main
+from mpma_lightning.errors import UserError
+from mpma_lightning.reports.rows import find_runs
+from mpma_lightning.reports.statistics import bootstrap, detectable_difference, paired_difference
+from mpma_lightning.reports.tables import Table, make_tables
+from mpma_lightning.sweeps import worker
+
+VALUES = {"mpma": (0.90, 0.92, 0.94), "mrm": (0.80, 0.82, 0.81)}
+AUROC = {(method, seed): value for method, values in VALUES.items() for seed, value in enumerate(values)}
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def row(seed: int = 0, auroc: float = 0.9, **more: Any) -> dict[str, Any]:
+    metrics = {"test/auroc": auroc, "test/auroc_low": auroc - 0.02, "test/auroc_high": auroc + 0.02, "test/loss": 1.0}
+    return {
+        "protocol": "cls-finetune-mrm",
+        "task": "ClassificationTask",
+        "dataset": "CheXpertDataModule",
+        "phantom": True,
+        "manifest_hash": "m",
+        "split_sizes": {"test": 500},
+        "label_fraction": 1.0,
+        "seed": seed,
+        "config_sha256": "c",
+        "seconds": 90,
+        "samples_per_second": 10,
+        "peak_memory_mib": 300,
+        "metrics": metrics,
+        **more,
+    }
+
+
+def write_run(folder: Path, content: dict[str, Any], name: str = "results_test.json") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def planned(top: Path, method: str, seed: int, **more: Any) -> dict[str, Any]:
+    name = f"probe/{method}/seed_{seed}"
+    words = ["--trainer.default_root_dir", str(top / name), "--data.seed", str(seed)]
+    commands = [["fit", *words], ["test", *words, "--ckpt_path", "last"]]
+    command = f"python -m mpma_lightning fit … {name}"
+    place = {"id": name, "stage": "probe", "method": method, "variant": "", "seed": seed}
+    return {**place, "folder": str(top / name), "after": None, "commands": commands, "command": command, **more}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two methods x three seeds; samples whose AUROC differ; the last seed of mrm has not been run."""
+    trials = [planned(tmp_path, method, seed) for method, seed in AUROC]
+    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": "s.yaml", "trials": trials}))
+    for (method, seed), auroc in list(AUROC.items())[:-1]:
+        folder = write_run(tmp_path / "probe" / method / f"seed_{seed}", row(seed, auroc))
+        samples(2.0 if method == "mpma" else 0.3, seed).to_parquet(folder / "samples_test.parquet")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "curve.png").write_bytes(PNG)
+    return tmp_path
+
+
+def samples(strength: float, seed: int, count: int = 300) -> pd.DataFrame:
+    """Of one class, more separable with more ``strength``; ids and labels are the same for every seed."""
+    label = np.random.default_rng(7).integers(0, 2, count).astype(float)
+    noise = np.random.default_rng(seed + 100).normal(size=count)
+    columns = {"id": [f"{i:04d}" for i in range(count)], "patient": [f"p{i // 2}" for i in range(count)]}
+    table = pd.DataFrame({**columns, "label/Edema": label, "auroc@Edema": strength * label + noise})
+    return table.sample(frac=1, random_state=seed)
+
+
+def only_table(top: Path) -> Table:
+    (table,) = make_tables(find_runs([top]))
+    return table
+
+
+# what is read
+
+
+def test_value_mean_and_deviation_over_seeds(sweep: Path) -> None:
+    table = only_table(sweep)
+    assert (table.stage, table.protocol, list(table.cells)) == ("probe", "cls-finetune-mrm", ["mpma", "mrm"])
+    assert table.data == "CheXpert layout of the phantom, 500 test samples"
+    ours, theirs = table.cells["mpma"]["auroc"], table.cells["mrm"]["auroc"]
+    assert ours.mean == pytest.approx(92) and ours.sd == pytest.approx(2)
+    assert theirs.mean == pytest.approx(81) and theirs.sd == pytest.approx(np.std([80, 82], ddof=1))
+    assert ours.interval == pytest.approx((90, 94)) and ours.best and not theirs.best
+    assert table.seeds == {"mpma": 3, "mrm": 2} and table.cost["mpma"]["seconds"] == 90
+    assert theirs.against_best and theirs.against_best.high < 0 and theirs.against_best.p < 0.05
+    assert table.missing == [("probe/mrm/seed_2", "python -m mpma_lightning fit … probe/mrm/seed_2")]
+
+
+def test_value_damaged_unfinished_and_foreign_runs_are_said_and_left_out(sweep: Path) -> None:
+    probe = sweep / "probe"
+    (probe / "mrm" / "seed_0" / "results_test.json").write_text('{"protocol": "cls-fine')
+    (probe / "mpma" / "seed_1" / "results_test.json").unlink()
+    (probe / "mpma" / "seed_1" / "results.json").write_text(json.dumps(row(1)))  # fit is done, test is not
+    write_run(probe / "mpma" / "seed_2", row(2, 0.94, protocol="cls-finetune-benchx"))
+    write_run(probe / "mrm" / "seed_1", row(1, 0.82, manifest_hash="other"))
+    write_run(probe / "mrm" / "seed_2", row(2, 0.81))
+    found = find_runs([sweep])
+    said = "\n".join(found.remarks)
+    assert "mrm/seed_0/results_test.json: damaged" in said and "mpma/seed_1: not finished, no results_test.json" in said
+    assert "mpma/seed_2: protocol 'cls-finetune-benchx', while the others of probe have 'cls-finetune-mrm'" in said
+    left = {(run.method, run.seed) for run in found.runs}
+    assert left == {("mpma", 0), ("mrm", 1), ("mrm", 2)}, "one seed alone has nothing to be other than"
+    table = only_table(sweep)
+    assert table.cells["mpma"]["auroc"].values == {0: pytest.approx(90)}
+    assert {name for name, _ in table.missing} == {"probe/mrm/seed_0", "probe/mpma/seed_1"}
+
+
+def test_value_other_data_are_left_out(sweep: Path) -> None:
+    write_run(sweep / "probe" / "mpma" / "seed_1", row(1, 0.99, manifest_hash="other"))
+    write_run(sweep / "probe" / "more" / "seed_1", row(1, 0.5))
+    found = find_runs([sweep])
+    assert [r for r in found.remarks if "mpma/seed_1: other data or splits" in r]
+
+
+def test_value_fractions_are_columns_and_other_variants_are_rows(tmp_path: Path) -> None:
+    trials = []
+    for variant in ("label_fraction=0.01", "label_fraction=1.0", "lr=0.1"):
+        name = f"probe/mpma/{variant}/seed_0"
+        write_run(tmp_path / name, row(0, 0.9, label_fraction=0.5))
+        trials.append(planned(tmp_path, "mpma", 0, id=name, variant=variant))
+    (tmp_path / "sweep.json").write_text(json.dumps({"trials": trials}))
+    table = only_table(tmp_path)
+    titles = [column.title for column in table.columns]
+    assert titles == ["auroc, label_fraction=0.01", "auroc, label_fraction=1.0", "auroc"]
+    assert list(table.cells) == ["mpma", "mpma lr=0.1"]
+
+
+def test_error_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found no result row"):
+        find_runs([tmp_path])
+    with pytest.raises(UserError, match="is not a folder"):
+        find_runs([tmp_path / "absent"])
+
+
+# statistics
+
+
+def test_value_bootstrap_of_an_auroc() -> None:
+    table = samples(1.0, 0)
+    made = bootstrap(table, "auroc", draws=400)
+    assert made and made.values[0] == pytest.approx(roc_auc_score(table["label/Edema"], table["auroc@Edema"]))
+    table = table.sort_values("id")
+    patients = table["patient"].unique()
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(400):  # by hand: whole patients, with replacement
+        chosen = pd.concat([table[table["patient"] == p] for p in rng.choice(patients, len(patients))])
+        drawn.append(roc_auc_score(chosen["label/Edema"], chosen["auroc@Edema"]))
+    assert made.interval() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.015)
+    assert bootstrap(table, "accuracy") is None
+
+
+def test_value_bootstrap_of_a_mean_leaves_unknown_out() -> None:
+    table = pd.DataFrame({"id": list("abcd"), "accuracy/open": [1.0, 0.0, np.nan, 1.0]})
+    made = bootstrap(table, "accuracy/open", draws=50)
+    assert made and made.values[0] == pytest.approx(2 / 3)
+
+
+def test_value_heads_of_a_probe_are_averaged() -> None:
+    one, two = samples(1.0, 0).sort_values("id"), samples(3.0, 1).sort_values("id")
+    table = one.rename(columns={"auroc@Edema": "f/auroc#0@Edema"})
+    table["f/auroc#1@Edema"] = two["auroc@Edema"].to_numpy()
+    made = bootstrap(table, "f/auroc", draws=2)
+    alone = [roc_auc_score(t["label/Edema"], t["auroc@Edema"]) for t in (one, two)]
+    assert made and made.values[0] == pytest.approx(np.mean(alone))
+
+
+def test_value_paired_difference() -> None:
+    strong, weak = ([bootstrap(samples(s, seed), "auroc") for seed in (0, 1)] for s in (1.0, 0.6))
+    gap = paired_difference(strong, weak)
+    values = [[run.values[0] for run in runs if run] for runs in (strong, weak)]
+    assert gap and gap.value == pytest.approx(np.mean(values[0]) - np.mean(values[1]))
+    assert gap.low < gap.value < gap.high and gap.low > 0 and gap.p < 0.05
+    same = paired_difference(strong, strong)
+    assert same and same.value == 0 and same.p == 1
+    assert paired_difference(strong, [bootstrap(samples(1.0, 0, 200), "auroc")]) is None, "other samples"
+    assert paired_difference(strong, [None]) is None and paired_difference([], weak) is None
+
+
+def test_value_detectable_difference_has_the_power_it_says() -> None:
+    groups = [[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]  # standard deviation 1
+    found = detectable_difference(groups)
+    assert found is not None
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(3, 20000)), rng.normal(size=(3, 20000)) + found
+    assert (ttest_ind(ours, theirs).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.015)
+    assert detectable_difference([[1.0], [2.0]]) is None
+
+
+# published figures
+
+
+def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Path) -> None:
+    real = {"phantom": False, "label_fraction": 0.01}
+    write_run(tmp_path / "a", row(0, 0.8, **real))
+    table = only_table(tmp_path)
+    assert table.cells["MRM (quoted)"]["auroc"].values == {0: 88.5}
+    assert table.cells["a"]["auroc"].best is False, "a lone row is not the best of anything"
+    for other in ({"phantom": True}, {"protocol": "cls-finetune-benchx"}, {"label_fraction": 0.5}):
+        write_run(tmp_path / "a", row(0, 0.8, **{**real, **other}))
+        assert not only_table(tmp_path).quoted
+
+
+def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:
+    for split, count in (("70/10/20", 2), ("official", 0)):
+        content = row(0, 0.8, phantom=False, label_fraction=0.1, dataset="NIHChestXray14DataModule")
+        folder = write_run(tmp_path / "a", content)
+        (folder / "test.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"split": split}}}))
+        assert len(only_table(tmp_path).quoted) == count
+
+
+# what is written
+
+
+class Balanced(HTMLParser):
+    """Counts tags that are not closed, and what is fetched from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [v or "" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("data:")]
+        if tag not in ("meta", "img", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_value_every_form_of_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "probe" / "mrm" / "seed_0" / "results_test.json").write_text("{}")
+    assert main(["report", str(sweep)]) == 0
+    text = capsys.readouterr().out
+    assert "| mpma | **92.0 ± 2.0 [90.0, 94.0]** | 3 | 1.5 | 10 | 300 |" in text
+    assert "2 runs are missing" in text and "fit … probe/mrm/seed_2" in text and "damaged" in text
+    assert "With 3 seeds a two-sided t test" in text and "One seed only: mrm." in text
+    assert (sweep / "report.md").read_text() == text
+    rows = list(csv.DictReader(io.StringIO((sweep / "report.csv").read_text())))
+    assert {(r["method"], r["seed"], r["value"]) for r in rows if r["method"] == "mpma"} == {
+        ("mpma", "0", "90"),
+        ("mpma", "1", "92"),
+        ("mpma", "2", "94"),
+    }
+    latex = (sweep / "report.tex").read_text()
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 1
+    assert r"\textbf{92.0 $\pm$ 2.0 [90.0, 94.0]}" in latex
+    page = Balanced()
+    page.feed((sweep / "report.html").read_text())
+    assert page.open == [] and page.fetched == [], "one file, nothing from elsewhere"
+    assert (sweep / "report.html").read_text().count("data:image/png;base64,") == 4
+
+
+def test_value_curves_are_drawn(sweep: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(sweep / "probe" / "mpma" / "seed_0")) as writer:
+        for step in range(500):
+            writer.add_scalar("train/loss", 1 / (step + 1), step)
+    assert main(["report", str(sweep), "--out", str(sweep / "page.html")]) == 0
+    text = (sweep / "page.html").read_text()
+    assert text.count("<polyline") == 2 and "0.002 … 1" in text, "of all runs, and of the run"
+    assert not (sweep / "report.md").exists()
+
+
+def test_error_out(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(sweep), "--out", "report.pdf"]) == 2
+    assert "expected a name that ends in .md, .csv, .tex, .html" in capsys.readouterr().err
+
+
+# running a cell again
+
+AGAIN = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[sys.argv.index("--trainer.default_root_dir") + 1])
+folder.mkdir(exist_ok=True)
+row = json.loads(pathlib.Path(ROW).read_text())
+row["metrics"]["test/auroc"] += GAP
+(folder / ("results.json" if sys.argv[1] == "fit" else "results_test.json")).write_text(json.dumps(row))
+"""
+
+
+@pytest.mark.parametrize(("gap", "status"), [(0.0, 0), (0.1, 1)])
+def test_value_verify(
+    sweep: Path, gap: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = sweep / "probe" / "mpma" / "seed_1"
+    code = AGAIN.replace("ROW", repr(str(cell / "results_test.json"))).replace("GAP", str(gap))
+    (sweep / "again.py").write_text(code)
+    monkeypatch.setattr(worker, "PROGRAM", [sys.executable, str(sweep / "again.py")])
+    assert main(["report", str(sweep), "--verify", "probe/mpma/seed_1"]) == status
+    said = capsys.readouterr()
+    if status == 0:
+        assert "4 of 4 metrics the same within 0.001; largest difference 0" in said.out
+    else:
+        assert "3 of 4 metrics the same" in said.err and "test/auroc: 0.92 -> 1.02" in said.err
+    assert json.loads((cell / "results_test.json").read_text())["metrics"]["test/auroc"] == 0.92, "left as it was"
+
+
+def test_error_verify_of_an_unknown_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(sweep), "--verify", "probe/mpma/seed_9"]) == 1
+    assert "found 0 such runs" in capsys.readouterr().err

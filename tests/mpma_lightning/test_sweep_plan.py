@@ -1,0 +1,112 @@
+"""Sweep files: how they are laid out, what is refused, and that the shipped ones are read to the last line."""
+
+from pathlib import Path
+
+import pytest
+
+from mpma_lightning.cli import main
+from mpma_lightning.suggestions import UsageError
+from mpma_lightning.sweeps.plan import read_sweep
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
+SLOW = ("paper", "phantom")
+SWEEP = f"""
+runs: out
+seeds: [0, 1]
+set: {{trainer.accelerator: cpu}}
+stages:
+  pretraining:
+    methods:
+      mpma: {ROOT}/experiments/ablations/mpma.yaml
+      mrm: {{experiment: {ROOT}/experiments/ablations/mrm.yaml, set: {{trainer.max_steps: 7}}}}
+      random: {{weights_of: mpma, downstream: {{model.checkpoint_parts: []}}}}
+  probe:
+    after: pretraining
+    without: [mrm]
+    experiment: {ROOT}/experiments/demo/classification.yaml
+    grid: {{data.label_fraction: [0.1, 1.0]}}
+    set_for: {{random: {{trainer.max_steps: 9}}}}
+    test: best
+"""
+
+
+def sweep_file(folder: Path, text: str = SWEEP) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_value_layout(tmp_path: Path) -> None:
+    trials = {trial.id: trial for trial in read_sweep(sweep_file(tmp_path)).trials}
+    assert list(trials)[:4] == [f"pretraining/{m}/seed_{s}" for m in ("mpma", "mrm") for s in (0, 1)]
+    assert len(trials) == 4 + 2 * 2 * 2
+    probe = trials["probe/random/label_fraction=0.1/seed_1"]
+    assert probe.after == "pretraining/mpma/seed_1" and probe.folder == Path("out", probe.id)
+    fit, test = (" ".join(probe.words(step)) for step in probe.steps)
+    assert fit.startswith("fit --config") and test.startswith("test --config") and test.endswith("--ckpt_path best")
+    for words in (fit, test):
+        assert f"--trainer.default_root_dir {probe.folder} --seed_everything 1 --data.seed 1" in words
+        assert "--model.checkpoint out/pretraining/mpma/seed_1 --trainer.accelerator cpu" in words
+        assert "--model.checkpoint_parts [] --data.label_fraction 0.1 --trainer.max_steps 9" in words
+    alone = " ".join(trials["pretraining/mrm/seed_0"].words(trials["pretraining/mrm/seed_0"].steps[0]))
+    assert "--trainer.max_steps 7" in alone and "--model.checkpoint" not in alone
+
+
+def test_value_one_pretraining_serves_other_seeds(tmp_path: Path) -> None:
+    text = SWEEP.replace("  pretraining:\n", "  pretraining:\n    seeds: [5]\n")
+    text = text.replace("    test: best", "    test: best\n    seeds: [0, 1, 2]")
+    probes = [trial for trial in read_sweep(sweep_file(tmp_path, text)).trials if trial.stage == "probe"]
+    assert {trial.seed for trial in probes} == {0, 1, 2}
+    assert {trial.after for trial in probes} == {"pretraining/mpma/seed_5"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "says"),
+    [
+        ("witout: [mrm]", "without: [mrm]", "unknown key 'witout'; did you mean 'without'?"),
+        ("without: [mmr]", "without: [mrm]", "no method 'mmr' here; did you mean 'mrm'?"),
+        ("after: pretrainin", "after: pretraining", "no earlier stage 'pretrainin'; did you mean 'pretraining'?"),
+        ("test: newest", "test: best", "found 'newest', expected last or best"),
+        ("seeds: [zero]", "seeds: [0, 1]", "expected whole numbers"),
+        ("demo/classifcation.yaml", "demo/classification.yaml", "did you mean 'classification.yaml'?"),
+    ],
+)
+def test_error_in_a_sweep_file(tmp_path: Path, wrong: str, right: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_sweep(sweep_file(tmp_path, SWEEP.replace(right, wrong)))
+    assert says in str(error.value)
+
+
+def test_error_typo_is_found_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = SWEEP.replace("model.checkpoint_parts", "model.chekpoint_parts")
+    assert main(["sweep", str(sweep_file(tmp_path, text))]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "probe/random/label_fraction=0.1" in said and "has no argument 'chekpoint_parts'" in said
+    assert not Path("out").exists()
+
+
+def test_error_data_are_missed_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = SWEEP[: SWEEP.index("  probe:")]
+    assert main(["sweep", str(sweep_file(tmp_path, text))]) == 1
+    assert "data.image_root data/phantom/mimic-cxr-jpg does not exist" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.full] * (p.stem in SLOW)) for p in SHIPPED]
+)
+def test_smoke_every_line_of_shipped_sweeps(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(path), "--print-commands"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("python -m mpma_lightning")]
+    assert len(lines) == len(read_sweep(path).trials)
+
+
+def test_value_sixty_runs_of_the_phantom() -> None:
+    assert len(read_sweep(ROOT / "experiments" / "sweeps" / "phantom.yaml").trials) == 63
