@@ -95,10 +95,10 @@ class DetectionTask(DenseTask):
         rows = [row for rank in gather_objects(self.seen) for row in rank]
         self.seen = []
         if rows and not self.trainer.sanity_checking:
-            found, truth, patient = ([row[i] for row in rows] for i in range(3))
+            found, truth = [row[0] for row in rows], [row[1] for row in rows]
             scores = detection_scores(found, truth, self.classes)
             if stage == "test" and "map" in scores:
-                scores["map_low"], scores["map_high"] = map_interval(found, truth, patient)
+                scores["map_low"], scores["map_high"] = map_interval(found, truth, [row[2] for row in rows])
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
