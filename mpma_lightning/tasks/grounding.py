@@ -81,14 +81,15 @@ class GroundingTask(Task):
             raise UserError("grounding is scored against boxes; `predict` writes maps without")
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
-        drawn = _drawn_up(maps, side).cpu().numpy()
+        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, side).cpu().numpy()
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
             grid = (maps.shape[-2], maps.shape[-1])
-            scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
+            own = map_scores(patches[i], drawn[i], region)
+            scores = {**own, **guess_scores(region, phrase, grid)}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            own = {name: [batch[name][i]] for name in ("id", "patient")}
-            self.rows.add(values=values, category=[self._category(batch, i)], **own)
+            names = {name: [batch[name][i]] for name in ("id", "patient")}
+            self.rows.add(values=values, category=[self._category(batch, i)], **names)
         return {"maps": maps}
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
