@@ -22,6 +22,7 @@ Batch keys (an absent modality is an absent key; B samples, C channels, crop S x
     answer_type     list[str]        OPEN or CLOSED
     question_type   list[str]        as the data set has it
     contrasted      list[bool]       the same question has another answer on another image
+    skipped         list[list[str]]  training under ``bad_samples.policy: skip``: the bad samples that this one replaces
 """
 
 import inspect
@@ -46,6 +47,7 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.reading import Reading
 from data_modules.splits import (
     check_disjoint,
     count_excluded,
@@ -85,6 +87,7 @@ class Sample(TypedDict):
     answer_type: NotRequired[str]
     question_type: NotRequired[str]
     contrasted: NotRequired[bool]
+    skipped: NotRequired[list[str]]
 
 
 @dataclass
@@ -148,6 +151,9 @@ class DataModule(LightningDataModule):
     """What ``boxes`` hold; with them the index has ``boxes``, ``box_labels`` and optionally ``box_frame``."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
+    skip_bad_samples = False
+    """True: in training, the next sample takes the place of one that cannot be read, so that all ranks have as many
+    batches. Evaluation always stops: a score over other samples is another score."""
     sampling_options: ClassVar[tuple[str, ...]] = ()
     """Arguments of the subclass that choose among the rows of the index and do not change it."""
 
@@ -187,6 +193,7 @@ class DataModule(LightningDataModule):
         self._excluded: dict[str, int] = {}
         self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
+        self._readings: list[Reading] = []
 
     def read_index(self) -> pd.DataFrame:
         """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
@@ -295,8 +302,10 @@ class DataModule(LightningDataModule):
             )
         if self.trainer is None:
             return ResumableLoader(self._datasets["train"], sampler, self.num_workers)
+        self._datasets["train"].skip_bad = self.skip_bad_samples
         sampler.set_epoch(epochs_done(self.trainer))
-        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, trainer_progress(self.trainer))
+        progress, reading = trainer_progress(self.trainer), self._reading("train")
+        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, progress, reading)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")
@@ -328,14 +337,33 @@ class DataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         return self._loader(split, batch_sampler=self._sampler(split, train=False))
 
+    def _reading(self, name: str) -> Reading | None:
+        """Where the workers of a loader note what they read."""
+        if self.num_workers == 0:
+            return None
+        self._readings.append(Reading(self._datasets[name], self.num_workers))
+        return self._readings[-1]
+
+    def sample_being_read(self, pid: int) -> str | None:
+        """Id of the sample that worker process ``pid`` of any loader was at; None for other processes."""
+        return next((sample for reading in self._readings[::-1] if (sample := reading.sample(pid))), None)
+
     def _loader(self, name: str, **sampling: Any) -> DataLoader:
         keep = self.num_workers > 0
+        world = self.trainer.world_size if self.trainer else 1
+        if 0 < len(self._datasets[name]) < world:
+            raise UserError(
+                f"{type(self).__name__}: found {len(self._datasets[name])} samples to evaluate ({name}), expected at "
+                f"least one for each of {world} processes; evaluate on fewer with --trainer.devices, or take a larger "
+                "split"
+            )
         return DataLoader(
             self._datasets[name],
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=False,
             persistent_workers=keep,
+            worker_init_fn=self._reading(name),
             **sampling,
         )
 

@@ -20,6 +20,8 @@ from mpma_lightning.errors import UserError
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
 PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
 """Columns handed over as they are."""
+MOST_SKIPPED = 20
+"""Bad samples in a row after which the data are broken, not a sample."""
 
 
 class SampleDataset(Dataset):
@@ -40,6 +42,10 @@ class SampleDataset(Dataset):
         weights: of the rows, how often an epoch shows them.
         annotations: ``mask``, ``boxes`` or both, read where the index has them; they move with the image.
             With any, samples have their ``size``.
+
+    Attributes:
+        skip_bad: the next sample takes the place of one that cannot be read; ``skipped`` says which and why.
+        reading: where the number of the row being read is noted.
     """
 
     def __init__(
@@ -66,7 +72,8 @@ class SampleDataset(Dataset):
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
         self.transform, self.channels = transform, channels
         self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
-        self.sentence_dropout = sentence_dropout
+        self.sentence_dropout, self.skip_bad = sentence_dropout, False
+        self.reading: Any = None
         self.starts: np.ndarray | None = None
         if one_per_study:
             codes = pd.factorize(frame["study"])[0]
@@ -78,7 +85,25 @@ class SampleDataset(Dataset):
 
     def __getitem__(self, where: tuple[int, int] | int) -> dict[str, Any]:
         epoch, i = where if isinstance(where, tuple) else (0, where)
+        return self._first_sound(epoch, i) if self.skip_bad else self._sample(epoch, i)
+
+    def name_of(self, row: int) -> str:
+        """The id in row ``row``."""
+        return self.table.column("id")[row].as_py()
+
+    def _first_sound(self, epoch: int, i: int) -> dict[str, Any]:
+        skipped: list[str] = []
+        for step in range(min(MOST_SKIPPED, len(self))):
+            try:
+                return self._sample(epoch, (i + step) % len(self)) | {"skipped": skipped}
+            except UserError as error:
+                skipped.append(str(error))
+        raise UserError(f"{skipped[0]}; and so are the {len(skipped) - 1} samples after it: mend the data first")
+
+    def _sample(self, epoch: int, i: int) -> dict[str, Any]:
         row = self._row(epoch, i)
+        if self.reading is not None:
+            self.reading[0] = row
         record = {name: self.table.column(name)[row].as_py() for name in self.table.column_names}
         seed = stable_hash(self.seed, epoch, record["id"])
         sample: dict[str, Any] = {
@@ -93,6 +118,8 @@ class SampleDataset(Dataset):
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
         if self.tokenizer is not None:
+            if not (record["text"] or "").strip():
+                raise UserError(f"sample {record['id']}: empty text; give it one, or leave the row out of the data")
             text = self._shortened(record["text"], seed)
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
@@ -108,7 +135,7 @@ class SampleDataset(Dataset):
 
     def _text(self, epoch: int, row: int) -> str:
         text, name = (self.table.column(column)[row].as_py() for column in ("text", "id"))
-        return self._shortened(text, stable_hash(self.seed, epoch, name))
+        return self._shortened(text or "", stable_hash(self.seed, epoch, name))
 
     def _shortened(self, text: str, seed: int) -> str:
         return drop_sentences(text, self.sentence_dropout, seed) if self.sentence_dropout else text

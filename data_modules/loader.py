@@ -1,5 +1,6 @@
 """The training loader that knows where in an epoch it is, and the collate function of every loader."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,12 +62,21 @@ class ResumableLoader(DataLoader):
         sampler: its ``epoch`` is the first one.
         num_workers: processes; they live as long as the loader.
         progress: of the trainer; without a trainer the loader resumes from ``load_state_dict`` alone.
+        reading: where the workers note what they read.
+
+    Attributes:
+        waited: seconds spent waiting for batches.
     """
 
     batch_sampler: ShardedBatchSampler
 
     def __init__(
-        self, dataset: Dataset, sampler: ShardedBatchSampler, num_workers: int = 0, progress: Progress | None = None
+        self,
+        dataset: Dataset,
+        sampler: ShardedBatchSampler,
+        num_workers: int = 0,
+        progress: Progress | None = None,
+        reading: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(
             dataset,
@@ -74,7 +84,9 @@ class ResumableLoader(DataLoader):
             num_workers=num_workers,
             collate_fn=collate,
             persistent_workers=num_workers > 0,
+            worker_init_fn=reading,
         )
+        self.waited = 0.0
         self._progress = progress or self._own_progress
         self._handed_out = 0
         self._resume_at = 0
@@ -89,7 +101,13 @@ class ResumableLoader(DataLoader):
         if start == 0 and self._handed_out:
             self.batch_sampler.set_epoch(self.batch_sampler.epoch + 1)
         self.batch_sampler.start_batch = self._handed_out = start
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - asked
+            if batch is None:
+                return
             self._handed_out += 1
             yield batch
 

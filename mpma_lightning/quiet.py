@@ -10,6 +10,7 @@ _MUTED = [
     r"The number of training batches .* is smaller than the logging interval",  # small sets, debug runs
     r"It is recommended to use `self.log\(.*sync_dist=True",  # epoch figures are gathered before they are logged
     r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen encoder is
+    r"Be aware that when using `ckpt_path`, callbacks used to create",  # guards are there in fit only
     r".*configure_optimizers` returned `None`",  # a linear probe trains its heads itself
     r".*isinstance\(treespec, LeafSpec\)",  # torch's own deprecation, inside lightning
 ]

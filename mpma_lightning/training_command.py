@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -18,8 +20,16 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
+from mpma_lightning.callbacks.bad_samples import BadSamples
+from mpma_lightning.callbacks.collapse import Collapse
+from mpma_lightning.callbacks.cost_card import CostCard
+from mpma_lightning.callbacks.efficiency import Efficiency
+from mpma_lightning.callbacks.liveness import Liveness
+from mpma_lightning.callbacks.non_finite import NonFinite
+from mpma_lightning.checkpoint_io import AtomicCheckpointIO, whole_checkpoint
 from mpma_lightning.config_files import config_arguments, defaults_file
 from mpma_lightning.errors import UserError
+from mpma_lightning.faults import explain_fault
 from mpma_lightning.quiet import silence_noise
 from mpma_lightning.run_folder import CONFIG_NAME, best_checkpoint, check_continues, last_checkpoint, run_folder
 from mpma_lightning.run_record import RunRecord
@@ -27,6 +37,13 @@ from mpma_lightning.suggestions import Explainer, UsageError, one_line
 from mpma_lightning.weights import read_file
 
 _HOLDING_CLASSES = ("mpma_lightning.tasks", "mpma_lightning.callbacks", "data_modules")
+_FIT_CALLBACKS: dict[str, type[Callback]] = {
+    "non_finite": NonFinite,
+    "collapse": Collapse,
+    "bad_samples": BadSamples,
+    "efficiency": Efficiency,
+}
+"""Always there in ``fit``; their arguments are set as ``--<name>.<argument>``."""
 
 
 class TrainingCLI(LightningCLI):
@@ -43,6 +60,7 @@ class TrainingCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=42,
             auto_configure_optimizers=False,
+            trainer_defaults={"callbacks": [Liveness(), CostCard()]},
             save_config_callback=RunRecord,
             save_config_kwargs={
                 "save_to_log_dir": False,
@@ -60,6 +78,8 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
         if subcommand == "fit":
             parser.set_defaults({"ckpt_path": "last"})
+            for name, callback in _FIT_CALLBACKS.items():
+                parser.add_lightning_class_args(callback, name)
         return parser
 
     def _parse_ckpt_path(self) -> None:
@@ -85,7 +105,7 @@ class TrainingCLI(LightningCLI):
                 return None
             raise UserError(f"no last*.ckpt below {run}: run fit first, or give --ckpt_path FILE")
         if asked == "last":
-            return str(last)
+            return str(whole_checkpoint(last))  # type: ignore[arg-type]
         if asked == "best" and last is not None:
             return str(best_checkpoint(last))
         if asked is None and last is not None and fitting and not trial:
@@ -102,7 +122,10 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's complaint about a setting of the trainer, such as an absent accelerator, as one line."""
         try:
-            return super().instantiate_trainer(**kwargs)
+            given = self.config_init[self.subcommand].trainer.plugins or []
+            return super().instantiate_trainer(
+                plugins=_plugins(given if isinstance(given, list) else [given]), **kwargs
+            )
         except ValueError as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
@@ -118,6 +141,10 @@ class TrainingCLI(LightningCLI):
             last = last_checkpoint(self.run_folder)
             again = f"continues from {last}" if last else "starts again: no checkpoint was written yet"
             raise KeyboardInterrupt(f"the same command {again}") from None
+        except Exception as error:
+            if (fault := explain_fault(error, self.datamodule)) is None:
+                raise
+            raise fault from None
 
 
 def run_training(argv: Sequence[str]) -> None:
@@ -209,6 +236,17 @@ def import_all(package: str) -> None:
         import_module(module.name)
 
 
+def _plugins(given: list[Any]) -> list[Any]:
+    """``given``, whole checkpoints, and under SLURM no re-queue by lightning, whose ``hpc_ckpt_*.ckpt`` is written from
+    a signal handler in mid-step and wins over a newer ``last.ckpt`` ever after."""
+    plugins = list(given)
+    if not any(isinstance(plugin, CheckpointIO) for plugin in given):
+        plugins.append(AtomicCheckpointIO())
+    if not any(isinstance(plugin, ClusterEnvironment) for plugin in given) and SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
 def _leave_out_what_is_switched_off(trainer: Namespace) -> None:
     """Without a logger or checkpoints, Lightning refuses the callbacks of defaults.yaml that serve them."""
     gone = {"LearningRateMonitor": trainer.logger is False, "ModelCheckpoint": trainer.enable_checkpointing is False}
@@ -220,6 +258,8 @@ def _option_names(subcommand: str) -> list[str]:
     parser = ArgumentParser()
     names = parser.add_class_arguments(Trainer, "trainer", fail_untyped=False)
     names += parser.add_method_arguments(Trainer, subcommand, skip=LightningCLI.subcommands()[subcommand])
+    for name, callback in _FIT_CALLBACKS.items() if subcommand == "fit" else ():
+        names += parser.add_class_arguments(callback, name)
     return [*names, "config", "seed_everything", "model", "data", "trainer"]
 
 

@@ -168,3 +168,49 @@ def test_error_non_finite_weights_never_replace_a_checkpoint(
     assert fit(sound, tmp_path, "--trainer.max_steps", "2") == 1
     assert "weights are not finite at step 2 (first: " in error(capsys)
     assert last.read_bytes() == before
+
+
+EPOCH = ("--trainer.max_steps", "-1", "--trainer.max_epochs", "1", "--data.batch_size", "1")
+
+
+@pytest.fixture
+def spoilt(sound: Path, tmp_path: Path) -> tuple[Path, str]:
+    """A phantom with one training image cut short, and that image's id."""
+    phantom = Path(shutil.copytree(sound, tmp_path / "phantom"))
+    image = training_images(phantom)[0]
+    image.write_bytes(image.read_bytes()[:200])
+    return phantom, image.stem
+
+
+def test_value_corrupted_image_skipped(spoilt: tuple[Path, str], tmp_path: Path) -> None:
+    phantom, _ = spoilt
+    with pytest.warns(UserWarning, match="1 training samples cannot be read and are skipped"):
+        assert fit(phantom, tmp_path / "run", *EPOCH, "--bad_samples.policy", "skip") == 0
+    row = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert row["metrics"]["train/skipped_samples"] == 1 and row["steps"] == row["split_sizes"]["train"]
+    assert row["cost"]["samples_per_second"] > 0 and row["cost"]["text_tokens_per_second"] > 0
+    assert row["cost"]["flops_per_second"] > 0 and 0 <= row["cost"]["data_wait_share"] <= 1
+
+
+def test_error_corrupted_image(spoilt: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    phantom, name = spoilt
+    assert fit(phantom, tmp_path / "run", *EPOCH) == 1
+    assert f"(sample {name})" in error(capsys)
+
+
+def test_value_truncated_last_falls_back(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "checkpoints"
+    options = f"{{dirpath: {folder}, filename: '{{step}}', every_n_train_steps: 1, save_top_k: 1}}"
+    each = ("--trainer.callbacks+", f"{{class_path: ModelCheckpoint, init_args: {options}}}")
+    assert fit(sound, tmp_path, *each, "--trainer.max_steps", "2") == 0
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-3000])
+    with pytest.warns(
+        UserWarning, match=r"last\.ckpt cannot be read \(.*Taking .*step=2\.ckpt \(step 2\) in its place"
+    ):
+        assert fit(sound, tmp_path, *each, "--trainer.max_steps", "3") == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-3000])
+    assert fit(sound, tmp_path, *each, "--trainer.max_steps", "4") == 1
+    assert "last.ckpt cannot be read (" in error(capsys)

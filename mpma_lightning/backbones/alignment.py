@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpma_lightning.precision import full
+
 
 class ProjectionHead(nn.Module):
     """Two-layer MLP d → hidden → e with LayerNorm; L2-normalised unless asked otherwise [MGCA, LayerNorm ours]."""
@@ -14,7 +16,7 @@ class ProjectionHead(nn.Module):
     def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
         """(…, D) to (…, e)."""
         projected = self.mlp(x)
-        return F.normalize(projected.float(), dim=-1) if normalise else projected
+        return F.normalize(full(projected), dim=-1) if normalise else projected
 
 
 class AlignmentHeads(nn.Module):

@@ -1,17 +1,16 @@
 """The result row of a run: what was measured, on what, from what, at which cost."""
 
 import json
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from mpma_lightning import __version__
+from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.run_folder import file_sha256, last_checkpoint
 from mpma_lightning.run_record import RunRecord
 
@@ -119,7 +118,8 @@ class ResultsRow(Callback):
             "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
-            "peak_memory_mib": round(_peak_memory_mib(), 0),
+            "peak_memory_mib": round(peak_memory_mib(), 0),
+            "cost": cost_of(trainer),
             "version": __version__,
             **_identity(trainer),
             **task.result_entries(),
@@ -153,10 +153,3 @@ def _identity(trainer: Any) -> dict[str, str | None]:
     """Hash of the config and commit of the code; without the command line neither is known."""
     records = [callback for callback in trainer.callbacks if isinstance(callback, RunRecord)]
     return records[0].identity if records else {"config_sha256": None, "commit": None}
-
-
-def _peak_memory_mib() -> float:
-    """Of the accelerator where there is one, else resident memory of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -31,7 +31,7 @@ class ObjectiveOptions:
 
 
 class Objective(nn.Module):
-    """``forward(state)`` returns (sum, count) in float32; the task divides by the count over all ranks.
+    """``forward(state)`` returns (sum, count) in float32 (float64 stays); the task divides by the count over all ranks.
 
     ``trains`` names the encoders whose features must receive a gradient; a configured loss that gives
     none is an error.

@@ -12,6 +12,7 @@ from mpma_lightning.distributed import first_local_row, gather_rows
 from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full_precision
 
 
 @dataclass
@@ -93,7 +94,8 @@ class GlobalAlignment(Objective):
         image, text, group = state.global_image, state.global_text, state.group
         gather = gather_rows if state.across_ranks else (lambda rows: rows)
         all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
-        to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
+        with full_precision(image):
+            to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
         if self.multi_positive == "uniform":
             loss = group_contrast(to_text, group, all_groups) + group_contrast(to_image, group, all_groups)
         else:

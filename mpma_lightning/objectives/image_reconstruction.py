@@ -13,6 +13,7 @@ from mpma_lightning.heads.image_decoder import ImageDecoder
 from mpma_lightning.masking import choose_predicted
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full
 
 
 def patchify(image: Tensor, patch: int) -> Tensor:
@@ -100,7 +101,7 @@ class ImageReconstruction(Objective):
         if predicted.shape != patches.shape:
             raise ValueError(f"decoder gives {tuple(predicted.shape)}, the target has {tuple(patches.shape)}")
         state.outputs["image_prediction"] = predicted.detach()
-        error = (predicted.float() - normalise_patches(patches.float())).square().mean(-1)
+        error = (full(predicted) - normalise_patches(full(patches))).square().mean(-1)
         return (error * counted).sum(), counted.sum().to(torch.float32)
 
     def reads(self, state: PretrainingState, part: str) -> Features:

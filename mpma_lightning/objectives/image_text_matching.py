@@ -11,6 +11,7 @@ from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import NEGATIVE_STREAM, hashed_uniform
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full
 
 TEMPERATURE = 0.07
 
@@ -83,7 +84,7 @@ class ImageTextMatching(Objective):
         text = None if state.backbone.spec.fusion == "pooled" else state.aligned_text.rows(reports)
         ids, mask = state.aligned_ids[reports], state.attention_mask[reports]
         fused = state.backbone.fuse(state.aligned_image.rows(images), text, ids, mask)
-        logits = self.head(fused[:, 0]).squeeze(-1).float()
+        logits = full(self.head(fused[:, 0])).squeeze(-1)
         state.outputs["matching_right"] = (logits.detach() > 0) == match
         loss = F.binary_cross_entropy_with_logits(logits, match.to(logits.dtype), reduction="sum")
         return loss, torch.tensor(float(len(match)), device=loss.device)

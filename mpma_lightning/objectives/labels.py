@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mpma_lightning.precision import full
+
 
 def label_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> tuple[Tensor, Tensor]:
     """Sum and count over known labels (exclusive: over rows with exactly one positive); NaN enters neither.
@@ -12,6 +14,7 @@ def label_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> tuple[Tensor,
         labels: (B, K) 0, 1 or NaN.
         exclusive: every sample has exactly one class.
     """
+    logits = full(logits)
     if exclusive:
         certain = labels.nan_to_num().sum(1) == 1
         truth = labels[certain].nan_to_num().argmax(1)

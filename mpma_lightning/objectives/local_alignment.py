@@ -13,6 +13,7 @@ from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words
+from mpma_lightning.precision import full_precision
 
 
 @dataclass
@@ -142,7 +143,8 @@ class LocalAlignment(Objective):
         """Sum over the samples that have an unmasked word, and their number."""
         state.require("image", "report_mask", "word_ids", "group")
         assert state.group is not None
-        losses = self.losses(state.local_words, state.local_image, state.group)
+        with full_precision(state.local_image):
+            losses = self.losses(state.local_words, state.local_image, state.group)
         return losses.sum(), state.local_words.valid.any(1).sum().to(torch.float32)
 
     @torch.no_grad()
@@ -152,6 +154,7 @@ class LocalAlignment(Objective):
         if state.group is None or len(patches) < 2:
             return {}
         other = (state.group != state.group.roll(1)) & words.valid.any(1)
-        own = self.losses(words, patches, state.group)
-        gap = self.losses(words, patches.roll(1, 0), state.group) - own
+        with full_precision(patches):
+            own = self.losses(words, patches, state.group)
+            gap = self.losses(words, patches.roll(1, 0), state.group) - own
         return {"local_gap": ((gap * other).sum(), other.sum().to(torch.float32))}

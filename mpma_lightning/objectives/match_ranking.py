@@ -12,6 +12,7 @@ from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full
 
 
 @dataclass
@@ -69,7 +70,7 @@ class MatchRanking(Objective):
         fused = state.backbone.fuse(
             state.aligned_image.rows(image), text, state.aligned_ids[report], state.attention_mask[report]
         )
-        judged = self.head(fused[:, 0]).squeeze(-1)
+        judged = full(self.head(fused[:, 0])).squeeze(-1)
         logits = judged.new_full(images.shape, -torch.inf).masked_scatter(there, judged)
         state.outputs["matched"] = logits.detach().argmax(1) == 0
         loss = F.cross_entropy(

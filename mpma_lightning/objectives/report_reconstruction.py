@@ -11,6 +11,7 @@ from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.heads.report_head import ReportHead
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.precision import full
 
 
 @dataclass
@@ -62,7 +63,7 @@ class ReportReconstruction(Objective):
         masked = state.report_mask.masked
         counted = masked if self.loss_on == "masked" else torch.ones_like(masked)
         hidden = state.fused if self.assisted else state.text_features.tokens
-        logits = self.head(hidden[counted], state.backbone.text.word_embeddings).float()
+        logits = full(self.head(hidden[counted], state.backbone.text.word_embeddings))
         state.outputs["report_prediction"] = logits.detach().argmax(-1)[masked[counted]]
         loss = F.cross_entropy(logits, state.input_ids[counted], reduction="sum")
         return loss, counted.sum().to(torch.float32)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import ImageMask, ReportMask
+from mpma_lightning.precision import full
 
 Pairing = Literal["joint", "separate", "unmasked_align"]
 
@@ -155,7 +156,7 @@ def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) 
         input_ids, word_ids: (B, T).
         keep: (B, T) bool.
     """
-    belongs = keep & (word_ids >= 0)
+    pieces, belongs = full(pieces), keep & (word_ids >= 0)
     slots = int(word_ids.max().clamp(min=0)) + 1
     index = word_ids.clamp(min=0)
     weight = belongs.to(pieces.dtype)
@@ -171,4 +172,4 @@ def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) 
     code = (input_ids + 1) * 1_000_003**2 + (input_ids + 7) * (within + 1) * 7919 * (input_ids + 13)
     identity = torch.zeros(batch, slots, dtype=torch.int64, device=word_ids.device)
     identity = identity.scatter_add(1, index, code.masked_fill(~belongs, 0))
-    return Words(F.normalize(mean.float(), dim=-1), count > 0, identity)
+    return Words(F.normalize(mean, dim=-1), count > 0, identity)

@@ -1,6 +1,5 @@
 """Task: the LightningModule every task derives from; it owns the skeleton so that a task is its loss and its head."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -9,9 +8,9 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
-from mpma_lightning.distributed import global_mean, sum_over_ranks, world_size
+from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.errors import UserError, expect
-from mpma_lightning.metrics import RunningMeans, gather_objects
+from mpma_lightning.metrics import RunningMeans
 from mpma_lightning.optim import Optim
 from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 
@@ -38,12 +37,12 @@ class Task(LightningModule):
     """
 
     target_scale = 1
+    annotations: tuple[str, ...] = ()
+    """``mask``, ``boxes``: what the data should read beside image and text."""
     samples: dict[str, Any]
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
     (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
-    annotations: tuple[str, ...] = ()
-    """``mask``, ``boxes``: what the data should read beside image and text."""
 
     def __init__(
         self,
@@ -63,6 +62,8 @@ class Task(LightningModule):
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
         self.means = RunningMeans()
+        self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
+        self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
         self.samples = {}
         self._built = False
 
@@ -146,7 +147,8 @@ class Task(LightningModule):
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
         mean, std = self.normalisation
-        return (image.to(torch.float32) / 255 - mean) / std
+        kind = torch.promote_types(torch.float32, torch.get_default_dtype())
+        return (image.to(kind) / 255 - mean) / std
 
     def encoder_input(self, normalised: Tensor) -> Tensor:
         """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
@@ -162,37 +164,22 @@ class Task(LightningModule):
         outcome = self.step(batch, "train")
         losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
         total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
-        means = sum_over_ranks(torch.stack([loss.detach().float() for loss in losses.values()])) / world_size()
-        if not torch.isfinite(means).all():
-            if torch.is_anomaly_enabled():
-                total.backward()  # raises where the first broken gradient arises
-            self._stop_at_non_finite(losses, batch)
-        self._log_step(dict(zip(losses, means, strict=True)), outcome)
+        self.rank_losses = {name: loss.detach() for name, loss in losses.items()}
+        self._log_step(outcome)
         return total
-
-    def _stop_at_non_finite(self, losses: dict[str, Tensor], batch: dict[str, Any]) -> None:
-        """Before the backward pass, on every rank alike: the line is that of the first rank whose loss is broken."""
-        mine = {name: float(value.detach()) for name, value in losses.items()}
-        ranks = gather_objects((mine, batch["id"]))
-        values, ids = min(ranks, key=lambda rank: all(map(math.isfinite, rank[0].values())))
-        raise UserError(
-            f"the loss is not finite at step {self.global_step} "
-            f"({', '.join(f'{name} {value:g}' for name, value in values.items())}); samples of the batch: "
-            f"{', '.join(ids[:8])}{' …' if len(ids) > 8 else ''}. Look at these samples, lower "
-            "model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"
-        )
 
     def _weight(self, name: str) -> float:
         return self.loss_weights.get(name.removesuffix("_loss"), 1.0)
 
-    def _log_step(self, losses: dict[str, Tensor], outcome: Step) -> None:
-        """Losses over all ranks; further figures of this rank."""
-        total = torch.stack([self._weight(name) * value for name, value in losses.items()]).sum()
-        for name, value in {**losses, "loss": total}.items():
-            self.log(f"train/{name}", value, prog_bar=name == "loss")
-        for name, value in outcome.items():
-            if isinstance(value, tuple) and name not in losses:
-                self.log(f"train/{name}", value[0].detach() / value[1].clamp(min=1))
+    def _log_step(self, outcome: Step) -> None:
+        """Losses and figures over all ranks, which name the same ones."""
+        names = [name for name, value in outcome.items() if isinstance(value, tuple)]
+        pairs = sum_over_ranks(torch.stack([torch.stack([x.detach().float() for x in outcome[n]]) for n in names]))
+        values = dict(zip(names, pairs[:, 0] / pairs[:, 1].clamp(min=1), strict=True))
+        for name, value in values.items():
+            self.log(f"train/{name}", value)
+        losses = [self._weight(name) * value for name, value in values.items() if name.endswith("_loss")]
+        self.log("train/loss", torch.stack(losses).sum(), prog_bar=True)
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Step:
         outcome = self.step(batch, stage)

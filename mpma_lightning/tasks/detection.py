@@ -81,9 +81,9 @@ class DetectionTask(DenseTask):
             for one, true, patient in zip(found, inputs[2], batch["patient"], strict=True):
                 self.seen.append((on_cpu(self._scored(one)), on_cpu(true), patient))
             outcome["found"] = found
-        count = torch.tensor(float(len(image)), device=image.device)
-        names = {name if name.startswith("loss_") else f"loss_{name}": value for name, value in losses.items()}
-        return {**outcome, **{f"{name[5:]}_loss": (value * count, count) for name, value in names.items()}}
+        for name, count in self.head.counts().items():
+            outcome[f"{name.removeprefix('loss_')}_loss"] = (losses[name] * count, count)
+        return outcome
 
     def _scored(self, found: Boxes) -> Boxes:
         """Detections of classes that the data know too."""
@@ -92,13 +92,14 @@ class DetectionTask(DenseTask):
 
     def _log_epoch(self, stage: str) -> None:
         super()._log_epoch(stage)
-        rows = [row for rank in gather_objects(self.seen) for row in rank]
+        everywhere = gather_objects(self.seen)
         self.seen = []
+        rows = [row for rank in everywhere for row in rank]
         if rows and not self.trainer.sanity_checking:
-            found, truth, patient = ([row[i] for row in rows] for i in range(3))
+            found, truth = [row[0] for row in rows], [row[1] for row in rows]
             scores = detection_scores(found, truth, self.classes)
             if stage == "test" and "map" in scores:
-                scores["map_low"], scores["map_high"] = map_interval(found, truth, patient)
+                scores["map_low"], scores["map_high"] = map_interval(found, truth, [row[2] for row in rows])
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

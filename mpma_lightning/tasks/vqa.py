@@ -13,6 +13,7 @@ from mpma_lightning.evaluation.answers import Answered, accuracies
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.metrics import gather_objects
 from mpma_lightning.optim import Optim
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 from mpma_lightning.weights import load_weights
 
@@ -81,7 +82,7 @@ class VQATask(Task):
         """(B, answers)."""
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
-        return self.head(fused).float()
+        return full(self.head(fused))
 
     def attention(self, batch: dict[str, Any]) -> Tensor | None:
         """(B, H', W') where the fused question looks; see ``Backbone.fused_attention``."""
@@ -90,7 +91,7 @@ class VQATask(Task):
 
     def blind_logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers) from the question alone."""
-        return self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled).float()
+        return full(self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled))
 
     def targets(self, answers: list[str]) -> Tensor:
         """(B, answers) of 0 and 1; a row of zeros for an answer outside the vocabulary."""

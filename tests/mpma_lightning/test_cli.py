@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.cli import LightningCLI
 from toy_run import EXPERIMENT, ToyTask, fit, toy, write
 
@@ -274,3 +275,13 @@ def test_smoke_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 __all__ = ["toy"]
+
+
+def test_value_slurm_without_lightnings_requeue(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ``hpc_ckpt_*.ckpt`` would win over a newer ``last.ckpt``."""
+    names = {"NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_ID": "77", "JOB_NAME": "fit"}
+    for name, value in names.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert fit() == 0
+    environment = ToyTask.seen[-1].trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue

@@ -1,63 +1,106 @@
-"""Two processes give the gradients of one, for every objective; the naive ways do not."""
+"""Several processes give the gradients of one, for every objective and switch; the naive ways do not."""
 
-import multiprocessing
-import socket
+import itertools
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from model_fixtures import small_backbone, small_state
+from model_fixtures import small_state
+from process_group import Gradients, averaged, on_ranks, worst_difference
+from test_switches import DECODER, OFF_ALIGNMENT, OFF_LOCAL, OFF_REBUILT, OFF_REPORT, PAIRINGS, VARIANTS, build
 
 from mpma_lightning import distributed
 from mpma_lightning.distributed import global_mean
+from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
+from mpma_lightning.objectives.image_text_matching import ImageTextMatchingOptions
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
 from mpma_lightning.objectives.report_reconstruction import ReportReconstructionOptions
+from mpma_lightning.objectives.state import PretrainingState
 
-OBJECTIVES = {
-    "image_reconstruction": ImageReconstructionOptions(depth=1, width=16, heads=2),
-    "report_reconstruction": ReportReconstructionOptions(),
-    "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
-    "local_alignment": LocalAlignmentOptions(),
-    "image_reconstruction_cross": ImageReconstructionOptions(depth=1, width=16, heads=2, kind="cross"),
-    "report_reconstruction_all": ReportReconstructionOptions(loss_on="all"),
-    "global_alignment_mask": GlobalAlignmentOptions(multi_positive="mask"),
+BATCH, LARGEST = 8, 1e-8
+OFF_IMAGE, OFF_GLOBAL = OFF_REBUILT[0], OFF_ALIGNMENT[0]
+IMAGE = partial(ImageReconstructionOptions, **DECODER)
+CONTRAST = GlobalAlignmentOptions(multi_positive="mask", learn_temperature=True)
+PAIR = LocalAlignmentOptions(negatives="pair", learn_temperature=True)
+ANY_SPLIT = {
+    "image": Objectives(IMAGE(), *OFF_REPORT),
+    "image cross": Objectives(IMAGE(kind="cross"), *OFF_REPORT),
+    "image assisted": Objectives(IMAGE(assisted=True), *OFF_REPORT),
+    "report": Objectives(OFF_IMAGE, ReportReconstructionOptions(), *OFF_ALIGNMENT),
+    "report all": Objectives(OFF_IMAGE, ReportReconstructionOptions(loss_on="all"), *OFF_ALIGNMENT),
+    "report alone": Objectives(OFF_IMAGE, ReportReconstructionOptions(assisted=False), *OFF_ALIGNMENT),
+    "global": Objectives(*OFF_REBUILT, GlobalAlignmentOptions(), OFF_LOCAL),
+    "global mask": Objectives(*OFF_REBUILT, CONTRAST, OFF_LOCAL),
+    "local pair": Objectives(*OFF_REBUILT, OFF_GLOBAL, PAIR),
+    "together": Objectives(IMAGE(), ReportReconstructionOptions(), CONTRAST, PAIR),
 }
-BATCH = 4
+OWN_BATCH = {
+    "local batch": Objectives(*OFF_REBUILT, OFF_GLOBAL, LocalAlignmentOptions(negatives="batch")),
+    "matching": Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, ImageTextMatchingOptions(weight=1)),
+}
+"""Their negatives are the batch of a process: many processes equal one that takes their batches in turn."""
+Case = tuple[str, str, str]
 
 
-def gradients(name: str, first: int, last: int, naive: str = "") -> dict[str, torch.Tensor]:
-    """Gradients of rows first to last of the fixed batch, averaged over the process group as DDP does."""
-    options = OBJECTIVES[name]
-    torch.manual_seed(0)
-    backbone = small_backbone(*options.needs)
-    objective = options.build(backbone)
-    if isinstance(options, ImageReconstructionOptions):
-        objective.set_target(2, 1)
-    objective = objective.double()
-    state = small_state(backbone, BATCH)
-    # the first row has more masked words than the rest, so that a mean per rank is not the mean over all
-    state.report_mask.masked[0, 1:9] = True
+def cases(sets: dict[str, Objectives]) -> list[Case]:
+    """Objectives, backbone and pairing; kinds of fusion only where there is fusion."""
+    return [
+        (name, variant, pairing)
+        for name, variant, pairing in itertools.product(sets, VARIANTS, PAIRINGS)
+        if variant in ("slots", "cls") or any("fusion" in o.needs for o in sets[name].active().values())
+    ]
+
+
+def quick(case: Case) -> bool:
+    """Every objective once, and every backbone with all of them."""
+    name, variant, pairing = case
+    return pairing == "joint" and (variant == "slots" or name == "together")
+
+
+def marked(sets: dict[str, Objectives]) -> list[object]:
+    return [
+        pytest.param(case, id=" | ".join(case), marks=[pytest.mark.full] * (not quick(case))) for case in cases(sets)
+    ]
+
+
+def share(state: PretrainingState, first: int, last: int) -> PretrainingState:
+    """Rows of a batch."""
     for field in ("image", "target", "input_ids", "attention_mask", "word_ids", "group", "seed"):
         setattr(state, field, getattr(state, field)[first:last])
     for mask, names in ((state.image_mask, ("visible", "masked")), (state.report_mask, ("input_ids", "masked"))):
         for field in names:
             setattr(mask, field, getattr(mask, field)[first:last])
-    state.across_ranks = True
-    total, count = objective(state)
-    loss = total / count if naive == "rank mean" else global_mean(total, count)
+    return state
+
+
+def gradients(case: Case, in_turn: int = 1, naive: str = "") -> Gradients:
+    """Of the fixed batch, which the processes of the group share, and each takes its part ``in_turn``."""
+    name, variant, pairing = case
+    backbone, built = build((ANY_SPLIT | OWN_BATCH)[name], **VARIANTS[variant])
+    world, rank = distributed.world_size(), distributed.rank()
+    length = BATCH // world // in_turn
+    outcomes: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {key: [] for key in built}
+    for turn in range(in_turn):
+        state = small_state(backbone, BATCH)
+        state.group = torch.tensor([7, 8, 9, 10, 8, 11, 12, 9])  # pairs of one group lie on different ranks
+        # the first row has more masked words than the rest, so that a mean per rank is not the mean over all
+        state.report_mask.masked[0, 1:9] = True
+        state.pairing, state.across_ranks = pairing, True  # type: ignore[assignment]
+        first = (rank * in_turn + turn) * length
+        share(state, first, first + length)
+        for key, objective in built.items():
+            outcomes[key].append(objective(state))
+    loss = torch.zeros((), dtype=torch.float64)
+    for pairs in outcomes.values():
+        total, count = (torch.stack([pair[i] for pair in pairs]).sum(0) for i in (0, 1))
+        loss = loss + (total / count if naive == "rank mean" else global_mean(total, count))
     loss.backward()
-    result = {}
-    for prefix, module in (("backbone", backbone), ("objective", objective)):
-        for key, parameter in module.named_parameters():
-            gradient = parameter.grad.clone()
-            if distributed.world_size() > 1:
-                dist.all_reduce(gradient)
-                gradient /= distributed.world_size()
-            result[f"{prefix}.{key}"] = gradient
-    return result
+    return averaged(backbone=backbone, **built)
 
 
 def gather_without_gradient(rows: torch.Tensor) -> torch.Tensor:
@@ -67,45 +110,55 @@ def gather_without_gradient(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def worker(rank: int, world: int, port: int, name: str, naive: str, out: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    if naive == "gather":
-        import mpma_lightning.objectives.global_alignment as module
+def every_case(quickly: bool) -> dict[str, Gradients]:
+    found = {str(case): gradients(case) for case in cases(ANY_SPLIT | OWN_BATCH) if quick(case) == quickly}
+    found["rank mean"] = gradients(("report", "slots", "joint"), naive="rank mean")
+    import mpma_lightning.objectives.global_alignment as module
 
-        module.gather_rows = gather_without_gradient
-    share = BATCH // world
-    found = gradients(name, rank * share, (rank + 1) * share, naive)
-    if rank == 0:
-        torch.save(found, out)
-    dist.destroy_process_group()
+    module.gather_rows = gather_without_gradient
+    found["gather"] = gradients(("global", "slots", "joint"))
+    return found
 
 
-def on_ranks(world: int, name: str, folder: Path, naive: str = "") -> dict[str, torch.Tensor]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context, out = multiprocessing.get_context("fork"), folder / "gradients.pt"
-    processes = [context.Process(target=worker, args=(r, world, port, name, naive, out)) for r in range(world)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert all(process.exitcode == 0 for process in processes)
-    return torch.load(out, weights_only=True)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], dict[str, Gradients]]:
+    """By number of processes and quickness: the gradients of every case."""
+
+    @cache
+    def found(world: int, quickly: bool) -> dict[str, Gradients]:
+        return on_ranks(world, lambda: every_case(quickly), tmp_path_factory.mktemp("ranks") / "gradients.pt")
+
+    return found
 
 
-def worst_difference(one: dict[str, torch.Tensor], many: dict[str, torch.Tensor]) -> float:
-    scale = max(float(g.abs().max()) for g in one.values())
-    assert one.keys() == many.keys() and scale > 0
-    return max(float((one[k] - many[k]).norm() / max(float(one[k].norm()), 1e-6 * scale)) for k in one)
+@cache
+def alone(case: Case, in_turn: int = 1) -> Gradients:
+    return gradients(case, in_turn)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
-    assert worst_difference(gradients(name, 0, BATCH), on_ranks(2, name, tmp_path)) < 1e-5
+WORLDS = pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.full)])
+Shared = Callable[[int, bool], dict[str, Gradients]]
 
 
-@pytest.mark.parametrize(("name", "naive"), [("global_alignment", "gather"), ("report_reconstruction", "rank mean")])
-def test_naive_ways_fail(name: str, naive: str, tmp_path: Path) -> None:
-    assert worst_difference(gradients(name, 0, BATCH), on_ranks(2, name, tmp_path, naive)) > 1e-3
+@WORLDS
+@pytest.mark.parametrize("case", marked(ANY_SPLIT))
+def test_value_many_processes_equal_one(case: Case, world: int, shared: Shared) -> None:
+    assert worst_difference(alone(case), shared(world, quick(case))[str(case)]) <= LARGEST
+
+
+@WORLDS
+@pytest.mark.parametrize("case", marked(OWN_BATCH))
+def test_value_many_processes_equal_turns(case: Case, world: int, shared: Shared) -> None:
+    assert worst_difference(alone(case, world), shared(world, quick(case))[str(case)]) <= LARGEST
+    assert worst_difference(alone(case), shared(world, quick(case))[str(case)]) > 1e-3
+
+
+@WORLDS
+@pytest.mark.parametrize(("naive", "name"), [("gather", "global"), ("rank mean", "report")])
+def test_value_naive_ways_fail(naive: str, name: str, world: int, shared: Shared) -> None:
+    assert worst_difference(alone((name, "slots", "joint")), shared(world, True)[naive]) > 1e-2
+
+
+def test_shape_gather_keeps_rank_order(tmp_path: Path) -> None:
+    found = on_ranks(3, lambda: distributed.gather_rows(torch.full((2, 1), distributed.rank())), tmp_path / "out.pt")
+    assert found.flatten().tolist() == [0, 0, 1, 1, 2, 2]

@@ -1,0 +1,74 @@
+"""Switches that make training faster or smaller and leave what it computes alone: compilation, checkpointing."""
+
+from typing import Any
+
+import torch
+import torch._functorch.config as functorch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+CONTAINERS = (nn.ModuleList, nn.Sequential)
+BLOCK_NAMES = ("blocks", "layers", "layer")
+
+
+class Efficiency(Callback):
+    """For every task and backbone, while fitting.
+
+    Args:
+        compile: ``torch.compile`` of each part of the backbone; names of weights stay as they are. The first steps,
+            and each new shape, take their time.
+        gradient_checkpointing: keep the inputs of transformer blocks only and compute the rest again in the backward
+            pass: less memory for about a third more computation. Blocks with batch normalisation are left alone, for
+            their running statistics would move twice.
+        compile_backend: of ``torch.compile``.
+    """
+
+    def __init__(
+        self, compile: bool = False, gradient_checkpointing: bool = False, compile_backend: str = "inductor"
+    ) -> None:
+        self.compile, self.gradient_checkpointing, self.compile_backend = (
+            compile,
+            gradient_checkpointing,
+            compile_backend,
+        )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.gradient_checkpointing:
+            found = blocks_of(pl_module)
+            for block in found:
+                recompute(block)
+            rank_zero_info(f"gradient checkpointing: {len(found)} blocks")
+        backbone: Any = getattr(pl_module, "backbone", None)
+        if self.compile and backbone is not None:
+            functorch.donated_buffer = False  # looking at the gradients of single losses keeps the graph
+            for part in backbone.children():
+                part.compile(backend=self.compile_backend)
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """Members of the lists called blocks, layers or layer, outermost first, without batch normalisation inside."""
+    found: list[nn.Module] = []
+    for name, child in module.named_children():
+        if isinstance(child, CONTAINERS) and name in BLOCK_NAMES:
+            found += [block for block in child if not _has_batch_norm(block)]
+        else:
+            found += blocks_of(child)
+    return found
+
+
+def _has_batch_norm(module: nn.Module) -> bool:
+    return any(isinstance(inner, nn.modules.batchnorm._BatchNorm) for inner in module.modules())
+
+
+def recompute(block: nn.Module) -> None:
+    """Let ``block`` keep its inputs only; random numbers are drawn again alike."""
+    forward = block.forward
+
+    def checkpointed(*inputs: Any, **options: Any) -> Any:
+        if block.training and torch.is_grad_enabled():
+            return checkpoint(forward, *inputs, use_reentrant=False, **options)
+        return forward(*inputs, **options)
+
+    block.forward = checkpointed

@@ -1,0 +1,96 @@
+"""Guard against losses and gradients that are not finite: stop, or leave out some optimiser steps."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from mpma_lightning.distributed import sum_over_ranks
+from mpma_lightning.errors import UserError
+from mpma_lightning.metrics import gather_objects
+
+FILE = "non_finite.jsonl"
+REMEDY = "lower model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"
+
+
+class NonFinite(Callback):
+    """Stops before a broken step changes the weights; on every rank alike, for losses are summed over ranks here and
+    gradients were averaged over ranks. Each such step is a line of ``non_finite.jsonl`` in the run folder: the
+    step, what was broken, and each rank's losses and sample ids (of all batches of the step).
+
+    Under fp16 the loss scaler expects gradients to overflow and leaves out those steps itself; there only the loss is
+    looked at.
+
+    Args:
+        skip: optimiser steps of the whole run that may be left out; 0 stops at the first. A step left out counts
+            as a step of the schedule, the weights and the optimiser stay as they were.
+    """
+
+    def __init__(self, skip: int = 0) -> None:
+        self.skip = skip
+        self.skipped = 0
+        self._ids: list[str] = []
+        self._losses: dict[str, float] = {}
+        self._broken_loss = False
+
+    def state_dict(self) -> dict[str, int]:
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.skipped = state_dict["skipped"]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._ids += batch["id"] if isinstance(batch, dict) and "id" in batch else []
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if torch.isfinite(sum_over_ranks(loss.detach().float())):
+            return
+        mine = getattr(pl_module, "rank_losses", {"loss": loss})
+        self._losses = {name: float(value.detach()) for name, value in mine.items()}
+        self._broken_loss = True
+        if self.skipped >= self.skip and not torch.is_anomaly_enabled():  # anomaly mode names the operation instead
+            self._report(trainer)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if self._broken_loss or self._broken_gradient(trainer, pl_module):
+            self._report(trainer)
+            for parameter in pl_module.parameters():
+                parameter.grad = None
+        self._ids, self._losses, self._broken_loss = [], {}, False
+
+    def _broken_gradient(self, trainer: Trainer, module: LightningModule) -> bool:
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return False
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        return not bool(torch.isfinite(get_total_norm(gradients)))
+
+    def _report(self, trainer: Trainer) -> None:
+        """A line in the file, then a warning or the stop; a collective."""
+        what, step = "loss" if self._broken_loss else "gradient", trainer.global_step
+        ranks = gather_objects((self._losses, self._ids))
+        path = Path(trainer.default_root_dir) / FILE
+        if trainer.is_global_zero:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [{"losses": {k: str(v) for k, v in losses.items()}, "ids": ids} for losses, ids in ranks]
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "what": what, "ranks": rows}) + "\n")
+        losses, samples = min(ranks, key=lambda rank: all(map(math.isfinite, rank[0].values())))
+        values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+        ids = f"{', '.join(samples[:8])}{' …' if len(samples) > 8 else ''}"
+        found = (
+            f"the {what} is not finite at step {step}{f' ({values})' if values else ''}; samples of the batch: {ids}"
+        )
+        if self.skipped >= self.skip:
+            left = (
+                f"{self.skip} steps were left out already (non_finite.skip)" if self.skip else "Look at these samples"
+            )
+            raise UserError(f"{found}. {left}, {REMEDY}")
+        self.skipped += 1
+        rank_zero_warn(f"{found}. Step left out, {self.skipped} of {self.skip}; see {path}")

@@ -1,0 +1,74 @@
+"""Every shipped experiment on two processes; every task in mixed precision, compiled and with checkpointing."""
+
+import json
+from pathlib import Path
+
+import forked
+import pytest
+from test_experiments import EXPERIMENTS, SHIPPED, pairs, phantom, shipped, start, subcommand, trained  # noqa: F401
+
+TASKS = ("pretraining", "classification", "linear_probe", "retrieval", "vqa", "zero_shot")
+STEPS = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "2", "--trainer.val_check_interval", "2")
+PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
+PATIENCE = 1800
+
+
+def settings(path: Path, weights: Path) -> list[str]:
+    """Two steps, small networks, the demo's weights where an experiment starts from them."""
+    text, more = path.read_text(), []
+    if "checkpoint: runs/" in text:
+        more += ["--model.checkpoint", str(weights)]
+    elif "name: mpma_vit" in text or "backbone: mpma_vit" in text:
+        more += ["--model.backbone.text_depth", "1", "--model.backbone.image_size", "64"]
+    if subcommand(path) == "fit":
+        more += PROBE if "LinearProbeTask" in text else STEPS
+    return more
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", shipped(SHIPPED, ()))
+def test_smoke_every_experiment_on_two_processes(
+    path: Path,
+    phantom: Path,  # noqa: F811
+    pairs: Path,  # noqa: F811
+    trained: tuple[Path, list[str]],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    more = [*settings(path, trained[0]), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+    def work() -> int:
+        start(path, phantom, pairs, tmp_path, *more)
+        return 0
+
+    assert forked.end(forked.start(2, work), PATIENCE) == [0, 0]
+    if subcommand(path) == "fit" and "ResultsRow" in path.read_text():
+        row = json.loads((tmp_path / "results.json").read_text())
+        assert row["cost"]["devices"] == 2 and row["cost"]["samples_per_second"] > 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--trainer.precision", "bf16-mixed"),
+        ("--efficiency.gradient_checkpointing", "true"),
+        ("--efficiency.compile", "true"),
+        ("--efficiency.compile", "true", "--efficiency.gradient_checkpointing", "true"),
+    ],
+    ids=["bf16", "checkpointing", "compiled", "both"],
+)
+@pytest.mark.parametrize("name", TASKS)
+def test_smoke_every_task(
+    name: str,
+    more: tuple[str, ...],
+    phantom: Path,  # noqa: F811
+    pairs: Path,  # noqa: F811
+    trained: tuple[Path, list[str]],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    path = EXPERIMENTS / "demo" / f"{name}.yaml"
+    if subcommand(path) != "fit" and "--efficiency" in more[0]:
+        pytest.skip("what makes training faster is there in fit only")
+    start(path, phantom, pairs, tmp_path, *settings(path, trained[0]), *more)
+    (row,) = (json.loads(file.read_text()) for file in tmp_path.glob("results*.json"))
+    assert row["metrics"] and all(value == value for name, value in row["metrics"].items() if "loss" in name)
