@@ -1,7 +1,6 @@
 """SIGKILL at random moments, again and again: the same command continues and ends where the undisturbed run ends."""
 
 import csv
-import os
 import random
 import signal
 import time
@@ -15,13 +14,16 @@ from demo_run import DEMO
 from test_kill import EVERY, SETTINGS
 
 from data_modules.phantom import write_phantom
+from mpma_lightning import training_command
 from mpma_lightning.cli import main
 
-STEPS, PATIENCE = 40, 1800
+STEPS, PATIENCE = 50, 1800
 
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for package in training_command._HOLDING_CLASSES:
+        training_command.import_all(package)  # once, before any process is forked
     out = tmp_path_factory.mktemp("phantom")
     write_phantom(out, patients=40, seed=3, size=64, workers=1)
     return out
@@ -31,11 +33,18 @@ def begin(phantom: Path, run: Path, world: int) -> list[BaseProcess]:
     """The processes of a run, as torchrun starts several."""
     (run.parent / "settings.yaml").write_text(SETTINGS)
     (run / "metrics.csv").unlink(missing_ok=True)
-    arguments = ["fit", "--trainer.default_root_dir", str(run), "--trainer.max_steps", str(STEPS)]
+    arguments = ["fit", "--trainer.default_root_dir", str(run)]
     for config in (DEMO, run.parent / "settings.yaml"):
         arguments += ["--config", str(config)]
     arguments += ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
-    arguments += ["--model.backbone.image_size", "64", "--data.batch_size", str(8 // world)]
+    arguments += [
+        "--trainer.max_steps",
+        str(STEPS),
+        "--model.backbone.image_size",
+        "64",
+        "--data.batch_size",
+        str(8 // world),
+    ]
     arguments += ["--model.backbone.image_options", "{depth: 1}", "--model.backbone.text_depth", "1"]
     if world > 1:
         arguments += ["--trainer.devices", str(world), "--trainer.strategy", "ddp"]
@@ -68,7 +77,7 @@ def disturb(phantom: Path, run: Path, world: int, draw: random.Random) -> tuple[
     spent = time.monotonic() - first
     time.sleep(moment * (spent / max(steps, 1) if steps else 10))  # somewhere in the step, or in the start
     victim = draw.choice(processes)
-    os.kill(victim.pid or 0, signal.SIGKILL)
+    victim.kill()
     codes = forked.end(processes, PATIENCE)
     if kept_step(run) < STEPS:
         assert codes[processes.index(victim)] == -signal.SIGKILL and all(codes), codes

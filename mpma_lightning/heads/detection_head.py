@@ -46,6 +46,21 @@ class Width(nn.Module):
         self.out_channels = out_channels
 
 
+class CountingSampler:
+    """A sampler of torchvision that remembers how many it took."""
+
+    taken: Tensor
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+
+    def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks of positives and negatives, an image each."""
+        positive, negative = self.sampler(labels)
+        self.taken = torch.stack([mask.sum() for mask in (*positive, *negative)]).sum()
+        return positive, negative
+
+
 class DetectionHead(nn.Module):
     """Region proposals and box head on five levels; torchvision's own resizing and normalising are not used.
 
@@ -82,6 +97,14 @@ class DetectionHead(nn.Module):
             box_score_thresh=0.01,
         )
         self.rpn, self.roi_heads = whole.rpn, whole.roi_heads
+        for part in (self.rpn, self.roi_heads):
+            part.fg_bg_sampler = CountingSampler(part.fg_bg_sampler)
+
+    def counts(self) -> dict[str, Tensor]:
+        """What each loss of the last call is a mean over: the anchors or proposals drawn."""
+        anchors, proposals = self.rpn.fg_bg_sampler.taken, self.roi_heads.fg_bg_sampler.taken
+        rpn = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), anchors)
+        return rpn | dict.fromkeys(("loss_classifier", "loss_box_reg"), proposals)
 
     def pyramid(self, maps: list[Tensor]) -> dict[str, Tensor]:
         """Levels ``0`` to ``3`` and the coarsest halved, ``pool``."""

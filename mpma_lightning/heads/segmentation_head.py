@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones.image import ViTEncoder
+from mpma_lightning.distributed import gather_rows
 from mpma_lightning.errors import UserError
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
+from mpma_lightning.precision import full
 from mpma_lightning.suggestions import suggest
 
 SETR_WIDTHS = (512, 256, 128, 64)  # [MGCA]
@@ -137,18 +139,21 @@ class UPerHead(nn.Module):
         return F.interpolate(self.final(self.fuse(joined)), (side, side), mode="bilinear")
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, protocol: Protocol) -> Tensor:
+def segmentation_loss(logits: Tensor, mask: Tensor, protocol: Protocol, across_ranks: bool = False) -> Tensor:
     """Focal plus Dice of one batch, a scalar.
 
     Args:
         logits: (B, 1, S, S).
         mask: (B, 1, S, S) of 0 and 1.
         protocol: weights.
+        across_ranks: Dice of the batch of all ranks, with gradient; a collective.
     """
-    logits, mask = logits.float(), mask.float()
+    logits, mask = full(logits), full(mask)
     plain = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
     wrong = 1 - torch.exp(-plain)
     focal = (wrong.square() * plain).mean()
     inside = logits.sigmoid()
-    dice = (2 * (inside * mask).sum() + 1) / (inside.sum() + mask.sum() + 1)
+    areas = torch.stack([(inside * mask).sum(), inside.sum() + mask.sum()]).unsqueeze(0)
+    both, either = (gather_rows(areas) if across_ranks else areas).sum(0)
+    dice = (2 * both + 1) / (either + 1)
     return protocol.focal * focal + (1 - dice if protocol.dice == "linear" else -dice.log())

@@ -21,6 +21,7 @@ from mpma_lightning.heads.linear_head import linear_head, protocol_named
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 CLASSES = "classes"
@@ -118,7 +119,7 @@ class ClassificationTask(Task):
 
     def likelihoods(self, logits: Tensor) -> Tensor:
         """(…, K) in [0, 1]."""
-        return logits.float().softmax(-1) if self.exclusive else logits.float().sigmoid()
+        return full(logits).softmax(-1) if self.exclusive else full(logits).sigmoid()
 
     def aligned(self, labels: Tensor) -> Tensor:
         """(B, K) labels of the head's classes out of the data's; NaN where the data lack a class."""

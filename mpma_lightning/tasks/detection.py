@@ -81,9 +81,9 @@ class DetectionTask(DenseTask):
             for one, true, patient in zip(found, inputs[2], batch["patient"], strict=True):
                 self.seen.append((on_cpu(self._scored(one)), on_cpu(true), patient))
             outcome["found"] = found
-        count = torch.tensor(float(len(image)), device=image.device)
-        names = {name if name.startswith("loss_") else f"loss_{name}": value for name, value in losses.items()}
-        return {**outcome, **{f"{name[5:]}_loss": (value * count, count) for name, value in names.items()}}
+        for name, count in self.head.counts().items():
+            outcome[f"{name.removeprefix('loss_')}_loss"] = (losses[name] * count, count)
+        return outcome
 
     def _scored(self, found: Boxes) -> Boxes:
         """Detections of classes that the data know too."""

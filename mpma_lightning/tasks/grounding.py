@@ -15,6 +15,7 @@ from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
 from mpma_lightning.evaluation.segmentation import mean_interval
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.state import words_of
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
@@ -71,7 +72,7 @@ class GroundingTask(Task):
         text = self.backbone.text(ids, batch["attention_mask"])
         pieces = self.backbone.align_local.text(text.tokens, normalise=False)
         words = words_of(pieces, ids, batch["word_ids"], torch.ones_like(ids, dtype=torch.bool))
-        patches = self.backbone.align_local.image(image.tokens).float()
+        patches = full(self.backbone.align_local.image(image.tokens))
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
         return mean.unflatten(-1, image.grid)
@@ -81,13 +82,15 @@ class GroundingTask(Task):
             raise UserError("grounding is scored against boxes; `predict` writes maps without")
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
-        drawn = _drawn_up(maps, side).cpu().numpy()
+        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, side).cpu().numpy()
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
             grid = (maps.shape[-2], maps.shape[-1])
-            scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
+            own = map_scores(patches[i], drawn[i], region)
+            scores = {**own, **guess_scores(region, phrase, grid)}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            self.rows.add(values=values, patient=[batch["patient"][i]], category=[self._category(batch, i)])
+            names = {name: [batch[name][i]] for name in ("id", "patient")}
+            self.rows.add(values=values, category=[self._category(batch, i)], **names)
         return {"maps": maps}
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
@@ -103,6 +106,9 @@ class GroundingTask(Task):
             found[f"pointing_game/{name}"] = float(hits[category == name].mean())
         found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
         found["phrases"] = float(len(hits))
+        if stage == "test":
+            own = dict(zip(SCORES, values.T, strict=False))
+            self.samples = {"id": rows["id"], "patient": rows["patient"], **own}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mpma_lightning.evaluation.classification import (
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.metrics import Rows
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.classification import ClassificationTask, refuse_without_positive
 
@@ -92,13 +93,13 @@ class LinearProbeTask(ClassificationTask):
     @torch.no_grad()
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:  # type: ignore[override]
         """Encode; nothing is trained before the epoch's validation."""
-        self.seen.add(id=batch["id"], labels=batch["labels"], features=self.features(batch).float())
+        self.seen.add(id=batch["id"], labels=batch["labels"], features=full(self.features(batch)))
 
     def configure_optimizers(self) -> None:
         """None: the heads have their own."""
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
-        labels, features = self.aligned(batch["labels"]), self.features(batch).float()
+        labels, features = self.aligned(batch["labels"]), full(self.features(batch))
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, features=features)
         return {}
 
@@ -172,7 +173,7 @@ class LinearProbeTask(ClassificationTask):
         """Ids and a score a class: the mean over the seeds of the largest fraction; a callback writes them."""
         largest = max(fraction for fraction, _ in self.pairs)
         own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
-        scores = self._scores(self.features(batch).float())[own].mean(0)
+        scores = self._scores(full(self.features(batch)))[own].mean(0)
         return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
 
     def result_entries(self) -> dict[str, Any]:

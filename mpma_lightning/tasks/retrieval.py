@@ -26,6 +26,7 @@ from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
 from mpma_lightning.objectives.state import PretrainingState
 from mpma_lightning.optim import Optim
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 HEAD = "image_text_matching.head"
@@ -135,7 +136,7 @@ class RetrievalTask(Task):
 
     def _collect(self, state: PretrainingState, batch: dict[str, Any]) -> None:
         labels = {"labels": batch["labels"]} if "labels" in batch else {}
-        image, text = state.global_image.float(), state.global_text.float()
+        image, text = full(state.global_image), full(state.global_text)
         self.rows.add(id=batch["id"], group=batch["group"], image=image, text=text, **labels)
         if self._reranks:
             tokens = None if self.spec.fusion == "pooled" else state.aligned_text

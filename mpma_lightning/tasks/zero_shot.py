@@ -23,6 +23,7 @@ from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, lo
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
+from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 MAX_PROMPT_TOKENS = 128
@@ -135,7 +136,7 @@ class ZeroShotTask(Task):
         features = self.backbone.text(ids, mask)
         self._contrast = ensemble_directions([len(side) for side in sides]).to(self.device)
         if "global" in self.similarities:
-            self._directions = self._global_directions(self.backbone.embed_text(features).float(), sides)
+            self._directions = self._global_directions(full(self.backbone.embed_text(features)), sides)
         if "local" in self.similarities:
             pieces = self.backbone.align_local.text(features.tokens, normalise=False)
             self._words: Words = words_of(pieces, ids, words, torch.ones_like(ids, dtype=torch.bool))
@@ -151,9 +152,9 @@ class ZeroShotTask(Task):
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         scores: dict[str, Tensor] = {}
         if "global" in self.similarities:
-            scores["global"] = self.backbone.embed_image(image).float() @ self._directions.T
+            scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
         if "local" in self.similarities:
-            patches = self.backbone.align_local.image(image.tokens).float()
+            patches = full(self.backbone.align_local.image(image.tokens))
             scores["local"] = pair_scores(self._words, patches, self.temperature, CHUNK) @ self._contrast
         return scores
 
