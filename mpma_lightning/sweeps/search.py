@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_modules.hashing import stable_hash
 from mpma_lightning.errors import UserError
 from mpma_lightning.reports.curves import read_curves
 from mpma_lightning.suggestions import UsageError, suggest
@@ -91,8 +92,7 @@ class Search:
         pruner = optuna.pruners.NopPruner()
         if self.options.pruning == "median":
             pruner = optuna.pruners.MedianPruner(n_startup_trials=self.options.startup)
-        sampler = optuna.samplers.TPESampler(seed=self.options.seed, constant_liar=True)
-        kind = {"direction": self.options.direction, "sampler": sampler, "pruner": pruner}
+        kind = {"direction": self.options.direction, "pruner": pruner}
         return optuna.create_study(storage=where, study_name=str(self.sweep.runs), load_if_exists=True, **kind)
 
     def run(self, workers: int) -> None:
@@ -134,6 +134,8 @@ class Search:
                     return self._launch(_optuna().trial.Trial(self.study, frozen._trial_id), slot, slots)
             if self._asked() >= self.options.trials:
                 return None
+            seed = stable_hash(self.options.seed, self._asked()) % 2**32  # two workers never draw the same
+            self.study.sampler = _optuna().samplers.TPESampler(seed=seed, constant_liar=True)
             return self._launch(self.study.ask(fixed_distributions=self.space), slot, slots)
 
     def _folder(self, number: int) -> Path:

@@ -41,7 +41,8 @@ time.sleep(float(os.environ["LASTS"]) if value > -0.3 else float(os.environ["LAS
 row = {"protocol": "p", "task": "t", "dataset": "d", "seed": 0, "metrics": {"val/score": value}, "config_sha256": "c"}
 (folder / "results.json").write_text(json.dumps(row))
 """
-SEARCH: dict[str, Any] = {"metric": "val/score", "trials": 6, "space": {"model.optim.lr": {"low": 0.0, "high": 1.0}}}
+SPACE = {"model.optim.lr": {"low": 0.0, "high": 1.0}}
+SEARCH: dict[str, Any] = {"metric": "val/score", "trials": 6, "pruning": "none", "space": SPACE}
 
 
 class Rows:
@@ -102,10 +103,9 @@ def test_value_search_finds_the_best_of_what_it_ran(
 
 def test_value_worse_than_the_median_is_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LASTS_BAD", "60")
-    made = search(tmp_path, trials=8, startup=2, seed=1)
+    made = search(tmp_path, trials=3, startup=2, pruning="median")
     for rate in (0.3, 0.31, 0.9):  # two good ones, and one that would take a minute
         made.study.enqueue_trial({"model.optim.lr": rate})
-    made.options.trials = 3
     start = time.monotonic()
     made.run(1)
     states = [trial.state.name for trial in made.study.get_trials()]
@@ -132,6 +132,7 @@ def test_value_killed_search_and_two_workers_lose_and_repeat_nothing(tmp_path: P
         process.join(120)
     trials = study(tmp_path).get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6 and starts(tmp_path) == [1] * 6
+    assert len({trial.params["model.optim.lr"] for trial in trials}) == 6, "workers do not propose the same"
 
 
 @pytest.mark.parametrize(
