@@ -126,7 +126,7 @@ def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     mimic = ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
     if "pinned:" in path.read_text():
         return [*mimic, "--data.pinned", str(pinned_list(phantom))]
-    return mimic
+    return [*mimic, *["--data.labels", PLANTED] * ("ClassificationTask" in path.read_text())]
 
 
 def pinned_list(phantom: Path) -> Path:

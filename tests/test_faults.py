@@ -40,6 +40,7 @@ def fail(phantom: Path, run: Path, fault: str, *more: str, workers: int = 0) -> 
     assert done.returncode != 0, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert errors and "Traceback" not in done.stderr, done.stderr
+    print(f"\n{fault}: {errors[0]}")
     return errors[0].removeprefix("error: ")
 
 

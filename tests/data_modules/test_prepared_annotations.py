@@ -74,6 +74,15 @@ def test_error_prepare_names_a_mask_of_another_size(tmp_path: Path) -> None:
         prepare(make(tmp_path / "raw"), tmp_path / "store", Options(48, "raw"), workers=1)
 
 
+def test_value_a_store_of_another_seed_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "raw")
+    prepare(make(tmp_path / "raw"), tmp_path / "store", workers=1)
+    other = AnnotatedDataModule(str(tmp_path / "store"), masks="masks", boxes="boxes.json", num_workers=0, seed=4)
+    other.setup()
+    assert other.spec is not None and other.spec.notes == ["store: what is drawn of rows and splits is that of seed 0"]
+    assert make(tmp_path / "store").spec.notes == []  # type: ignore[union-attr]
+
+
 def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
     write(tmp_path)
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "masks" / "3.png")
