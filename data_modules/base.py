@@ -234,6 +234,8 @@ class DataModule(LightningDataModule):
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
         self._excluded |= store.manifest["excluded"]
+        if self.seed != store.manifest["seed"]:
+            self.note(f"{store.folder.name}: what is drawn of rows and splits is that of seed {store.manifest['seed']}")
         for reason, count in store.dropped.items():
             self.drop(reason, count)
         return store.rows()

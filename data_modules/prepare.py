@@ -156,6 +156,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "box_classes": data.box_classes,
         "notes": list(data._notes),
         "excluded": dict(data._excluded),
+        "seed": data.seed,
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from data_modules.base import DataModule
+from data_modules.checks.annotations import check_annotations
 from data_modules.checks.images import check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.report import Report, examine_rows
@@ -56,7 +57,9 @@ def check(
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, report)
-    files = check_images(frame, report, None if decode_all else SAMPLE) if "image" in frame else pd.DataFrame()
+    sample = None if decode_all else SAMPLE
+    files = check_images(frame, report, sample) if "image" in frame else pd.DataFrame()
+    check_annotations(frame, report, sample)
     if against is not None:
         exclude = check_against(frame, files, against, report)
         if exclude_to is not None:

@@ -12,6 +12,17 @@ from mpma_lightning.errors import UserError
 
 Severity = Literal["error", "warning", "info"]
 _SHOWN = 5
+OFFICIAL = {
+    "chexpert": 223_648,
+    "covidx": 30_530,
+    "ms_cxr": 1_162,
+    "nih_chestxray14": 112_120,
+    "roco": 81_807,
+    "rsna_pneumonia": 26_684,
+    "siim_pneumothorax": 12_047,
+    "slake": 7_033,
+}
+"""Samples of the whole set, whatever is left out: the default version, radiology (ROCO) and English (SLAKE)."""
 
 
 @dataclass(frozen=True)
@@ -73,4 +84,7 @@ def examine_rows(data: DataModule, report: Report) -> pd.DataFrame | None:
         return None
     for reason, count in sorted(data.dropped.items()):
         report.add("info", "left out", f"{count:,} samples left out: {reason}")
+    listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(report.dataset)
+    if official not in (None, listed):
+        report.add("info", "counts", f"{listed:,} samples listed, officially {official:,}")
     return frame

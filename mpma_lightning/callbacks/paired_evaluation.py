@@ -216,6 +216,7 @@ def _ratios(counts: dict[str, float]) -> dict[str, float]:
     if counts.get("asked"):
         scores["finding_word_accuracy"] = counts["own"] / counts["asked"]
         scores["finding_word_accuracy_shuffled_image"] = counts["other"] / counts["asked"]
+        scores["finding_word_gap"] = (counts["own"] - counts["other"]) / counts["asked"]
     if "memory" in counts and counts.get("asked"):
         scores["memory_attention"] = counts["memory"] / counts["asked"]
     return scores

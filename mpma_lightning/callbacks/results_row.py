@@ -104,6 +104,7 @@ class ResultsRow(Callback):
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
             "excluded_patients": data.spec.excluded,
+            "data_notes": data.spec.notes,
             "label_fraction": data.spec.label_fraction,
             "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,

@@ -1,10 +1,11 @@
 """Scores chosen pairs through fusion, from image and text tokens that were encoded once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -43,8 +44,9 @@ class EncodedPairs:
         first = sum(counts[: rank()])
         mine = (pairs[:, 0] >= first) & (pairs[:, 0] < first + counts[rank()])
         texts = _of_all_ranks(self.texts)
-        text = Features.join(texts) if texts else None
-        ids, masks = torch.cat(_of_all_ranks(self.ids)), torch.cat(_of_all_ranks(self.masks))
+        ids, masks = _join(_of_all_ranks(self.ids)), _join(_of_all_ranks(self.masks))
+        longest = masks.shape[1]
+        text = Features.join([replace(part, tokens=_pad(part.tokens, longest)) for part in texts]) if texts else None
         image = Features.join(self.images) if self.images else None
         todo, scores = torch.from_numpy(pairs[mine]), []
         for batch in track(todo.split(PAIRS_AT_ONCE), "Scoring pairs", disable=rank() != 0 or not len(todo)):
@@ -67,6 +69,16 @@ T = TypeVar("T")
 
 def _of_all_ranks(mine: list[T]) -> list[T]:
     return [part for own in gather_objects(mine) for part in own]
+
+
+def _pad(values: Tensor, longest: int) -> Tensor:
+    """Zeros after the T of (B, T, ...): batches are as long as their longest text."""
+    return F.pad(values, [0, 0] * (values.ndim - 2) + [0, longest - values.shape[1]])
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([_pad(part, longest) for part in parts])
 
 
 def _store(values: Tensor) -> Tensor:

@@ -18,18 +18,26 @@ def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     return region
 
 
-def map_scores(similarity: np.ndarray, region: np.ndarray) -> dict[str, float]:
+def pointed_at(similarity: np.ndarray, height: int, width: int) -> tuple[int, int]:
+    """Row and column of the pixel at the centre of the most similar patch of (h, w)."""
+    row, column = np.unravel_index(similarity.argmax(), similarity.shape)
+    return int((row + 0.5) * height / similarity.shape[0]), int((column + 0.5) * width / similarity.shape[1])
+
+
+def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray) -> dict[str, float]:
     """Scores of one phrase.
 
-    ``pointing_game``: whether the most similar pixel lies in the region. ``cnr``: |mean inside - mean outside| over
+    ``pointing_game``: whether the centre of the most similar patch lies in the region; of the drawn-up map, a maximum
+    in a border patch would be at the very edge of the image. ``cnr``: |mean inside - mean outside| over
     the root of the summed variances [BioViL]; absent when the region or its complement is empty. ``iou``: mean over
     thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 (BioViL thresholds the cosine itself).
 
     Args:
-        similarity: (H, W) float.
+        patches: (h, w) float.
+        similarity: (H, W) float, the same drawn up.
         region: (H, W) bool.
     """
-    scores = {"pointing_game": float(region.ravel()[similarity.argmax()])}
+    scores = {"pointing_game": float(region[pointed_at(patches, *region.shape)])}
     within, around = similarity[region], similarity[~region]
     if len(within) and len(around):
         noise = np.sqrt(within.var() + around.var())

@@ -13,8 +13,8 @@ from mpma_lightning.reports.writers import COST, LEGEND, cost, figure, notes
 SHOWN = 8
 """Curves of a stage and of a run."""
 LARGEST = 2 * 2**20
-"""Bytes of pictures of one run that are put into the page."""
-_CURVE = re.compile(r"train/loss|val/(loss|.*(auroc|accuracy|_r10|_loss))")
+"""Bytes of pictures of one run that are put into the page; only the first run of a method has them there."""
+_CURVE = re.compile(r"train/loss|val/(?!chance)(loss|.*(auroc|accuracy|_r10|_loss|gap|dice|map))")
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums}
@@ -54,7 +54,8 @@ def _stage(table: Table, runs: Sequence[Run]) -> list[str]:
         )
     curves = [(run, read_curves(run.folder)) for run in runs]
     blocks.append(_overview(curves))
-    blocks += [_run(run, own) for run, own in curves]
+    shown = {run.method: run for run in reversed(runs)}
+    blocks += [_run(run, own, _pictures(run, LARGEST if shown[run.method] is run else 0)) for run, own in curves]
     return blocks
 
 
@@ -83,7 +84,7 @@ def _overview(curves: Sequence[tuple[Run, dict[str, Curve]]]) -> str:
     """A chart a tag: every run a line in the colour of its method."""
     methods = list(dict.fromkeys(run.method for run, _ in curves))
     colour = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
-    tags = [tag for tag in dict.fromkeys(tag for _, own in curves for tag in own) if _CURVE.fullmatch(tag)]
+    tags = list(dict.fromkeys(tag for _, own in curves for tag in _drawn(own)))
     charts = [
         chart(
             tag,
@@ -100,7 +101,7 @@ def _overview(curves: Sequence[tuple[Run, dict[str, Curve]]]) -> str:
     return f"<p>{keys}</p>{''.join(charts)}"
 
 
-def _run(run: Run, curves: dict[str, Curve]) -> str:
+def _run(run: Run, curves: dict[str, Curve], pictures: str) -> str:
     row = run.row
     facts = {
         "folder": run.folder,
@@ -110,15 +111,15 @@ def _run(run: Run, curves: dict[str, Curve]) -> str:
         "checkpoint": row.get("checkpoint_sha256"),
         "weights": row.get("weights_sha256"),
     }
-    tags = [tag for tag in curves if _CURVE.fullmatch(tag)]
-    charts = "".join(chart(tag, {tag: (COLOURS[0], curves[tag])}) for tag in _first(tags))
+    charts = "".join(chart(tag, {tag: (COLOURS[0], curves[tag])}) for tag in _first(_drawn(curves)))
     lines = "\n".join(f"{name:<11}{value}" for name, value in facts.items() if value)
     name = f"{run.method}, seed {run.seed} {run.label}"
-    return f"<details><summary>{_text(name)}</summary><pre>{_text(lines)}</pre>{charts}{_pictures(run)}</details>"
+    return f"<details><summary>{_text(name)}</summary><pre>{_text(lines)}</pre>{charts}{pictures}</details>"
 
 
-def _pictures(run: Run) -> str:
-    left, blocks = LARGEST, []
+def _pictures(run: Run, left: int) -> str:
+    """At most ``left`` bytes of pictures, and where more are."""
+    blocks = []
     for path in sorted((run.folder / "pictures").glob("*.png")):
         content = path.read_bytes()
         left -= len(content)
@@ -128,6 +129,11 @@ def _pictures(run: Run) -> str:
         source = base64.b64encode(content).decode()
         blocks.append(f'<img alt="{_text(path.stem)}" src="data:image/png;base64,{source}">')
     return "".join(blocks)
+
+
+def _drawn(curves: dict[str, Curve]) -> list[str]:
+    """Tags worth a chart: of more than a point, which the table has."""
+    return [tag for tag, curve in curves.items() if len(curve) > 1 and _CURVE.fullmatch(tag)]
 
 
 def _first(tags: Sequence[str]) -> list[str]:

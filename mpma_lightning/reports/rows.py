@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mpma_lightning.errors import UserError
+from mpma_lightning.sweeps.plan import PLANS
 from mpma_lightning.sweeps.trial import read_row
 
 NAMES = ("results_test.json", "results_validate.json", "results.json")
 """In this order: the test of a run counts, else its validation, else what fit ended with."""
-PLAN = "sweep.json"
 FRACTION = r"label_fraction=[\d.]+"
 """A variant of this form is a column of its own; any other belongs to the name of the row."""
 
@@ -75,11 +75,11 @@ def find_runs(folders: Sequence[Path]) -> Found:
 def _planned(top: Path, found: Found) -> dict[str, dict[str, Any]]:
     """Trials of the sweeps in ``top`` by folder."""
     planned: dict[str, dict[str, Any]] = {}
-    for path in sorted({*top.glob(PLAN), *top.glob(f"*/{PLAN}")}):
+    for path in sorted({*top.glob(PLANS), *top.glob(f"*/{PLANS}")}):
         try:
-            for order, trial in enumerate(json.loads(path.read_text(encoding="utf-8"))["trials"]):
+            for trial in json.loads(path.read_text(encoding="utf-8"))["trials"]:
                 folder = path.parent / trial["id"]
-                planned[str(folder)] = trial | {"folder": str(folder), "order": order}
+                planned.setdefault(str(folder), trial | {"folder": str(folder), "order": len(planned)})
         except (ValueError, KeyError, TypeError):
             found.remarks.append(f"{path}: damaged; cells that are missing are not known")
     return planned

@@ -134,4 +134,7 @@ def detectable_difference(groups: Sequence[Sequence[float]], power: float = 0.8,
         shift = effect * np.sqrt(seeds / 2)
         return float(1 - nct.cdf(critical, own, shift) + nct.cdf(-critical, own, shift) - power)
 
-    return float(brentq(lacking, 1e-6, 30)) * float(deviation)
+    most = 1.0
+    while lacking(most) < 0:  # far out, scipy's distribution is not a number
+        most *= 1.5
+    return float(brentq(lacking, 1e-6, most)) * float(deviation)

@@ -22,16 +22,19 @@ from mpma_lightning.reports.statistics import (
 )
 
 HEADLINES = {
-    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_accuracy|local_gap",
+    "PretrainingTask": r"(image|report)_reconstruction_loss|(zero_shot|probe\d+)_auroc|finding_word_gap|local_gap",
     "LinearProbeTask": r"fraction_[^/]+/(auroc|accuracy)",
     "ClassificationTask": r"auroc|accuracy",
     "ZeroShotTask": r"(global|local|combined)/(auroc|accuracy)",
-    "RetrievalTask": r"(i2t|t2i)_(r1|r5|r10)",
+    "RetrievalTask": r"(rerank/)?(i2t|t2i)_[rh](1|5|10)",
+    "SegmentationTask": r"dice(_positive)?|dice_empty_prediction|dice_positive_mean_mask",
+    "DetectionTask": r"map(_50)?|det-frozen-mgca/map_40_75",
+    "GroundingTask": r"pointing_game|cnr|random_patch|centre_of_named_lung",
     "VQATask": r"accuracy(/open|/closed|/contrasted)?|question_only",
 }
 """Metrics shown, by task; of a task that is not listed, every metric without a slash that is no loss."""
 _LOWER = re.compile(r"loss|mse|median_rank")
-_RATE = re.compile(r"auroc|accuracy|_r\d+$|question_only|dice|map|iou|f1|pointing|recall")
+_RATE = re.compile(r"auroc|accuracy|_[rhp]\d+$|question_only|dice|map|iou|f1|pointing|_patch|_lung|recall|word_gap")
 SAMPLES = "samples_test.parquet"
 
 
@@ -174,7 +177,7 @@ def _judge(table: Table, runs: Sequence[Run]) -> None:
             continue
         pick = max if column.higher else min
         best = pick(cells, key=lambda m: cells[m].mean)
-        cells[best].best = len(cells) > 1
+        cells[best].best = len({cell.mean for cell in cells.values()}) > 1
         column.detectable = detectable_difference([list(cell.values.values()) for cell in cells.values()])
         label = column.title.removeprefix(column.metric).removeprefix(", ")
         drawn = {}

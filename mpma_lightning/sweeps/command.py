@@ -2,15 +2,14 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from mpma_lightning.cli import PROG
 from mpma_lightning.errors import UserError
-from mpma_lightning.sweeps.plan import Sweep, read_sweep
+from mpma_lightning.sweeps.plan import Sweep, plan_file, read_sweep
 from mpma_lightning.sweeps.trial import write_json
-
-PLAN = "sweep.json"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     if options.print_commands:
         return _print(sweep)
     checked.check_files(sweep.trials)
-    write_json(sweep.runs / PLAN, {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
+    write_json(plan_file(sweep), {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
     if options.launcher == "submitit":
         from mpma_lightning.sweeps.cluster import submit
 
@@ -52,7 +51,9 @@ def _work(sweep: Sweep, checked: "object", workers: int) -> None:
     assert isinstance(checked, Checked)
     worker = Worker(sweep.trials, checked, workers)
     failed = worker.run()
-    print(f"{len(worker.done)} of {len(sweep.trials)} trials are done in {sweep.runs}", file=sys.stderr)
+    minutes = (time.time() - worker.began) / 60
+    state = f"{len(worker.done)} of {len(sweep.trials)} trials are done in {sweep.runs}"
+    print(f"{state}; this call took {minutes:.1f} min", file=sys.stderr)
     if failed:
         lines = "; ".join(f"{name}: {reason}" for name, reason in list(failed.items())[:3])
         raise UserError(f"{len(failed)} trials failed, the same command tries them again: {lines}")

@@ -16,6 +16,8 @@ from mpma_lightning.suggestions import UsageError, suggest
 from mpma_lightning.sweeps.trial import RUN, SEED, START, Step, Trial
 
 SUBCOMMANDS = ("fit", "validate", "test")
+PLANS = "*.sweep.json"
+"""Name of the plans in a sweep's folder, which say what belongs into its report."""
 Settings = dict[str, Any]
 
 
@@ -77,7 +79,8 @@ class Sweep:
     """A sweep file.
 
     Attributes:
-        runs: folder of the run folders; default ``runs/sweeps/<name of the file>``.
+        runs: folder of the run folders; default ``runs/sweeps/<name of the file>``. Sweeps that share it share the
+            trials that are the same, and one report.
         seeds: where a stage names none.
         set: dotted key to value, for every trial.
         stages: by name, in the order of the file.
@@ -117,6 +120,11 @@ def read_sweep(path: Path) -> Sweep:
     if twice:
         raise UsageError(f"{path}: two trials are called {twice[0]}; a list or seeds name the same thing twice")
     return sweep
+
+
+def plan_file(sweep: Sweep) -> Path:
+    """Where a sweep says what its trials are."""
+    return sweep.runs / PLANS.replace("*", sweep.path.stem)
 
 
 def methods_of(sweep: Sweep, name: str) -> dict[str, Method]:

@@ -37,12 +37,12 @@ class Task(LightningModule):
     """
 
     target_scale = 1
+    annotations: tuple[str, ...] = ()
+    """``mask``, ``boxes``: what the data should read beside image and text."""
     samples: dict[str, Any]
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
     (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
-    annotations: tuple[str, ...] = ()
-    """``mask``, ``boxes``: what the data should read beside image and text."""
 
     def __init__(
         self,

@@ -82,13 +82,15 @@ class GroundingTask(Task):
             raise UserError("grounding is scored against boxes; `predict` writes maps without")
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
-        drawn = _drawn_up(maps, side).cpu().numpy()
+        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, side).cpu().numpy()
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
             grid = (maps.shape[-2], maps.shape[-1])
-            scores = {**map_scores(drawn[i], region), **guess_scores(region, phrase, grid)}
+            own = map_scores(patches[i], drawn[i], region)
+            scores = {**own, **guess_scores(region, phrase, grid)}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            self.rows.add(values=values, patient=[batch["patient"][i]], category=[self._category(batch, i)])
+            names = {name: [batch[name][i]] for name in ("id", "patient")}
+            self.rows.add(values=values, category=[self._category(batch, i)], **names)
         return {"maps": maps}
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
@@ -104,6 +106,9 @@ class GroundingTask(Task):
             found[f"pointing_game/{name}"] = float(hits[category == name].mean())
         found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
         found["phrases"] = float(len(hits))
+        if stage == "test":
+            own = dict(zip(SCORES, values.T, strict=False))
+            self.samples = {"id": rows["id"], "patient": rows["patient"], **own}
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class SegmentationTask(DenseTask):
     def _count(self, batch: dict[str, Any], said: Tensor, true: Tensor, who: str) -> None:
         sizes = {"overlap": said & true, "predicted": said, "truth": true}
         columns = {f"{who}/{name}": pixels.sum((1, 2, 3)) for name, pixels in sizes.items()}
-        self.rows.add(**columns, **{f"{who}/patient": batch["patient"]})
+        self.rows.add(**columns, **{f"{who}/{name}": batch[name] for name in ("id", "patient")})
 
     def _log_epoch(self, stage: str) -> None:
         super()._log_epoch(stage)
@@ -115,8 +115,11 @@ class SegmentationTask(DenseTask):
         baseline = segmentation_scores(*mean)
         scores |= {f"{name}_mean_mask": baseline[name] for name in ("dice", "dice_positive") if name in baseline}
         if stage == "test":
-            unit = rows["model/patient"]
-            scores["dice_low"], scores["dice_high"] = mean_interval(per_image(*model)[0], unit)
+            dice, iou = per_image(*model)
+            positive = np.where(rows["model/truth"] > 0, dice, np.nan)
+            self.samples = {"id": rows["model/id"], "patient": rows["model/patient"], "dice": dice, "iou": iou}
+            self.samples["dice_positive"] = positive
+            scores["dice_low"], scores["dice_high"] = mean_interval(dice, rows["model/patient"])
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from data_modules.pairs import PairsDataModule
 from data_modules.prepare import prepare
 from data_modules.split_files import stratified_splits, write_split_file
 from data_modules.text import TextOptions
+from mpma_lightning.cli import main
 from mpma_lightning.errors import UserError
 
 
@@ -86,3 +87,14 @@ def test_error(tmp_path: Path) -> None:
     pd.concat([table, table.head(1)]).to_csv(file, index=False)
     with pytest.raises(UserError, match="twice"):
         make(tmp_path, split_file=str(file)).setup()
+
+
+def test_value_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path)
+    file = tmp_path / "split.csv"
+    command = f"split pairs --root {tmp_path} --out {file} --shares [0.5,0.25,0.25] --data.label_columns [sick]"
+    assert main(command.split()) == 0 and "test: 20 samples, 10 patients; sick 2" in capsys.readouterr().out
+    first = file.read_bytes()
+    assert main(command.split()) == 1 and "already exists" in capsys.readouterr().err
+    file.unlink()
+    assert main([*command.split(), "--data.seed", "1"]) == 0 and file.read_bytes() != first

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, match
-from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
+from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, pointed_at
 from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
 
 
@@ -158,15 +158,24 @@ def test_value_interval_recomputes_coco() -> None:
 def test_value_map_scores() -> None:
     similarity = np.array([[0.9, 0.7], [0.1, 0.3]])
     region = np.array([[True, True], [False, False]])
-    scores = map_scores(similarity, region)
+    scores = map_scores(similarity, similarity, region)
     assert scores["pointing_game"] == 1
     assert scores["cnr"] == pytest.approx(abs(0.8 - 0.2) / np.sqrt(0.01 + 0.01))
     # scaled to 1, .75, 0, .25: over .1 and .2 three pixels, above that two
     assert scores["iou"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1) / 5)
-    other = map_scores(similarity, ~region)
+    other = map_scores(similarity, similarity, ~region)
     assert other["pointing_game"] == 0 and other["cnr"] == pytest.approx(scores["cnr"])
-    assert "cnr" not in map_scores(similarity, np.ones((2, 2), bool))
-    assert np.isfinite(list(map_scores(np.ones((2, 2)), region).values())).all()
+    assert "cnr" not in map_scores(similarity, similarity, np.ones((2, 2), bool))
+    assert np.isfinite(list(map_scores(np.ones((2, 2)), np.ones((2, 2)), region).values())).all()
+
+
+def test_value_the_centre_of_the_best_patch_is_pointed_at() -> None:
+    patches = np.array([[0.0, 0.0, 0.9], [0.0, 0.1, 0.0]])
+    assert pointed_at(patches, 20, 60) == (5, 50)
+    drawn, region = np.zeros((20, 60)), np.zeros((20, 60), bool)
+    region[3:8, 45:55] = True
+    assert map_scores(patches, drawn, region)["pointing_game"] == 1
+    assert map_scores(patches[::-1], drawn, region)["pointing_game"] == 0
 
 
 def test_value_regions_and_guesses() -> None:

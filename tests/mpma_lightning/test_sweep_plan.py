@@ -108,5 +108,25 @@ def test_smoke_every_line_of_shipped_sweeps(path: Path, capsys: pytest.CaptureFi
     assert len(lines) == len(read_sweep(path).trials)
 
 
-def test_value_sixty_runs_of_the_phantom() -> None:
-    assert len(read_sweep(ROOT / "experiments" / "sweeps" / "phantom.yaml").trials) == 63
+def test_value_runs_of_the_phantom() -> None:
+    assert len(read_sweep(ROOT / "experiments" / "sweeps" / "phantom.yaml").trials) == 81
+
+
+def test_value_settle_shares_trials_with_ablation() -> None:
+    ablation, settle = (read_sweep(ROOT / "experiments" / "sweeps" / f"{n}.yaml") for n in ("ablation", "settle"))
+    steps = {trial.folder: trial.steps for trial in ablation.trials}
+    shared = [trial for trial in settle.trials if trial.folder in steps]
+    assert len(shared) == 1 + 6 + 3 + 3  # language; mpma and fusion; probe and grounding of mpma
+    assert all(trial.steps == steps[trial.folder] for trial in shared)
+
+
+def test_value_stage_with_methods_of_its_own_starts_from_the_only_one(tmp_path: Path) -> None:
+    text = SWEEP.replace(
+        "stages:\n", f"stages:\n  language: {{seeds: [7], experiment: {ROOT}/experiments/demo/language.yaml}}\n"
+    )
+    text = text.replace("  pretraining:\n", "  pretraining:\n    after: language\n    seeds: [0, 1]\n")
+    trials = {trial.id: trial for trial in read_sweep(sweep_file(tmp_path, text)).trials}
+    assert {t.after for t in trials.values() if t.stage == "pretraining"} == {"language/language/seed_7"}
+    words = " ".join(trials["pretraining/mrm/seed_1"].words(trials["pretraining/mrm/seed_1"].steps[0]))
+    assert "--model.checkpoint out/language/language/seed_7" in words and "--trainer.max_steps 7" in words
+    assert trials["probe/random/label_fraction=0.1/seed_1"].after == "pretraining/mpma/seed_1"

@@ -171,7 +171,7 @@ def test_without_assistance_no_image_is_built() -> None:
     state.image = None
     total, _ = built["report_reconstruction"](state)
     head, masked = built["report_reconstruction"].head, state.report_mask.masked
-    logits = head(state.text_features.tokens[masked], backbone.text.word_embeddings).float()
+    logits = head(state.text_features.tokens[masked], backbone.text.word_embeddings)
     expected = torch.nn.functional.cross_entropy(logits, state.input_ids[masked], reduction="sum")
     assert torch.allclose(total, expected)
 

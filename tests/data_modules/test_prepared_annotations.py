@@ -11,6 +11,7 @@ from PIL import Image
 
 from data_modules.annotated import AnnotatedDataModule
 from data_modules.annotations import fit_mask
+from data_modules.checks import check
 from data_modules.prepare import Options, prepare
 from data_modules.transforms import Augment
 from mpma_lightning.errors import UserError
@@ -71,3 +72,25 @@ def test_error_prepare_names_a_mask_of_another_size(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "raw" / "masks" / "3.png")
     with pytest.raises(UserError, match=r"3\.png: found a mask of 10 x 10 pixels, expected 192 x 144"):
         prepare(make(tmp_path / "raw"), tmp_path / "store", Options(48, "raw"), workers=1)
+
+
+def test_value_a_store_of_another_seed_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "raw")
+    prepare(make(tmp_path / "raw"), tmp_path / "store", workers=1)
+    other = AnnotatedDataModule(str(tmp_path / "store"), masks="masks", boxes="boxes.json", num_workers=0, seed=4)
+    other.setup()
+    assert other.spec is not None and other.spec.notes == ["store: what is drawn of rows and splits is that of seed 0"]
+    assert make(tmp_path / "store").spec.notes == []  # type: ignore[union-attr]
+
+
+def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
+    write(tmp_path)
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "masks" / "3.png")
+    content = json.loads((tmp_path / "boxes.json").read_text())
+    content["annotations"][5]["bbox"][0] = 180
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    data = AnnotatedDataModule(str(tmp_path), masks="masks", boxes="boxes.json")
+    report = check("annotated", tmp_path, data)
+    (finding,) = [f for f in report.findings if f.kind.startswith("mask or box")]
+    assert report.failed and report.counts["boxes"] == 12 and len(finding.items) == 2
+    assert "3.png: found a mask of 10 x 10" in finding.items[0] and "5.png: found box" in finding.items[1]

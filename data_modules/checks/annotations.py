@@ -1,0 +1,41 @@
+"""Checks of masks and boxes: does each fit the image that it was drawn on?"""
+
+from typing import Any
+
+import pandas as pd
+from rich.progress import track
+
+from data_modules.annotations import MASK_COLUMNS, read_boxes, read_mask
+from data_modules.checks.report import Report
+from data_modules.hashing import stable_hash
+from data_modules.images import image_size
+from mpma_lightning.errors import UserError
+
+
+def check_annotations(frame: pd.DataFrame, report: Report, sample: int | None) -> None:
+    """Add findings about masks and boxes; ``sample`` rows (None: all), chosen by a hash of their ids, are looked at."""
+    masked, boxed = bool(set(MASK_COLUMNS) & set(frame)), "boxes" in frame
+    if not masked and not boxed:
+        return
+    if boxed:
+        report.counts["boxes"] = int(frame["boxes"].map(len).sum())
+    chosen = frame["id"].map(lambda name: stable_hash("annotation", name)).argsort().iloc[: sample or len(frame)]
+    records = frame.loc[chosen.sort_values()].to_dict("records")
+    looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
+    problems = [problem for record in looked_at if (problem := _problem(record, masked, boxed))]
+    report.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
+
+
+def _problem(record: dict[Any, Any], masked: bool, boxed: bool) -> str | None:
+    try:
+        size = image_size(record["image"])
+    except UserError:
+        return None  # the check of images tells
+    try:
+        if masked:
+            read_mask(record, size)
+        if boxed:
+            read_boxes(record, size, size[::-1])
+    except UserError as error:
+        return str(error)
+    return None
