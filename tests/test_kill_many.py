@@ -17,7 +17,8 @@ from data_modules.phantom import write_phantom
 from mpma_lightning import training_command
 from mpma_lightning.cli import main
 
-STEPS, PATIENCE = 50, 1800
+PATIENCE, GRACE = 1800, 60
+"""Seconds: for a run, and for the other processes of one that was killed, which torchrun then ends."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def begin(phantom: Path, run: Path, world: int) -> list[BaseProcess]:
+def begin(phantom: Path, run: Path, world: int, steps: int) -> list[BaseProcess]:
     """The processes of a run, as torchrun starts several."""
     (run.parent / "settings.yaml").write_text(SETTINGS)
     (run / "metrics.csv").unlink(missing_ok=True)
@@ -39,7 +40,7 @@ def begin(phantom: Path, run: Path, world: int) -> list[BaseProcess]:
     arguments += ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
     arguments += [
         "--trainer.max_steps",
-        str(STEPS),
+        str(steps),
         "--model.backbone.image_size",
         "64",
         "--data.batch_size",
@@ -66,21 +67,19 @@ def kept_step(run: Path) -> int:
     return int(torch.load(last, weights_only=True)["global_step"]) if last.is_file() else 0
 
 
-def disturb(phantom: Path, run: Path, world: int, draw: random.Random) -> tuple[int, int]:
+def disturb(phantom: Path, run: Path, world: int, steps: int, draw: random.Random) -> tuple[int, int]:
     """Kill one process of the run at a random moment; the step it had reached and the one it will continue at."""
-    processes, begun = begin(phantom, run, world), kept_step(run)
-    steps, moment = draw.randint(0, EVERY + 2), draw.random()
-    first = time.monotonic()
-    while len(losses(run)) < steps and all(process.is_alive() for process in processes):
-        assert time.monotonic() - first < PATIENCE
-        time.sleep(0.05)
-    spent = time.monotonic() - first
-    time.sleep(moment * (spent / max(steps, 1) if steps else 10))  # somewhere in the step, or in the start
+    processes, begun = begin(phantom, run, world, steps), kept_step(run)
+    rows, start, moment = draw.randint(0, EVERY + 2), time.monotonic(), draw.random()
+    while len(losses(run)) < rows and all(process.is_alive() for process in processes):
+        assert time.monotonic() - start < PATIENCE
+        time.sleep(0.02)
+    time.sleep(moment * (0.2 if rows else 10))  # somewhere in a step, in a checkpoint, or in the start
     victim = draw.choice(processes)
     victim.kill()
-    codes = forked.end(processes, PATIENCE)
-    if kept_step(run) < STEPS:
-        assert codes[processes.index(victim)] == -signal.SIGKILL and all(codes), codes
+    victim.join()
+    codes = forked.end(processes, GRACE)
+    assert codes[processes.index(victim)] == -signal.SIGKILL and 0 not in codes, codes
     kept = kept_step(run)
     return max(max(losses(run), default=begun - 1) + 1, kept), kept  # the row of a step follows its checkpoint
 
@@ -99,22 +98,21 @@ def same(one: object, other: object) -> bool:
 @pytest.mark.full
 @pytest.mark.parametrize(("world", "kills"), [(1, 20), (2, 5)])
 def test_value_killed_again_and_again_ends_bit_identical(world: int, kills: int, phantom: Path, tmp_path: Path) -> None:
-    whole, run = tmp_path / "whole", tmp_path / "killed"
-    assert forked.end(begin(phantom, whole, world), PATIENCE) == [0] * world
+    whole, run, steps = tmp_path / "whole", tmp_path / "killed", 8 * kills
+    assert forked.end(begin(phantom, whole, world, steps), PATIENCE) == [0] * world
     undisturbed, draw = losses(whole), random.Random(world)
-    assert list(undisturbed) == list(range(STEPS))
+    assert list(undisturbed) == list(range(steps))
     repeated, moments = 0, []
     for _ in range(kills):
-        reached, kept = disturb(phantom, run, world, draw)
+        reached, kept = disturb(phantom, run, world, steps, draw)
         moments.append((reached, kept))
         assert 0 <= reached - kept <= EVERY, moments
         assert losses(run).items() <= undisturbed.items()  # the same samples, masks and weights, step by step
         repeated += reached - kept
-    assert len({reached for reached, _ in moments}) > kills // 3, moments
-    assert forked.end(begin(phantom, run, world), PATIENCE) == [0] * world
+    assert forked.end(begin(phantom, run, world, steps), PATIENCE) == [0] * world
     assert losses(run).items() <= undisturbed.items()
     ends = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (whole, run)]
-    assert ends[0]["global_step"] == ends[1]["global_step"] == STEPS
+    assert ends[0]["global_step"] == ends[1]["global_step"] == steps
     for key in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert same(ends[0][key], ends[1][key]), key
     assert same(*(e["loops"]["fit_loop"]["state_dict"]["combined_loader"] for e in ends))

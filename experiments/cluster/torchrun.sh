@@ -3,6 +3,7 @@
 # On several machines, run it on each with NODES, NODE (0, 1, ...) and MASTER (name of machine 0) set.
 set -euo pipefail
 
+export PATH="$PWD/.venv/bin:$PATH"
 gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
 processes=${PROCESSES:-$((gpus > 0 ? gpus : 2))}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
