@@ -141,7 +141,7 @@ def test_value_detector_learns_its_box() -> None:
     picture = torch.zeros(2, 3, SIDE, SIDE)
     picture[0, :, 8:32, 8:32], picture[1, :, 24:48, 32:56] = 2, -2
     optimizer = torch.optim.Adam([*image_encoder.parameters(), *head.parameters()], 3e-3)
-    for _ in range(60):
+    for _ in range(120):
         _, losses = head(image_encoder(picture, levels=head.levels.indices).levels, picture, drawn)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
@@ -151,7 +151,7 @@ def test_value_detector_learns_its_box() -> None:
         found, _ = head(image_encoder(picture, levels=head.levels.indices).levels, picture)
     for one, true in zip(found, drawn, strict=True):
         assert one["labels"][0] == true["labels"][0] and one["scores"][0] > 0.5
-        assert box_iou(one["boxes"][:1], true["boxes"]) > 0.25  # the square of the other axis order: 0.14
+        assert box_iou(one["boxes"][:1], true["boxes"]) > 0.5
 
 
 @pytest.mark.parametrize("named", [segmentation_head.protocol_named, detection_head.protocol_named])
