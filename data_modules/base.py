@@ -179,6 +179,7 @@ class DataModule(LightningDataModule):
         expect(channels in (1, 3), "data.channels", channels, "1 or 3")
         expect(0 <= max_missing <= 1, "data.max_missing", max_missing, "0 to 1")
         expect(0 <= text.sentence_dropout < 1, "data.text.sentence_dropout", text.sentence_dropout, "0 <= share < 1")
+        expect(text.length_window >= 0, "data.text.length_window", text.length_window, "0 or more")
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
         self.image_size, self.channels = image_size, channels
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
@@ -372,19 +373,11 @@ class DataModule(LightningDataModule):
     def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         dataset = self._datasets[name]
+        common = (len(dataset), self.batch_size, self.seed, rank, world, train)
         if not train:
-            return ShardedBatchSampler(len(dataset), self.batch_size, self.seed, rank, world, train)
-        window = self.text.length_window if dataset.tokenizer is not None else 0
-        return ShardedBatchSampler(
-            len(dataset),
-            self.batch_size,
-            self.seed,
-            rank,
-            world,
-            weights=dataset.weights,
-            lengths=dataset.text_lengths if window else None,
-            window=window,
-        )
+            return ShardedBatchSampler(*common)
+        lengths = dataset.text_lengths if self.text.length_window and dataset.tokenizer is not None else None
+        return ShardedBatchSampler(*common, dataset.weights, lengths, self.text.length_window)
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""

@@ -237,6 +237,7 @@ def test_value_length_window_sorts_what_training_shows() -> None:
         ({"channels": 2}, "data.channels is 2; expected 1 or 3"),
         ({"max_missing": 1.5}, "data.max_missing is 1.5; expected 0 to 1"),
         ({"text": TextOptions(sentence_dropout=1.0)}, "data.text.sentence_dropout is 1.0"),
+        ({"text": TextOptions(length_window=-1)}, "data.text.length_window is -1; expected 0 or more"),
     ],
 )
 def test_error_numbers_out_of_range(options: dict[str, Any], line: str) -> None:
