@@ -4,16 +4,17 @@ import textwrap
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
 from mpma_lightning.callbacks.pictures import keep
 from mpma_lightning.pictures import PLAIN, RIGHT, WRONG, canvas, gray
 from mpma_lightning.tasks.vqa import VQATask
 
 
-class AnswerCards(Callback):
+class AnswerCards(EvaluationBatches):
     """``pictures/answers.png`` of the first validation or test batch, one row a question; rank 0 only.
 
     The pictures show data in use: they stay under its terms of use.
@@ -25,31 +26,10 @@ class AnswerCards(Callback):
     def __init__(self, samples: int = 6) -> None:
         self.samples = samples
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def on_evaluation_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
     ) -> None:
-        if not trainer.sanity_checking:
-            self._draw(trainer, pl_module, outputs, batch, batch_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._draw(trainer, pl_module, outputs, batch, batch_idx)
-
-    def _draw(self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx or not trainer.is_global_zero:
+        if batch_idx or not trainer.is_global_zero or trainer.sanity_checking:
             return
         assert isinstance(task, VQATask)
         some = {name: values[: self.samples] for name, values in batch.items()}

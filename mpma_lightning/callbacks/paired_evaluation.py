@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from data_modules.loader import collate
 from data_modules.text import Tokenizer
+from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
 from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import probe_from_few
@@ -21,7 +22,7 @@ from mpma_lightning.tasks.pretraining import PretrainingTask
 Rows = dict[str, list[np.ndarray]]
 
 
-class PairedEvaluation(Callback):
+class PairedEvaluation(EvaluationBatches):
     """Scores a :class:`PretrainingTask` at the end of every validation and test epoch.
 
     ``memory_attention`` is the share of the cross-attention at masked finding words that goes to memory and not to
@@ -57,28 +58,6 @@ class PairedEvaluation(Callback):
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._reset()
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._collect(pl_module, outputs, batch, batch_idx)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._collect(pl_module, outputs, batch, batch_idx)
-
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._finish(trainer, pl_module, "val")
 
@@ -86,7 +65,9 @@ class PairedEvaluation(Callback):
         self._finish(trainer, pl_module, "test")
 
     @torch.no_grad()
-    def _collect(self, task: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+    def on_evaluation_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
+    ) -> None:
         assert isinstance(task, PretrainingTask)
         features = task.encode(batch)
         for name, value in features.items():
