@@ -105,7 +105,9 @@ def _train(root: Path, short_side: int | None) -> Any:
     data = MIMICCXRDataModule(str(root), views=[], labels=[], study_sampling="all", image_size=CROP,
                               max_missing=1.0, augment=augment)  # fmt: skip
     data.setup()
-    return data._datasets["train"]
+    dataset = data._datasets["train"]
+    dataset.sized = False  # as in pre-training, which puts nothing back on the original
+    return dataset
 
 
 def scale(folder: Path, rows: int, workers: int) -> None:

@@ -142,7 +142,7 @@ class SampleDataset(Dataset):
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
-        image = read_image(record["image"], self.channels, transform.augment.short_side)
+        image = read_image(record["image"], self.channels, transform.augment.short_side, transform.enough)
         shape = (image.shape[0], image.shape[1])
         width, height = image_size(record["image"]) if self.sized else shape[::-1]
         mask = fit_mask(read_mask(record, (width, height)), shape) if self.mask else None

@@ -15,19 +15,22 @@ from mpma_lightning.errors import UserError
 DICOM = (".dcm", ".dicom")
 
 
-def read_image(path: str | Path, channels: int = 1, short_side: int | None = None) -> np.ndarray:
+def read_image(
+    path: str | Path, channels: int = 1, short_side: int | None = None, enough: int | None = None
+) -> np.ndarray:
     """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3; ``path`` is a file, or a reference into an Arrow table or a
     prepared store.
 
-    A file is shrunk to ``short_side`` by ``decode``, as ``prepare`` does; what a store holds already is.
+    A file is shrunk to ``short_side`` by ``decode``, as ``prepare`` does; what a store holds already is. With
+    ``enough`` a JPEG may be decoded smaller, as far as its shorter side stays that long: faster, nearly equal.
 
     Raises:
         UserError: missing, truncated or unreadable file, with its path and the reason.
     """
     if is_prepared(path):
-        array = prepared_image(str(path))
+        array = prepared_image(str(path), enough)
     else:
-        array = decode(encoded_image(str(path)) if is_reference(path) else path, path, short_side)
+        array = decode(encoded_image(str(path)) if is_reference(path) else path, path, short_side, enough)
     if channels == 3:
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
@@ -49,10 +52,13 @@ def resize_once(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | None = None) -> np.ndarray:
+def decode(
+    source: str | Path | IO[bytes], name: str | Path, short_side: int | None = None, enough: int | None = None
+) -> np.ndarray:
     """uint8 (H, W) of a gray file, (H, W, 3) of a coloured one, shrunk to ``short_side``; ``name`` is for errors.
 
-    A JPEG is decoded at the smallest eighth that is not below the size wanted, which saves most of the work.
+    A JPEG is decoded at the half, quarter or eighth that is not below the size wanted, which saves most of the work;
+    without ``short_side`` this stops there, with a shorter side of ``enough`` or more.
 
     Transparency is flattened on black and palettes are resolved. Deeper than 8 bits: 16-bit files keep their upper
     8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
@@ -69,10 +75,12 @@ def decode(source: str | Path | IO[bytes], name: str | Path, short_side: int | N
     try:
         with Image.open(source) as image:
             size = shrunk_size(image.size, short_side)
-            if size != image.size and image.format == "JPEG":
-                image.draft(image.mode, size)
+            least = size if short_side else enough and (enough, enough)
+            if least and image.format == "JPEG":
+                image.draft(image.mode, least)
             image.load()
-            return resize_once(_eight_bits(image), size)
+            array = _eight_bits(image)
+            return resize_once(array, size) if short_side else array
     except FileNotFoundError:
         raise UserError(f"{name}: image not found; complete the download, or set data.max_missing") from None
     except UnidentifiedImageError:

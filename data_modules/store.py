@@ -95,8 +95,10 @@ def is_prepared(path: object) -> bool:
     return str(path).startswith(PREFIX)
 
 
-def prepared_image(reference: str) -> np.ndarray:
+def prepared_image(reference: str, enough: int | None = None) -> np.ndarray:
     """uint8 (H, W) or (H, W, 3) as it was stored; raw pixels are read where they lie, without a copy.
+
+    A JPEG may be decoded smaller, as far as its shorter side keeps ``enough`` pixels.
 
     Raises:
         UserError: the store is gone or broken.
@@ -109,7 +111,7 @@ def prepared_image(reference: str) -> np.ndarray:
     if payload is None:
         raise UserError(f"{folder}: image {row} was broken when the store was prepared; prepare it again")
     if not record.column("raw")[0].as_py():
-        return decode(pa.BufferReader(payload), reference)
+        return decode(pa.BufferReader(payload), reference, enough=enough)
     width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
     pixels = np.frombuffer(payload, np.uint8)
     return pixels.reshape((height, width) if len(pixels) == height * width else (height, width, 3))

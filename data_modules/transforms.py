@@ -1,16 +1,18 @@
-"""Augmentation and fitting of images: the only file that knows albumentations."""
+"""Augmentation of training images, and fitting of evaluation images: the only file that knows albumentations."""
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
+from data_modules.warp import DRAWS, Warp, shortest_side
 from mpma_lightning.errors import expect
 
-MASK32 = 0xFFFFFFFF
-DISTORTION = (0.75, 4 / 3)
-"""Aspect ratios of a random crop."""
+MASK64 = 0xFFFFFFFFFFFFFFFF
+VALUES = np.arange(256.0)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Augment:
         crop_scale: area of the random crop, as a fraction of the image.
         flip: mirror half of the images. Off by default: reports speak of left and right.
         rotate: largest angle, degrees.
-        brightness, contrast: largest relative change.
+        brightness, contrast: largest change, as a share of white and of the value.
         fit: evaluation: "crop" (shorter side to S, centre), "letterbox" (longer side to S, black bars), "stretch".
         short_side: shrink larger images to this shorter side first, as ``prepare`` does once for all; null = never.
     """
@@ -41,66 +43,92 @@ DEFAULT_AUGMENT = Augment()
 class Transform:
     """uint8 image (H, W) or (H, W, 3) to a uint8 crop (C, S, S); stateless: the seed decides alone.
 
-    Shrinking averages areas (INTER_AREA), enlarging is bicubic; masks keep their values (nearest).
+    Training resamples once (`Warp`), because this is what a loader spends its time on. Evaluation shrinks by averaging
+    areas (INTER_AREA) and enlarges bicubically. Masks keep their values (nearest).
     """
 
     def __init__(self, image_size: int, augment: Augment = DEFAULT_AUGMENT, train: bool = False) -> None:
         low, high = augment.crop_scale
         expect(0 < low <= high <= 1, "data.augment.crop_scale", augment.crop_scale, "0 < smallest <= largest <= 1")
         self.image_size, self.augment, self.train = image_size, augment, train
-        self._pipeline: Any = None
+        self._fit: Any = None
+
+    @property
+    def enough(self) -> int | None:
+        """The shorter side at which an image may be decoded without a crop being enlarged; None: as it is."""
+        if not self.train or self.augment.short_side is not None:
+            return None
+        return math.ceil(shortest_side(self.image_size, self.augment.crop_scale[0]))
 
     def __call__(
         self, image: np.ndarray, seed: int = 0, mask: np.ndarray | None = None, boxes: np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
         """``image`` (C, S, S); with a mask (H, W) also ``mask`` (1, S, S); with boxes (n, 4) as x1, y1, x2, y2 in
         pixels of the image also ``boxes`` (m, 4) in pixels of the crop and ``kept`` (m,), their rows."""
-        if self._pipeline is None:
-            self._pipeline = self._build()
-        for place, step in enumerate(self._pipeline.transforms):
-            step.set_random_seed((seed + place) & MASK32)
-        given: dict[str, Any] = {"image": image}
-        if mask is not None:
-            given["mask"] = mask
         if boxes is not None:
-            corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-            given["bboxes"] = np.column_stack([corners, np.arange(len(corners))])  # a fifth column rides along
-        done = self._pipeline(**given)
+            boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        done = self._warped(image, seed, mask, boxes) if self.train else self._fitted(image, mask, boxes)
         crop = done["image"]
         out = {"image": _own(crop[None] if crop.ndim == 2 else crop.transpose(2, 0, 1))}
         if mask is not None:
             out["mask"] = _own(done["mask"][None])
         if boxes is not None:
-            left = np.asarray(done["bboxes"], dtype=np.float64).reshape(-1, 5)
-            out["boxes"], out["kept"] = left[:, :4].astype(np.float32), left[:, 4].astype(np.int64)
+            out["boxes"], out["kept"] = done["boxes"].astype(np.float32), done["kept"].astype(np.int64)
         return out
+
+    def _warped(
+        self, image: np.ndarray, seed: int, mask: np.ndarray | None, boxes: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        augment = self.augment
+        shape = (image.shape[0], image.shape[1])
+        rng = np.random.default_rng(seed & MASK64)
+        warp = Warp.random(rng.random(DRAWS), shape, self.image_size, augment.crop_scale, augment.flip, augment.rotate)
+        light, contrast = rng.uniform(-1, 1, 2) * (augment.brightness, augment.contrast)
+        done = {"image": _lit(warp.image(image), light, contrast)}
+        if mask is not None:
+            done["mask"] = warp.mask(mask)
+        if boxes is not None:
+            done["boxes"], done["kept"] = warp.boxes(boxes)
+        return done
+
+    def _fitted(self, image: np.ndarray, mask: np.ndarray | None, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
+        if self._fit is None:
+            self._fit = self._build()
+        given: dict[str, Any] = {"image": image}
+        if mask is not None:
+            given["mask"] = mask
+        if boxes is not None:
+            given["bboxes"] = np.column_stack([boxes, np.arange(len(boxes))])  # a fifth column rides along
+        done = self._fit(**given)
+        if boxes is not None:
+            left = np.asarray(done["bboxes"], dtype=np.float64).reshape(-1, 5)
+            done["boxes"], done["kept"] = left[:, :4], left[:, 4]
+        return done
 
     def _build(self) -> Any:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        import albumentations as A  # importing takes two seconds: only where images are read
-        import cv2
+        import albumentations as A  # importing takes two seconds: only where images are fitted
 
-        cv2.setNumThreads(0)  # threads of OpenCV and forked workers do not mix
-        size, augment = self.image_size, self.augment
+        size = self.image_size
         resize: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "area_for_downscale": "image"}
         steps: list[Any]
-        if self.train:
-            steps = [A.RandomResizedCrop((size, size), scale=augment.crop_scale, ratio=DISTORTION, **resize)]
-            if augment.flip:
-                steps.append(A.HorizontalFlip(p=0.5))
-            if augment.rotate:
-                steps.append(A.Rotate(limit=augment.rotate, border_mode=cv2.BORDER_CONSTANT, p=1.0))
-            if augment.brightness or augment.contrast:
-                steps.append(A.RandomBrightnessContrast(augment.brightness, augment.contrast, p=1.0))
-        elif augment.fit == "crop":
+        if self.augment.fit == "crop":
             steps = [A.SmallestMaxSize(size, **resize), A.CenterCrop(size, size)]
-        elif augment.fit == "letterbox":
+        elif self.augment.fit == "letterbox":
             pad = A.PadIfNeeded(size, size, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0)
             steps = [A.LongestMaxSize(size, **resize), pad]
         else:
             steps = [A.Resize(size, size, **resize)]
         boxes = A.BboxParams(format="pascal_voc", clip=True, min_area=1)
         return A.Compose(steps, bbox_params=boxes)
+
+
+def _lit(image: np.ndarray, light: float, contrast: float) -> np.ndarray:
+    """value · (1 + contrast) + 255 · light, cut to 0 … 255 [albumentations RandomBrightnessContrast]."""
+    if not light and not contrast:
+        return image
+    values = VALUES * (1 + contrast) + 255 * light
+    return cv2.LUT(image, np.rint(np.clip(values, 0, 255)).astype(np.uint8))
 
 
 def _own(array: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import traceback
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
@@ -31,6 +32,9 @@ def _run(environment: dict[str, str], work: Callable[[], int]) -> None:
     code = 1
     try:
         code = work()
+    except BaseException:  # leaving at once would not show it
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)  # the test's own clean-up is not for its children
 

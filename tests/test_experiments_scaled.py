@@ -7,8 +7,14 @@ import forked
 import pytest
 from test_experiments import EXPERIMENTS, SHIPPED, pairs, phantom, shipped, start, subcommand, trained  # noqa: F401
 
-TASKS = ("pretraining", "classification", "linear_probe", "retrieval", "vqa", "zero_shot")
-STEPS = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "2", "--trainer.val_check_interval", "2")
+TASKS = (
+    "pretraining", "classification", "multimodal", "linear_probe", "zero_shot", "segmentation", "detection", "grounding",
+    "retrieval", "vqa",
+)  # fmt: skip
+STEPS = (
+    "--trainer.max_steps", "2", "--trainer.limit_val_batches", "2", "--trainer.val_check_interval", "2",
+    "--trainer.check_val_every_n_epoch", "null",
+)  # fmt: skip
 PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
 PATIENCE = 1800
 
