@@ -8,8 +8,8 @@ import pytest
 from test_experiments import EXPERIMENTS, SHIPPED, pairs, phantom, shipped, start, subcommand, trained  # noqa: F401
 
 TASKS = (
-    "pretraining", "classification", "multimodal", "linear_probe", "zero_shot", "segmentation", "detection", "grounding",
-    "retrieval", "vqa",
+    "pretraining", "classification", "multimodal", "linear_probe", "zero_shot", "segmentation", "detection",
+    "grounding", "retrieval", "vqa",
 )  # fmt: skip
 STEPS = (
     "--trainer.max_steps", "2", "--trainer.limit_val_batches", "2", "--trainer.val_check_interval", "2",
