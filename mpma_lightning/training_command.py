@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import yaml
@@ -206,7 +207,7 @@ def _one_line_errors(subcommand: str) -> Iterator[None]:
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
     except ValueError as error:
-        raise _user_error_behind(error) or error from None
+        raise _user_error_behind(error) or _lightnings_complaint(error) or error from None
     except SystemExit as leaving:
         if leaving.code:
             raise
@@ -220,6 +221,13 @@ def _user_error_behind(error: BaseException) -> UserError | None:
             return behind
         behind = behind.__cause__ or behind.__context__
     return None
+
+
+def _lightnings_complaint(error: ValueError) -> UserError | None:
+    """What Lightning itself raises is about a setting, such as more steps between validations than an epoch has."""
+    *_, last = walk_tb(error.__traceback__)
+    inside = last[0].f_globals["__name__"].startswith("lightning.")
+    return UserError(f"trainer: {one_line(str(error))}") if inside else None
 
 
 def base_classes() -> tuple[type[LightningModule], type[LightningDataModule]]:

@@ -154,6 +154,14 @@ def test_error_non_finite_features_at_validation(
     assert "features of the evaluation are not finite at step 1: training has diverged" in error(capsys)
 
 
+def test_error_more_steps_between_validations_than_an_epoch_has(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_epoch = ("--trainer.check_val_every_n_epoch", "1", "--trainer.limit_val_batches", "1.0")
+    assert fit(sound, tmp_path, "--trainer.val_check_interval", "99", *by_epoch) == 1
+    assert "trainer: `val_check_interval` (99) must be less than or equal to" in error(capsys)
+
+
 def test_error_non_finite_weights_never_replace_a_checkpoint(
     sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
