@@ -28,7 +28,7 @@ class AnnotatedDataModule(DataModule):
         mask_class: what the masks show.
         boxes: COCO file (``boxes.json``), in pixels of images of the width and height it states.
         table: with an image column, and split, patient, group and licence where there are: see ``PairsDataModule``.
-            Without one every image is a patient, split 80/10/10.
+            Without one every image is a patient, split 80/10/10, stratified by the classes of its boxes.
 
     The other arguments are those of ``DataModule``.
     """

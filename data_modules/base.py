@@ -49,21 +49,21 @@ from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.reading import Reading
 from data_modules.splits import (
+    SPLITS,
     check_disjoint,
     count_excluded,
     drop_excluded,
     normalise_splits,
-    random_splits,
     short_name,
     take_split_file,
 )
 from data_modules.store import Store, open_store
+from data_modules.stratified import draw_splits, has_splits
 from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
 from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
 from mpma_lightning.errors import UserError, expect
 
 DEFAULT_IMAGE_SIZE = 224
-SPLITS = ("train", "val", "test")
 
 
 class Sample(TypedDict):
@@ -203,7 +203,7 @@ class DataModule(LightningDataModule):
         ``mask`` is the path of a mask as large as the image, or ``runs`` a list of SIIM run lengths; ``boxes`` a list
         of [x1, y1, x2, y2] in pixels of an image of ``box_frame`` = [width, height] (default: the image as it is on
         disk), ``box_labels`` their places in ``box_classes``.
-        A frame without ``split`` (or with blanks only) is split 80/10/10 by patient. Raises UserError.
+        A frame without ``split`` (or with blanks only) is split by :func:`draw_splits`. Raises UserError.
         """
         raise NotImplementedError
 
@@ -235,11 +235,15 @@ class DataModule(LightningDataModule):
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
         self._excluded |= store.manifest["excluded"]
-        if self.seed != store.manifest["seed"]:
-            self.note(f"{store.folder.name}: what is drawn of rows and splits is that of seed {store.manifest['seed']}")
         for reason, count in store.dropped.items():
             self.drop(reason, count)
-        return store.rows()
+        rows, seed = store.rows(), store.manifest["seed"]
+        if self.seed == seed:
+            return rows
+        if store.manifest["drawn"]:
+            return rows.drop(columns="split")  # check_rows draws that of this seed
+        self.note(f"{store.folder.name}: what is drawn of rows and splits is that of seed {seed}")
+        return rows
 
     def drop(self, reason: str, count: int) -> None:
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
@@ -385,6 +389,8 @@ class DataModule(LightningDataModule):
         if self.split_file is not None:
             rows = take_split_file(rows, self.split_file, self.drop)
             self.note(f"split by {short_name(self.split_file)}")
+        if len(rows) and not has_splits(rows):  # before anything is left out: patients stay where they are
+            rows["split"] = draw_splits(rows, self.label_names, self.seed)
         frame = drop_excluded(rows, self.exclude, self.drop)
         for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
             self._excluded[name] = max(count, self._excluded.get(name, 0))
@@ -393,10 +399,7 @@ class DataModule(LightningDataModule):
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
             raise UserError(f"{type(self).__name__}: found sample id {twice!r} twice; ids must be unique")
         frame["group"] = connected_groups(frame, ("study", "text"))
-        if "split" not in frame or frame["split"].isna().all():
-            frame["split"] = random_splits(connected_groups(frame, ("patient", "study", "text")), self.seed)
-        else:
-            frame["split"] = normalise_splits(frame["split"], frame["id"])
+        frame["split"] = normalise_splits(frame["split"], frame["id"])
         self.check_splits(frame)
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)

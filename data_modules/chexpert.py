@@ -8,7 +8,8 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.labels import Blank, Uncertain, read_labels
-from data_modules.splits import hold_out, pin_test, read_pinned
+from data_modules.splits import pin_test, read_pinned
+from data_modules.stratified import hold_out
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -21,7 +22,8 @@ SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexper
 class CheXpertDataModule(DataModule):
     """Training images of ``train.csv``, the official ``valid.csv`` as test; validation is held out of training.
 
-    GLoRIA, MGCA and MRM hold out 5,000 random *images* for validation; here whole patients are held out.
+    GLoRIA, MGCA and MRM hold out 5,000 random *images* for validation; here whole patients are held out,
+    stratified by the five labels of the competition.
 
     Args:
         root: ``CheXpert-v1.0-small`` or ``CheXpert-v1.0``: ``train/``, ``valid/``, ``train.csv``, ``valid.csv``.
@@ -70,7 +72,8 @@ class CheXpertDataModule(DataModule):
         if not self.root.is_dir():
             raise UserError(f"{self.root}: folder not found; set data.root to the folder of CheXpert")
         train, test = self._table("train"), self._table("valid")
-        held_out = hold_out(train["patient"], self.val_share, self.seed)
+        known = read_table(find_table([self.root], "train", SOURCE), ["Path"], optional=COMPETITION).isin(["1.0", "1"])
+        held_out = hold_out(train["patient"], known, self.val_share, self.seed)  # one for any data.labels
         train["split"] = pd.Series("train", train.index).mask(held_out, "val")
         frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
         keep = frame["view"].isin(self.views)

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from data_modules.base import SPLITS, DataModule
+from data_modules.base import DataModule
+from data_modules.splits import SPLITS
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
 from mpma_lightning.errors import UserError

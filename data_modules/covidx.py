@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.splits import hold_out
+from data_modules.stratified import hold_out
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
 from mpma_lightning.errors import UserError
@@ -21,7 +21,7 @@ class COVIDxDataModule(DataModule):
     """``train_COVIDx<version>.txt`` and ``test_COVIDx<version>.txt``; a fifth of the training patients validate.
 
     The images come from several collections and the source predicts the class, a shortcut: the source stays in
-    ``index``. MGCA holds out a fifth of the *images*; here whole patients are held out.
+    ``index``. MGCA holds out a fifth of the *images*; here whole patients are held out, stratified.
 
     Args:
         root: ``train/`` and ``test/`` with the images, and the lists there or in ``labels/``.
@@ -64,7 +64,7 @@ class COVIDxDataModule(DataModule):
         leaking = train["patient"].isin(test["patient"])
         self.drop("training image of a test patient", int(leaking.sum()))
         train = train[~leaking].reset_index(drop=True)
-        held_out = hold_out(train["patient"], self.val_share, self.seed)
+        held_out = hold_out(train["patient"], pd.get_dummies(train["class"]), self.val_share, self.seed)
         train["split"] = pd.Series("train", train.index).mask(held_out, "val")
         frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
         self.label_names = self._classes(frame["class"])

@@ -8,7 +8,7 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.labels import same_class
-from data_modules.splits import hold_out
+from data_modules.stratified import hold_out, stratified_splits
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -46,7 +46,7 @@ class NIHChestXray14DataModule(DataModule):
         root: ``images_001`` … ``images_012`` (each with ``images/``, or one ``images/``) and ``Data_Entry_2017`` or
             ``Data_Entry_2017_v2020``, .csv or .csv.gz.
         split: ``official``: ``test_list.txt`` tests, an eighth of the patients of ``train_val_list.txt`` validate.
-            ``70/10/20``: drawn by patient, as MRM and BenchX drew theirs. The two are different protocols.
+            ``70/10/20``: drawn by patient, as MRM and BenchX drew theirs, stratified. The two are different protocols.
         lists: folder of published 70/10/20 lists, ``train.txt`` (or MRM's ``train_1.txt``), ``val.txt``, ``test.txt``:
             one line an image, name first. They take the place of the draw.
         labels: names, in the order of ``labels`` columns.
@@ -90,17 +90,16 @@ class NIHChestXray14DataModule(DataModule):
         frame["image"] = self._locate(frame["id"])
         frame = frame.join(label_columns(path, table["Finding Labels"], self.label_names))
         splits = self._official() if self.split == "official" else self._listed() if self.lists else None
+        known = label_columns(path, table["Finding Labels"], list(CLASSES))  # one draw for any data.labels
         if splits is None:
-            frame["split"] = pd.Series("train", frame.index).mask(hold_out(frame["patient"], 0.2, self.seed), "test")
-        else:
-            frame["split"] = frame["id"].map(splits)
-            self.drop("image in no list", int(frame["split"].isna().sum()))
-            frame = frame[frame["split"].notna()].reset_index(drop=True)
+            return frame.assign(split=stratified_splits(frame["patient"], known, (0.7, 0.1, 0.2), self.seed))
+        frame["split"] = frame["id"].map(splits)
         if not (frame["split"] == "val").any():
-            rest = frame["split"] == "train"
-            validating = hold_out(frame["patient"], HELD_OUT, self.seed + 1)
-            frame["split"] = frame["split"].mask(rest & validating, "val")
-        return frame
+            rest = frame.index[frame["split"] == "train"]
+            validating = hold_out(frame["patient"].loc[rest], known.loc[rest], HELD_OUT, self.seed)
+            frame.loc[rest[validating], "split"] = "val"
+        self.drop("image in no list", int(frame["split"].isna().sum()))
+        return frame[frame["split"].notna()].reset_index(drop=True)
 
     def boxes(self) -> pd.DataFrame:
         """The 984 boxes of ``BBox_List_2017`` on 1024 x 1024 pixels: id, label, x, y, width, height.

@@ -27,7 +27,7 @@ class PairsDataModule(DataModule):
         root: folder of the table; image paths are relative to it, or to its ``images`` folder.
         table: file name; default: the first of pairs.jsonl, pairs.csv, pairs.parquet, metadata.csv, metadata.jsonl.
         image_column, text_column: default: the first usual name there is.
-        split_column: without one, 80/10/10 by patient, group and equal text.
+        split_column: without one, 80/10/10 by patient, group and equal text, stratified by the labels there are.
         patient_column: without one every group is a patient.
         group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
         label_columns: numbers (blank = unknown), or one column of names, which becomes a class a name; a row has

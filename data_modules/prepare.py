@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from data_modules.annotations import written_out
-from data_modules.base import SPLITS, DataModule
+from data_modules.base import DataModule
 from data_modules.index import manifest_hash
 from data_modules.shards import ShardJob, checksum, read_and_encode, write_shards
+from data_modules.splits import SPLITS
 from data_modules.store import IMAGES, MANIFEST, ROWS, VERSION, Payload
+from data_modules.stratified import has_splits
 from mpma_lightning.errors import UserError
 
 SHORT_SIDE = 768
@@ -144,7 +146,8 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     rows = data.read_index().reset_index(drop=True)
     checked = data.check_rows(rows.copy())
     labels = data.label_names
-    rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True)
+    drawn = not has_splits(rows)
+    rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
@@ -157,6 +160,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "notes": list(data._notes),
         "excluded": dict(data._excluded),
         "seed": data.seed,
+        "drawn": drawn,
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
         "manifest_hash": manifest_hash(checked, labels),

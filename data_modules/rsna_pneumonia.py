@@ -7,7 +7,8 @@ from typing import Literal
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.splits import shares, take_lists
+from data_modules.splits import take_lists
+from data_modules.stratified import stratified_splits
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -16,14 +17,14 @@ from mpma_lightning.errors import UserError
 CLASS = "Pneumonia"
 SOURCE = "it comes with kaggle.com/c/rsna-pneumonia-detection-challenge; set data.root to its folder"
 SIDES = ["x", "y", "width", "height"]
-SPLITS = {"70/15/15": (0.7, 0.85), "60/20/20": (0.6, 0.8)}
+SPLITS = {"70/15/15": (0.7, 0.15, 0.15), "60/20/20": (0.6, 0.2, 0.2)}
 
 
 class RSNAPneumoniaDataModule(DataModule):
     """One row a box in the table, one sample an image here; ``Target`` is the label Pneumonia.
 
     ``patientId`` names an exam: the images come from NIH ChestX-ray14, whose patients repeat, and no table here tells
-    which exams share one. Splits are therefore by exam, as published.
+    which exams share one. Splits are therefore by exam, as published, and stratified.
 
     Args:
         root: ``stage_2_train_images/<patientId>.dcm`` and ``stage_2_train_labels.csv``.
@@ -88,7 +89,7 @@ class RSNAPneumoniaDataModule(DataModule):
         if self.lists:
             frame = take_lists(frame, self.lists, self.drop)
         else:
-            frame["split"] = shares(frame["patient"], SPLITS[self.split], self.seed)
+            frame["split"] = stratified_splits(frame["patient"], frame[[CLASS]], SPLITS[self.split], self.seed)
         if self.positives:
             without = (frame["split"] == "train") & (frame[CLASS] == 0)
             self.drop("training image without a box", int(without.sum()))

@@ -8,7 +8,8 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.hashing import stable_hash
 from data_modules.run_lengths import EMPTY
-from data_modules.splits import shares, take_lists
+from data_modules.splits import take_lists
+from data_modules.stratified import stratified_splits
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
@@ -20,7 +21,7 @@ SOURCE = "it comes with the SIIM-ACR Pneumothorax Segmentation challenge; set da
 
 
 class SIIMPneumothoraxDataModule(DataModule):
-    """70/15/15 by image (MGCA splits rows, so that images with several rows straddle train and test).
+    """70/15/15 by image, stratified (MGCA splits rows, so that images with several rows straddle train and test).
 
     Args:
         root: ``dicom-images-train/<study>/<series>/<ImageId>.dcm`` and ``train-rle.csv`` or ``stage_2_train.csv``.
@@ -75,7 +76,7 @@ class SIIMPneumothoraxDataModule(DataModule):
         if self.lists:
             frame = take_lists(frame, self.lists, self.drop)
         else:
-            frame["split"] = shares(frame["patient"], (0.7, 0.85), self.seed)
+            frame["split"] = stratified_splits(frame["patient"], frame[[CLASS]], (0.7, 0.15, 0.15), self.seed)
         return self._balance(frame) if self.balanced else frame
 
     def _balance(self, frame: pd.DataFrame) -> pd.DataFrame:

@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from data_modules.base import SPLITS, DataModule
-from data_modules.fractions import draw_fraction, strata
+from data_modules.base import DataModule
+from data_modules.fractions import draw_fraction
 from data_modules.groups import connected_groups
-from data_modules.hashing import stable_hash
-from data_modules.splits import check_disjoint
+from data_modules.splits import SPLITS, check_disjoint
+from data_modules.stratified import stratified_splits
 from mpma_lightning.errors import UserError
 
 COLUMNS = ["id", "patient", "split"]
@@ -51,23 +48,3 @@ def write_split_file(data: DataModule, out: Path, shares: Sequence[float], fract
         patients = own["patient"].nunique()
         lines.append(f"  {split}: {len(own):,} samples, {patients:,} patients{positive and f'; {positive}'}")
     return "\n".join(lines)
-
-
-def stratified_splits(units: pd.Series, labels: pd.DataFrame, shares: Sequence[float], seed: int) -> pd.Series:
-    """train, val or test of each row; whole units, in an order by hash(seed, unit), up to each share of its stratum.
-
-    Args:
-        units: (N,) what must not be divided: patients.
-        labels: (N, K) 0, 1 or NaN; a unit's stratum is its rarest positive class.
-        shares: of train, val and test, in samples.
-        seed: of the draw.
-    """
-    positive = (labels == 1).groupby(units.to_numpy(), sort=True).any()
-    table = pd.DataFrame({"stratum": strata(positive), "size": units.value_counts()}, index=positive.index)
-    table["order"] = [stable_hash("stratified", seed, unit) for unit in table.index]
-    table = table.sort_values("order", kind="stable")
-    sizes = table.groupby("stratum", sort=False)["size"]
-    middle = (sizes.cumsum() - table["size"] / 2) / sizes.transform("sum")
-    ends = np.cumsum(shares)[:2]
-    drawn = pd.Series(np.array(SPLITS)[np.searchsorted(ends, middle, side="right")], index=table.index)
-    return units.map(drawn)

@@ -12,6 +12,7 @@ from data_modules.hashing import stable_hash
 from data_modules.tables import missing_column, read_table
 from mpma_lightning.errors import UserError
 
+SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -49,27 +50,11 @@ def random_splits(units: pd.Series, seed: int) -> pd.Series:
     return units.map({unit: draw(unit) for unit in units.unique()})
 
 
-def hold_out(patients: pd.Series, share: float, seed: int) -> np.ndarray:
-    """bool (N,): rows of about ``share`` of the patients, the same patient whatever else is in the table."""
-    places = {p: (stable_hash("hold out", seed, p) % 10**9) / 10**9 for p in patients.unique()}
-    return (patients.map(places) < share).to_numpy(bool)
-
-
-def shares(units: pd.Series, ends: tuple[float, float], seed: int) -> pd.Series:
-    """train up to the first of ``ends``, val up to the second, then test; by unit, the same whatever else there is."""
-
-    def draw(unit: object) -> str:
-        place = (stable_hash("shares", seed, unit) % 10**9) / 10**9
-        return "train" if place < ends[0] else "val" if place < ends[1] else "test"
-
-    return units.map(draw)
-
-
 def read_lists(folder: str) -> dict[str, str]:
     """File name without folder and ending -> split, from ``train.txt``, ``val.txt`` and ``test.txt``: one image a line,
     its path or id first; what follows a space is not read [MRM's lists]."""
     splits: dict[str, str] = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         path = Path(folder) / f"{split}.txt"
         if not path.is_file():
             raise UserError(f"{path}: split list not found; data.lists is a folder of train.txt, val.txt and test.txt")

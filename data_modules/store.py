@@ -2,7 +2,7 @@
 
 ```
 <store>/manifest.json                what it was made of and with: options, counts, drops, hashes, versions
-<store>/rows.parquet                 what `read_index` gave; `image` is a row of the image table
+<store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table
 <store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `shards`
 ```
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Payload = Literal["jpeg", "raw"]
-VERSION = 2
+VERSION = 3
 """Raise when the same sources and options give other bytes."""
 MANIFEST, ROWS, IMAGES = "manifest.json", "rows.parquet", "images"
 PREFIX = "prepared:"

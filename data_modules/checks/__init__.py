@@ -19,8 +19,8 @@ from data_modules.checks.annotations import check_annotations
 from data_modules.checks.images import check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.report import Report, examine_rows
-from data_modules.groups import connected_groups
-from data_modules.splits import normalise_splits, random_splits
+from data_modules.splits import normalise_splits
+from data_modules.stratified import draw_splits, has_splits
 from mpma_lightning.errors import UserError
 
 SAMPLE = 2000
@@ -52,7 +52,7 @@ def check(
     frame = examine(data if data is not None else root, report)
     if frame is None or frame.empty:
         return report
-    frame = _with_splits(frame, report, data.seed if data else 0)
+    frame = _with_splits(frame, report, data)
     report.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
@@ -68,10 +68,11 @@ def check(
     return report
 
 
-def _with_splits(frame: pd.DataFrame, report: Report, seed: int) -> pd.DataFrame:
-    if "split" not in frame or frame["split"].isna().all():
+def _with_splits(frame: pd.DataFrame, report: Report, data: DataModule | None) -> pd.DataFrame:
+    if not has_splits(frame):
         report.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
-        return frame.assign(split=random_splits(connected_groups(frame, ("patient", "study", "text")), seed))
+        names, seed = (data.label_names, data.seed) if data else ([], 0)
+        return frame.assign(split=draw_splits(frame, names, seed))
     try:
         return frame.assign(split=normalise_splits(frame["split"], frame["id"]))
     except UserError as error:

@@ -74,13 +74,22 @@ def test_error_prepare_names_a_mask_of_another_size(tmp_path: Path) -> None:
         prepare(make(tmp_path / "raw"), tmp_path / "store", Options(48, "raw"), workers=1)
 
 
-def test_value_a_store_of_another_seed_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [True, False])
+def test_value_a_store_of_another_seed_draws_again_or_says_so(given: bool, tmp_path: Path) -> None:
     write(tmp_path / "raw")
-    prepare(make(tmp_path / "raw"), tmp_path / "store", workers=1)
-    other = AnnotatedDataModule(str(tmp_path / "store"), masks="masks", boxes="boxes.json", num_workers=0, seed=4)
-    other.setup()
-    assert other.spec is not None and other.spec.notes == ["store: what is drawn of rows and splits is that of seed 0"]
-    assert make(tmp_path / "store").spec.notes == []  # type: ignore[union-attr]
+    splits = ["train"] * 8 + ["val"] * 2 + ["test"] * 2 if given else [""] * 12
+    rows = [f"images/{n}.png,{split}" for n, split in enumerate(splits)]
+    (tmp_path / "raw" / "table.csv").write_text("\n".join(["image,split", *rows]))
+    for seed, root in ((0, "raw"), (0, "store"), (4, "store")):
+        data = AnnotatedDataModule(
+            str(tmp_path / root), masks="masks", boxes="boxes.json", table="table.csv", num_workers=0, seed=seed
+        )
+        if root == "raw":
+            prepare(data, tmp_path / "store", workers=1)
+        data.setup()
+        assert data.spec is not None and data.spec.notes == (
+            ["store: what is drawn of rows and splits is that of seed 0"] if given and seed else []
+        )
 
 
 def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
