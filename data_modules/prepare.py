@@ -23,7 +23,7 @@ from data_modules.base import DataModule
 from data_modules.index import manifest_hash
 from data_modules.shards import ShardJob, checksum, read_and_encode, write_shards
 from data_modules.splits import SPLITS
-from data_modules.store import IMAGES, MANIFEST, ROWS, VERSION, Payload
+from data_modules.store import IMAGES, MANIFEST, ROWS, VERSION, Payload, seal
 from data_modules.stratified import has_splits
 from mpma_lightning.errors import UserError
 
@@ -292,6 +292,7 @@ def _finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) ->
         shards[name] = checksum(path).read_text()
     rows_digest = hashlib.sha256((part / ROWS).read_bytes()).hexdigest()
     plan.manifest |= {"source_hash": sources.hexdigest(), "rows_sha256": rows_digest, "shards": shards}
+    plan.manifest["seal"] = seal(plan.manifest)
     _write(part / MANIFEST, json.dumps(plan.manifest, indent=1))
 
 

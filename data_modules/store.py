@@ -7,6 +7,7 @@
 ```
 """
 
+import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -61,33 +62,56 @@ class Store:
                 f"data.augment.short_side {short_side}; set it to null, or prepare another store"
             )
 
-    def rows(self) -> pd.DataFrame:
-        """As ``read_index`` gives them, with references in ``image``; opens the images, so that workers share them."""
+    def table(self) -> pd.DataFrame:
+        """As ``read_index`` gives them, but ``image`` is a row of the image table. ArrowException, OSError."""
         table = pq.read_table(self.folder / ROWS)
         frame = table.to_pandas()
         for field in table.schema:  # lists of lists, not arrays of arrays
             if pa.types.is_list(field.type):
                 frame[field.name] = pd.Series(table[field.name].to_pylist(), frame.index, dtype=object)
+        return frame
+
+    def rows(self) -> pd.DataFrame:
+        """As ``read_index`` gives them, with references in ``image``; opens the images, so that workers share them."""
+        frame = self.table()
         if "image" in frame:
             image_table(str(self.folder))
-            frame["image"] = f"{PREFIX}{self.folder}#" + frame["image"].astype(str)
+            frame["image"] = self.reference(frame["image"])
         return frame
+
+    def reference(self, numbers: pd.Series) -> pd.Series:
+        """Rows of the image table as paths that ``read_image`` takes."""
+        return f"{PREFIX}{self.folder}#" + numbers.astype(str)
 
     def images(self) -> pd.DataFrame:
         """file, sha256 and phash of every image, in the order of the table."""
         columns = ["file", "sha256", "phash"]
-        return image_table(str(self.folder)).select_columns(columns).data.table.to_pandas()
+        return image_table(str(self.folder)).select_columns(columns).data.table.to_pandas(integer_object_nulls=True)
 
 
 def open_store(folder: Path) -> Store | None:
     """The store in ``folder``, None where there is none; UserError for one of another version."""
-    path = folder / MANIFEST
-    if not path.is_file() or not (folder / ROWS).is_file():
+    if not (folder / MANIFEST).is_file() or not (folder / ROWS).is_file():
         return None
-    manifest = json.loads(path.read_text())
-    if manifest.get("version") != VERSION:
-        raise UserError(f"{path}: found version {manifest.get('version')}, expected {VERSION}; prepare the store again")
-    return Store(folder, manifest)
+    return Store(folder, read_manifest(folder / MANIFEST))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a store; UserError where it is gone, broken or of another version."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: found no readable JSON ({error}); copy the store again") from None
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != VERSION:
+        raise UserError(f"{path}: found version {version}, expected {VERSION}; prepare the store again")
+    return manifest
+
+
+def seal(manifest: dict[str, Any]) -> str:
+    """SHA-256 of everything in a manifest but its own ``seal``."""
+    content = {key: value for key, value in manifest.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def is_prepared(path: object) -> bool:

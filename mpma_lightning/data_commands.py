@@ -77,7 +77,7 @@ def split(argv: Sequence[str]) -> None:
 def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
     parser.add_argument("dataset", type=str, help=f"one of {', '.join(known)}")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data set, as it was downloaded")
+    parser.add_argument("--root", type=Path, required=True, help="the data set; for check and split also a store")
     name = next((word for word in argv if not word.startswith("-")), None)
     if name is not None and name not in WITHOUT_MODULE:
         parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)

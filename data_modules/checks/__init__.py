@@ -1,4 +1,6 @@
-"""`check`: what of a data set is missing, broken or leaking. One optional module here a data set, for what only it has.
+"""`check`: what of a data set or of its prepared store is missing, broken or leaking.
+
+There is one optional module here a data set, for what only it has.
 
 A module `<name>.py` holds `examine(data, report)`: it adds its findings to the report and returns the rows as
 ``read_index`` does (also those with a fault), or None when there is nothing to go on with. A data set without one is
@@ -16,9 +18,10 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.annotations import check_annotations
-from data_modules.checks.images import check_images
+from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.report import Report, examine_rows
+from data_modules.checks.store import HASHES, check_store, is_store
 from data_modules.splits import normalise_splits
 from data_modules.stratified import draw_splits, has_splits
 from mpma_lightning.errors import UserError
@@ -40,16 +43,21 @@ def check(
 
     Args:
         name: of the data set; ``checks/<name>.py`` is used where there is one.
-        root: for the report, and of data sets that have no data module.
+        root: a prepared store; else for the report, and of data sets that have no data module.
         data: the data module, whose arguments count (``sections``, ``encoding``, ...).
         decode_all: decode every image, not a sample.
         against: a prepared pre-training store, to look for patients and pictures it shares with val and test.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
     """
     report = Report(name, str(root))
-    special = find_spec(f"data_modules.checks.{name}")
-    examine: Examine = import_module(special.name).examine if special else examine_rows
-    frame = examine(data if data is not None else root, report)
+    sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
+    prepared = is_store(root)
+    if prepared:
+        frame, files = check_store(root, data, report, sample)
+    else:
+        special = find_spec(f"data_modules.checks.{name}")
+        examine: Examine = import_module(special.name).examine if special else examine_rows
+        frame = examine(data if data is not None else root, report)
     if frame is None or frame.empty:
         return report
     frame = _with_splits(frame, report, data)
@@ -57,8 +65,8 @@ def check(
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, report)
-    sample = None if decode_all else SAMPLE
-    files = check_images(frame, report, sample) if "image" in frame else pd.DataFrame()
+    if "image" in frame and not prepared:
+        files = check_images(frame, report, sample)
     check_annotations(frame, report, sample)
     if against is not None:
         exclude = check_against(frame, files, against, report)

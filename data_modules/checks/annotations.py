@@ -15,7 +15,7 @@ from mpma_lightning.errors import UserError
 def check_annotations(frame: pd.DataFrame, report: Report, sample: int | None) -> None:
     """Add findings about masks and boxes; ``sample`` rows (None: all), chosen by a hash of their ids, are looked at."""
     masked, boxed = bool(set(MASK_COLUMNS) & set(frame)), "boxes" in frame
-    if not masked and not boxed:
+    if "image" not in frame or not (masked or boxed):
         return
     if boxed:
         report.counts["boxes"] = int(frame["boxes"].map(len).sum())

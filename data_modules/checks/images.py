@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,20 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
         files.loc[row, "sha256"] = hashlib.sha256(source_bytes(files.loc[row, "file"])).hexdigest()
     files = files[~broken].reset_index(drop=True)
-    _report_equal(files, report)
-    _report_near(files, report)
+    check_duplicates(files, report, lambda record: record["thumbnail"])
     return files
+
+
+def check_duplicates(files: pd.DataFrame, report: Report, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
+    """Add findings about equal and nearly equal pictures.
+
+    Args:
+        files: file, split, patient, sha256 and phash, one row a picture.
+        report: to add to.
+        shown: the thumbnail of a row; asked for where hashes are near.
+    """
+    _report_equal(files, report)
+    _report_near(files, report, shown)
 
 
 def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
@@ -105,14 +117,14 @@ def _report_equal(files: pd.DataFrame, report: Report) -> None:
     report.found("warning", "byte-identical images in one split", within, "they are the same sample twice")
 
 
-def _report_near(files: pd.DataFrame, report: Report) -> None:
+def _report_near(files: pd.DataFrame, report: Report, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
     known = files[files["phash"].notna()].reset_index(drop=True)
     records = known.to_dict("records")
     across: list[str] = []
     within: list[str] = []
     for i, j in near_pairs(known["phash"].to_numpy(np.int64)):
         first, second = records[i], records[j]
-        if first["sha256"] != second["sha256"] and first["thumbnail"] @ second["thumbnail"] >= ALIKE:
+        if first["sha256"] != second["sha256"] and shown(first) @ shown(second) >= ALIKE:
             (across if first["split"] != second["split"] else within).append(_listed([first, second]))
     report.found("error", "picture in two splits (near-duplicate)", across, "look at them; move them into one split")
     report.found("info", "near-duplicate pictures in one split", within, "look at them")

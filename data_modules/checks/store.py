@@ -1,0 +1,246 @@
+"""Checks of a prepared store: do manifest, rows and images agree, and is every image one?"""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+
+from data_modules.base import DataModule
+from data_modules.checks.images import THUMBNAIL, WHERE, check_duplicates, thumbnail
+from data_modules.checks.report import Report
+from data_modules.hashing import stable_hash
+from data_modules.images import read_image, shrunk_size
+from data_modules.index import manifest_hash
+from data_modules.shards import SCHEMA
+from data_modules.store import IMAGES, MANIFEST, ROWS, Store, read_manifest, seal
+from mpma_lightning.errors import UserError
+
+HASHES = ["sha256", "phash"]
+KEYS = {
+    "module": str, "short_side": int, "label_names": list, "counts": dict, "dropped": dict, "manifest_hash": str,
+    "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
+}  # fmt: skip
+"""Of the manifest: what is compared here, with its JSON type."""
+COPY = "copy the store again, or prepare it again"
+
+
+def is_store(folder: Path) -> bool:
+    """Whether ``folder`` is a prepared store, also one that lost its manifest, its rows or its images."""
+    parts = (folder / MANIFEST).is_file(), (folder / ROWS).is_file(), any((folder / IMAGES).glob("*.arrow"))
+    return sum(parts) >= 2
+
+
+def check_store(
+    folder: Path, data: DataModule | None, report: Report, sample: int | None
+) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """Add what is wrong with a store, and which of its pictures are equal or nearly so.
+
+    Every file is hashed and every recorded picture hash compared; ``sample`` images (None: all), chosen by a hash of
+    their places, are decoded, and all of a shard whose hash is not the recorded one.
+
+    Returns:
+        The rows as ``read_index`` gives them, without ``image`` where shards cannot be read, or None when there is
+        nothing to go on with; and one row an image that they name: file, split, patient, sha256, phash.
+    """
+    files = pd.DataFrame(columns=[*WHERE, *HASHES])
+    store = _open(folder, data, report)
+    frame = None if store is None else _rows(store, report)
+    if store is None or frame is None or "image" not in frame:
+        return frame, files
+    shards, altered = _shards(store, report)
+    if shards is None:
+        return frame.drop(columns="image"), files
+    frame = _in_range(frame, sum(len(shard) for shard in shards.values()), report)
+    numbers = np.unique(frame["image"].to_numpy(np.int64))
+    _check_payloads(store, shards, numbers, altered, sample, report)
+    frame["number"], frame["image"] = frame["image"], store.reference(frame["image"])
+    pictures = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
+    images = pictures.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
+    files = frame.drop_duplicates("number")[["number", "image", "split", "patient"]].join(images, on="number")
+    check_duplicates(files.drop(columns="number"), report, _thumbnails())
+    return frame.drop(columns="number"), files
+
+
+def _open(folder: Path, data: DataModule | None, report: Report) -> Store | None:
+    path = folder / MANIFEST
+    try:
+        manifest = read_manifest(path)
+    except UserError as error:
+        report.add("error", "manifest", str(error))
+        return None
+    if (found := seal(manifest)) != manifest.get("seal"):
+        message = f"found content of SHA-256 {found}, expected {manifest.get('seal')}: it was edited"
+        report.add("error", "manifest", f"{path}: {message}; {COPY}")
+    if wrong := [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]:
+        message = f"found {wrong[0]} {manifest.get(wrong[0])!r}, expected a value of type {KEYS[wrong[0]].__name__}"
+        report.add("error", "manifest", f"{path}: {message}; {COPY}")
+        return None
+    expected = report.dataset if data is None else type(data).__name__
+    if manifest["module"] != expected:
+        message = f"found a store of {manifest['module']}, expected one of {expected}; name the data set it was made of"
+        report.add("error", "manifest", f"{path}: {message}")
+    for reason, count in manifest["dropped"].items():
+        report.add("info", "left out", f"{count:,} samples left out: {reason}")
+    return Store(folder, manifest)
+
+
+def _rows(store: Store, report: Report) -> pd.DataFrame | None:
+    path, manifest = store.folder / ROWS, store.manifest
+    try:
+        problems = _differences(path, manifest["rows_sha256"])
+        frame = store.table()
+    except (OSError, pa.ArrowException) as error:
+        report.add("error", "rows", f"{path}: cannot be read ({_line(error)}); {COPY}")
+        return None
+    needed = ["id", "patient", "study", "split", *manifest["label_names"]]
+    if absent := [name for name in needed if name not in frame]:
+        report.add("error", "rows", f"{path}: found no column {absent[0]}, expected {', '.join(needed)}; {COPY}")
+        return None
+    twice = frame.loc[frame["id"].duplicated(), "id"]
+    problems += [f"{path}: found sample {name} twice (row {row}), expected it once" for row, name in twice.items()]
+    counts, hashes = manifest["counts"], manifest["split_hashes"]
+    before = len(problems)
+    for split in sorted({*counts, *hashes, *frame["split"].dropna()}):
+        own = frame[frame["split"] == split]
+        if len(own) != counts.get(split, 0):
+            problems.append(f"{path}: found {len(own):,} rows of {split}, expected {counts.get(split, 0):,}")
+        elif (found := manifest_hash(own, manifest["label_names"])) != hashes.get(split):
+            problems.append(f"{path}: found rows of {split} with hash {found}, expected {hashes.get(split)}")
+    found = manifest_hash(frame, manifest["label_names"])
+    if len(problems) == before and found != manifest["manifest_hash"]:
+        problems.append(f"{path}: found rows with hash {found}, expected {manifest['manifest_hash']}")
+    report.found("error", "rows that are not those of the manifest", problems, COPY)
+    return frame
+
+
+def _shards(store: Store, report: Report) -> tuple[dict[str, pa.Table] | None, set[str]]:
+    """The shards by name, in their order, None where one is gone or unreadable; and those with another hash."""
+    folder, recorded = store.folder / IMAGES, store.manifest["shards"]
+    present = {path.name for path in folder.glob("*.arrow")}
+    problems = [
+        f"{folder / name}: found a shard that the manifest does not list" for name in sorted(present - {*recorded})
+    ]
+    shards: dict[str, pa.Table] = {}
+    altered: set[str] = set()
+    for name in track(sorted(recorded), "hashing shards", disable=len(recorded) < 20):
+        path = folder / name
+        try:
+            if different := _differences(path, recorded[name]):
+                altered.add(name)
+                problems += different
+            shards[name] = _read(path)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(f"{path}: cannot be read ({_line(error)})")
+    report.counts["shards"] = len(recorded)
+    report.found("error", "shard that is not that of the manifest", problems, COPY)
+    return (shards if len(shards) == len(recorded) else None), altered
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_stream(source).read_all()
+    if not table.schema.equals(SCHEMA):
+        raise pa.ArrowInvalid(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
+    return table
+
+
+def _differences(path: Path, recorded: str) -> list[str]:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    size = path.stat().st_size
+    return [] if found == recorded else [f"{path}: found {size:,} bytes of SHA-256 {found}, expected {recorded}"]
+
+
+def _in_range(frame: pd.DataFrame, count: int, report: Report) -> pd.DataFrame:
+    numbers = pd.to_numeric(frame["image"], errors="coerce")
+    inside = numbers.between(0, count - 1)
+    outside = [
+        f"{ROWS}: found image {number} in row {row} (sample {name}), expected 0 to {count - 1}"
+        for row, name, number in frame.loc[~inside, ["id", "image"]].itertuples(name=None)
+    ]
+    report.found("error", "row without an image", outside, COPY)
+    return frame[inside].assign(image=numbers[inside].astype("int64")).reset_index(drop=True)
+
+
+def _check_payloads(
+    store: Store,
+    shards: dict[str, pa.Table],
+    numbers: np.ndarray,
+    altered: set[str],
+    sample: int | None,
+    report: Report,
+) -> None:
+    order = np.argsort([stable_hash("check", number) for number in numbers], kind="stable")
+    chosen = set(numbers[order[:sample]].tolist())
+    start, problems, looked_at = 0, [], 0
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for name, table in track(shards.items(), "reading images", disable=len(numbers) < 500):
+            own = numbers[(numbers >= start) & (numbers < start + len(table))].tolist()
+            places = [number - start for number in own if number in chosen or name in altered]
+            records = (table.slice(place, 1).to_pylist()[0] for place in places)
+            found = pool.map(partial(_problem, short_side=store.manifest["short_side"]), records)
+            problems += [
+                f"{store.folder / IMAGES / name}: row {place}: {problem}"
+                for place, problem in zip(places, found, strict=True)
+                if problem
+            ]
+            start, looked_at = start + len(table), looked_at + len(places)
+    if looked_at < len(numbers):
+        report.add("info", "sampled", f"{looked_at:,} of {len(numbers):,} images decoded; --all decodes every one")
+    report.found("error", "broken image", problems, f"each would stop a run; {COPY}")
+
+
+def _problem(record: dict[str, Any], short_side: int) -> str | None:
+    """What is wrong with a row of a shard."""
+    file, payload, size = record["file"], record["payload"], (record["width"], record["height"])
+    if payload is None:
+        return f"found no picture of {file} ({record['broken']}), expected one, since a sample shows it"
+    source = record["source_width"], record["source_height"]
+    if (fitting := shrunk_size(source, short_side)) != size:
+        shrunk = f"a file of {_by(source)} shrunk to {short_side}"
+        return f"found {_by(size)} pixels of {file}, expected {_by(fitting)}: {shrunk}"
+    if record["raw"]:
+        area = size[0] * size[1]
+        fits = len(payload) in (area, 3 * area)
+        return None if fits else f"found {len(payload):,} bytes of {file}, expected {area:,} or {3 * area:,}"
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            image.load()
+            found, mode = image.size, image.mode
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        return f"found no JPEG of {file} ({_line(error)}), expected {_by(size)} pixels"
+    fits = found == size and mode in ("L", "RGB")
+    return None if fits else f"found {_by(found)} pixels ({mode}) of {file}, expected {_by(size)} (L or RGB)"
+
+
+def _thumbnails() -> Callable[[dict[Any, Any]], np.ndarray]:
+    """Thumbnail of a row with a reference in ``image``; of a broken image one that is like no other."""
+
+    @cache
+    def of(reference: str) -> np.ndarray:
+        try:
+            return thumbnail(read_image(reference))
+        except UserError:
+            return np.zeros(THUMBNAIL**2, np.float32)
+
+    return lambda record: of(record["image"])
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "unknown format"
+    return " ".join(str(error).split())
