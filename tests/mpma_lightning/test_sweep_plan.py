@@ -109,7 +109,7 @@ def test_smoke_every_line_of_shipped_sweeps(path: Path, capsys: pytest.CaptureFi
 
 
 def test_value_runs_of_the_phantom() -> None:
-    assert len(read_sweep(ROOT / "experiments" / "sweeps" / "phantom.yaml").trials) == 96
+    assert len(read_sweep(ROOT / "experiments" / "sweeps" / "phantom.yaml").trials) == 102
 
 
 def test_value_settle_shares_trials_with_ablation() -> None:
