@@ -3,7 +3,8 @@
 import pandas as pd
 
 from data_modules.answers import contrasted, majority_answers, vocabulary
-from data_modules.base import DataModule, DataSpec
+from data_modules.base import DataModule
+from data_modules.spec import DataSpec
 from data_modules.text import TextOptions
 
 QUESTION_TEXT = TextOptions(max_tokens=32, min_tokens=1)

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data_modules.base import DataSpec
 from data_modules.labels import CHEXPERT
 from data_modules.mimic_cxr import MIMICCXRDataModule
+from data_modules.spec import DataSpec
 from data_modules.text import TextOptions
 from mpma_lightning.errors import UserError
 
