@@ -116,7 +116,7 @@ def test_value_settle_shares_trials_with_ablation() -> None:
     ablation, settle = (read_sweep(ROOT / "experiments" / "sweeps" / f"{n}.yaml") for n in ("ablation", "settle"))
     steps = {trial.folder: trial.steps for trial in ablation.trials}
     shared = [trial for trial in settle.trials if trial.folder in steps]
-    assert len(shared) == 1 + 6 + 3 + 3  # language; mpma and fusion; probe and grounding of mpma
+    assert len(shared) == 1 + 3 + 3  # language; mpma; its grounding
     assert all(trial.steps == steps[trial.folder] for trial in shared)
 
 
