@@ -17,6 +17,7 @@ from mpma_lightning.errors import UserError
 
 CONFIG_NAME = "config.yaml"
 _CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
+_OF_FIT, _OF_EVALUATION = ("bad_samples", "non_finite"), ("ckpt_path",)
 _FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
 _SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
 
@@ -73,14 +74,16 @@ def check_continues(run: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def config_sha256(settings: dict[str, Any]) -> str:
+def config_sha256(settings: dict[str, Any], subcommand: str) -> str:
     """Names an effective config: the same for the same run in another folder or with other loader processes.
 
     Args:
         settings: the whole effective config of a command, plain types.
+        subcommand: which checkpoint ``fit`` continues does not matter; which one the others read does.
     """
     folder = str((settings.get("trainer") or {}).get("default_root_dir"))
-    kept = {key: settings.get(key) for key in (*_CONTINUED, "trainer")}
+    more = _OF_FIT if subcommand == "fit" else _OF_EVALUATION
+    kept = {key: settings.get(key) for key in (*_CONTINUED, "trainer", *more)}
     lines = [
         f"{key}: {json.dumps(value, sort_keys=True, default=str)}".replace(folder, "RUN")
         for key, value in sorted(_flat(kept))

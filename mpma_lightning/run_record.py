@@ -25,12 +25,12 @@ class RunRecord(SaveConfigCallback):
         """Rank 0 only, before the first batch."""
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.parser.save(
-            self.config, str(folder / self.config_filename), skip_none=False, overwrite=True, multifile=False
-        )
+        partial = folder / f"{self.config_filename}.partial"
+        self.parser.save(self.config, str(partial), skip_none=False, overwrite=True, multifile=False)
+        partial.replace(folder / self.config_filename)
         found = versions()
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        self.identity = {"config_sha256": config_sha256(settings), "commit": found.get("commit")}
+        self.identity = {"config_sha256": config_sha256(settings, stage), "commit": found.get("commit")}
         prefix = "" if self.config_filename == CONFIG_NAME else f"{Path(self.config_filename).stem}."
         (folder / f"{prefix}versions.json").write_text(json.dumps(found, indent=2) + "\n")
 

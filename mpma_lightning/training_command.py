@@ -3,6 +3,8 @@
 import argparse
 import pkgutil
 import re
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -18,7 +20,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf.errors import OmegaConfBaseException
 
 from mpma_lightning.callbacks.bad_samples import BadSamples
@@ -137,11 +139,15 @@ class TrainingCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except SystemExit as leaving:
-            if not isinstance(leaving.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+            interrupted = isinstance(leaving.__context__, KeyboardInterrupt)  # Lightning turns Ctrl-C into exit(1)
+            if not interrupted and not isinstance(leaving, SIGTERMException):
                 raise
             last = last_checkpoint(self.run_folder)
             again = f"continues from {last}" if last else "starts again: no checkpoint was written yet"
-            raise KeyboardInterrupt(f"the same command {again}") from None
+            if interrupted:
+                raise KeyboardInterrupt(f"the same command {again}") from None
+            print(f"stopped by SIGTERM: the same command {again}", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from None
         except Exception as error:
             if (fault := explain_fault(error, self.datamodule)) is None:
                 raise

@@ -68,6 +68,18 @@ class ResultsRow(Callback):
     ) -> None:
         self._count(trainer, batch)
 
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn == "validate":
+            self._count(trainer, batch)
+
     def on_test_batch_end(
         self,
         trainer: Trainer,
@@ -127,11 +139,19 @@ class ResultsRow(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
+        if trainer.state.fn == "test":  # before the row, which says that all is there
+            _write_samples(task.samples, folder / "samples_test.parquet")
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
-        if trainer.state.fn == "test" and task.samples:
-            pd.DataFrame(task.samples).to_parquet(folder / "samples_test.parquet", index=False)
+
+
+def _write_samples(samples: Mapping[str, Any], path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if samples:
+        partial = path.with_name(f"{path.name}.partial")
+        pd.DataFrame(samples).to_parquet(partial, index=False)
+        partial.replace(path)
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:

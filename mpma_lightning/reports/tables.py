@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from mpma_lightning.reports.published import Quoted, quoted_for
-from mpma_lightning.reports.rows import Found, Run
+from mpma_lightning.reports.rows import Found, Run, part
 from mpma_lightning.reports.statistics import (
     Bootstrap,
     Difference,
@@ -109,7 +109,8 @@ def _table(stage: str, found: Found) -> Table | None:
     row = runs[0].row
     data = f"{row['dataset'].removesuffix('DataModule')}{' layout of the phantom' if row.get('phantom') else ''}"
     sizes = row.get("split_sizes") or {}
-    data += f", {sizes['test']:,} test samples" if sizes.get("test") else ""
+    size = sizes.get(part(row))
+    data += f", {size:,} {'test' if part(row) == 'test' else 'validation'} samples" if size else ""
     columns = _columns(runs)
     methods = dict.fromkeys(run.method for run in runs)
     cells = {m: {c.title: _cell([r for r in runs if r.method == m], c) for c in columns} for m in methods}
@@ -134,8 +135,8 @@ def _columns(runs: Sequence[Run]) -> list[Column]:
     for run in runs:
         shown = HEADLINES.get(run.row["task"])
         for name in run.row["metrics"]:
-            part, _, metric = name.partition("/")
-            if part not in ("test", "val") or part != _part(run):
+            prefix, _, metric = name.partition("/")
+            if prefix != part(run.row):
                 continue
             known = re.fullmatch(shown, metric) if shown else "/" not in metric and "loss" not in metric
             if known:
@@ -144,16 +145,11 @@ def _columns(runs: Sequence[Run]) -> list[Column]:
     return list(names.values())
 
 
-def _part(run: Run) -> str:
-    """A row shows its test metrics, or validation where it has no test."""
-    return "test" if any(name.startswith("test/") for name in run.row["metrics"]) else "val"
-
-
 def _cell(runs: Sequence[Run], column: Column) -> Cell:
     cell, scale = Cell(), 100 if column.rate else 1
     lows, highs = [], []
     for run in runs:
-        metrics, name = run.row["metrics"], f"{_part(run)}/{column.metric}"
+        metrics, name = run.row["metrics"], f"{part(run.row)}/{column.metric}"
         mine = column.title == column.metric + (f", {run.label}" if run.label else "")
         if mine and isinstance(metrics.get(name), int | float) and math.isfinite(metrics[name]):
             cell.values[run.seed] = scale * metrics[name]

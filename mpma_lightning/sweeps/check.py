@@ -51,7 +51,11 @@ class Checked:
     def row(self, trial: Trial, step: Step) -> dict[str, Any] | None:
         """The valid result row of a step: whole, and of this very config."""
         row = read_row(trial.folder / step.row_name)
-        return row if row and row["config_sha256"] == config_sha256(self.settings(trial, step)) else None
+        return row if row and row["config_sha256"] == self.config_sha256(trial, step) else None
+
+    def config_sha256(self, trial: Trial, step: Step) -> str:
+        """What the result row of a step must say."""
+        return config_sha256(self.settings(trial, step), step.words[0])
 
     def check_files(self, trials: Iterable[Trial]) -> None:
         """UserError for data folders and given checkpoints that do not exist."""

@@ -5,11 +5,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mpma_lightning.cli import PROG
 from mpma_lightning.errors import UserError
 from mpma_lightning.sweeps.plan import Sweep, plan_file, read_sweep
-from mpma_lightning.sweeps.trial import write_json
+from mpma_lightning.sweeps.trial import Trial, write_json
+
+if TYPE_CHECKING:
+    from mpma_lightning.sweeps.check import Checked
 
 
 def main(argv: Sequence[str]) -> None:
@@ -29,7 +33,8 @@ def main(argv: Sequence[str]) -> None:
     if options.print_commands:
         return _print(sweep)
     checked.check_files(sweep.trials)
-    write_json(plan_file(sweep), {"sweep": str(sweep.path), "trials": [trial.plain() for trial in sweep.trials]})
+    if sweep.search is None:  # a search finds its trials as it goes
+        write_json(plan_file(sweep), {"sweep": str(sweep.path), "trials": [_planned(t, checked) for t in sweep.trials]})
     if options.launcher == "submitit":
         from mpma_lightning.sweeps.cluster import submit
 
@@ -44,11 +49,14 @@ def main(argv: Sequence[str]) -> None:
     return None
 
 
-def _work(sweep: Sweep, checked: "object", workers: int) -> None:
-    from mpma_lightning.sweeps.check import Checked
+def _planned(trial: Trial, checked: "Checked") -> dict[str, Any]:
+    """What the report reads of a trial: its place, its commands, and the config that each row must have."""
+    return trial.plain() | {"config_sha256": [checked.config_sha256(trial, step) for step in trial.steps]}
+
+
+def _work(sweep: Sweep, checked: "Checked", workers: int) -> None:
     from mpma_lightning.sweeps.worker import Worker
 
-    assert isinstance(checked, Checked)
     worker = Worker(sweep.trials, checked, workers)
     failed = worker.run()
     minutes = (time.time() - worker.began) / 60

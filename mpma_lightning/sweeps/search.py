@@ -93,7 +93,23 @@ class Search:
         if self.options.pruning == "median":
             pruner = optuna.pruners.MedianPruner(n_startup_trials=self.options.startup)
         kind = {"direction": self.options.direction, "pruner": pruner}
-        return optuna.create_study(storage=where, study_name=str(self.sweep.runs), load_if_exists=True, **kind)
+        study = optuna.create_study(storage=where, study_name=str(self.sweep.runs), load_if_exists=True, **kind)
+        self._refuse_another(study)
+        return study
+
+    def _refuse_another(self, study: Any) -> None:
+        """UsageError where ``study`` was begun with another question: its values would not compare."""
+        options, settings = self.options, self.checked.config_sha256(self.base, self.base.steps[0])
+        asked = {"metric": options.metric, "direction": options.direction, "space": options.space, "config": settings}
+        known = study.user_attrs.get("search")
+        if known is None:
+            study.set_user_attr("search", asked)
+        elif different := [key for key in asked if known.get(key) != asked[key]]:
+            key = different[0]
+            raise UsageError(
+                f"{self.sweep.path}: search: the study of {self.sweep.runs} was begun with {key} {known.get(key)!r}, "
+                f"found {asked[key]!r}; give another `runs:` to begin a new one"
+            )
 
     def run(self, workers: int) -> None:
         """Until the trials asked for are done, by whichever worker. Prints the best.
@@ -152,6 +168,9 @@ class Search:
         lock = claim(trial.folder)
         if lock is None:
             return None
+        if self.study.get_trials(deepcopy=False)[proposal.number].state.is_finished():  # told since it was looked at
+            lock.release()
+            return None
         self.checked.read([trial])
         if self._value(trial) is not None:  # its worker died before it could tell
             self.study.tell(proposal.number, values=self._value(trial))
@@ -189,8 +208,8 @@ class Search:
             job.process.wait()
             self.study.tell(job.proposal.number, state=states.PRUNED)
             _say(f"pruned  {job.trial.folder}")
-        elif code < 0 and self.starts[job.proposal.number] < STARTS:
-            _say(f"again   {job.trial.folder}: killed by signal {-code}; continues from its last checkpoint")
+        elif (killer := worker.killed_by(code)) and self.starts[job.proposal.number] < STARTS:
+            _say(f"again   {job.trial.folder}: killed by signal {killer}; continues from its last checkpoint")
         elif code == 0 and (value := self._value(job.trial)) is not None:
             self.study.tell(job.proposal.number, values=value)
             _say(f"done    {job.trial.folder}: {self.options.metric} {value:.4g}")

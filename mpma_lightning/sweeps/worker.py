@@ -1,6 +1,7 @@
 """Works through the trials of a sweep beside any number of other workers: nothing lost, nothing done twice."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from torch import cuda
 
 from mpma_lightning.errors import UserError
 from mpma_lightning.sweeps.check import Checked
-from mpma_lightning.sweeps.lock import Lock, claim, is_held
+from mpma_lightning.sweeps.lock import Lock, claim
 from mpma_lightning.sweeps.trial import Step, Trial, write_json
 
 POLL = 0.2
@@ -168,9 +170,9 @@ class Worker:
                 return
             (trial.folder / FAILED).unlink(missing_ok=True)
             self._say(f"done    {trial.id}  {seconds:.0f} s")
-        elif code < 0 and trial.id not in self._again:
+        elif (killer := killed_by(code)) and trial.id not in self._again:
             self._again.add(trial.id)
-            self._say(f"again   {trial.id}: killed by signal {-code}, continues from its last checkpoint")
+            self._say(f"again   {trial.id}: killed by signal {killer}, continues from its last checkpoint")
         else:
             reason = last_error(trial.folder / LOG) or f"exit status {code} without a valid {running.step.row_name}"
             write_json(trial.folder / FAILED, {"status": code, "reason": reason})
@@ -201,31 +203,18 @@ class Worker:
         return f"about {sum(mean[stage] for stage in left) / self.slots / 60:.0f} min left"
 
 
-def states(trials: Sequence[Trial], checked: Checked) -> dict[str, str]:
-    """done, running, failed, or to do, for each trial."""
-    worker = Worker(trials, checked, 1)
-    found = {}
-    for trial in trials:
-        try:
-            worker._next_step(trial)
-        except UserError:
-            found[trial.id] = "stale"
-            continue
-        if trial.id in worker.done:
-            found[trial.id] = "done"
-        elif is_held(trial.folder):
-            found[trial.id] = "running"
-        else:
-            found[trial.id] = "failed" if (trial.folder / FAILED).is_file() else "to do"
-    return found
+def killed_by(code: int) -> int | None:
+    """The signal that ended a command, also where it left in order, as a command does at SIGTERM."""
+    return -code if code < 0 else signal.SIGTERM.value if code == 128 + signal.SIGTERM else None
 
 
 def environment(slot: int, slots: int) -> dict[str, str]:
-    """Threads and, where there are several, graphics cards are shared out between the slots."""
+    """Threads and, where there are several, graphics cards are shared out between the slots: a slot has one card."""
     environment: dict[str, Any] = dict(os.environ)
     if slots > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // slots)))
-        cards = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        cards = [str(i) for i in range(cuda.device_count())] if visible is None else visible.split(",")
         if len(cards) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = cards[slot % len(cards)]
     return environment

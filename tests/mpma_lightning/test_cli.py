@@ -229,6 +229,21 @@ def test_value_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert f"the same command continues from {LAST}" in capsys.readouterr().err
 
 
+def test_value_sigterm_is_not_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A scheduler's signal: the status says that the run has not ended, and the same command ends it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ToyTask, "terminate_at", 2)
+    try:
+        with pytest.raises(SystemExit) as leaving:
+            fit()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert leaving.value.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM: the same command" in capsys.readouterr().err
+    monkeypatch.setattr(ToyTask, "terminate_at", -1)
+    assert fit() == 0
+
+
 # the small commands
 
 

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,6 +148,52 @@ def test_value_fractions_are_columns_and_other_variants_are_rows(tmp_path: Path)
     titles = [column.title for column in table.columns]
     assert titles == ["auroc, label_fraction=0.01", "auroc, label_fraction=1.0", "auroc"]
     assert list(table.cells) == ["mpma", "mpma lr=0.1"]
+
+
+def test_value_rows_of_other_settings_or_an_older_fit_are_left_out(sweep: Path) -> None:
+    plan = json.loads((sweep / "s.sweep.json").read_text())
+    for trial in plan["trials"]:
+        trial["config_sha256"] = ["fit", "c" if trial["id"] != "probe/mrm/seed_1" else "new"]
+    (sweep / "s.sweep.json").write_text(json.dumps(plan))
+    again = sweep / "probe" / "mpma" / "seed_0"
+    write_run(again, row(0, config_sha256="fit"), "results.json")
+    os.utime(again / "results_test.json", (1, 1))
+    found = find_runs([sweep])
+    assert {(run.method, run.seed) for run in found.runs} == {("mpma", 1), ("mpma", 2), ("mrm", 0)}
+    said = "\n".join(found.remarks)
+    assert "mrm/seed_1/results_test.json: of other settings than the sweep has now; left out" in said
+    assert "mpma/seed_0/results_test.json: older than what it was measured on; left out" in said
+    assert len(found.missing) == 3
+
+
+def test_value_two_sweeps_never_share_a_cell(tmp_path: Path) -> None:
+    for name, auroc in (("a", 0.9), ("b", 0.6)):
+        trials = [planned(tmp_path / name, "mpma", seed) for seed in (0, 1)]
+        for seed in (0, 1):
+            write_run(tmp_path / name / "probe" / "mpma" / f"seed_{seed}", row(seed, auroc))
+        (tmp_path / name / f"{name}.sweep.json").write_text(json.dumps({"trials": trials}))
+    for folders in ([tmp_path], [tmp_path / "a", tmp_path / "b"]):
+        tables = make_tables(find_runs(folders))
+        means = {table.stage: table.cells["mpma"]["auroc"].mean for table in tables}
+        assert means == {f"{tmp_path}/a/probe": pytest.approx(90), f"{tmp_path}/b/probe": pytest.approx(60)}
+
+
+def test_value_plain_runs_of_two_folders_are_two_rows(tmp_path: Path) -> None:
+    write_run(tmp_path / "x" / "m", row(0, 0.8))
+    write_run(tmp_path / "y" / "m", row(0, 0.5))
+    (table,) = make_tables(find_runs([tmp_path / "x", tmp_path / "y"]))
+    assert set(table.cells) == {f"{tmp_path}/x/m", f"{tmp_path}/y/m"}
+
+
+def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, row(0, 0.8))
+    write_run(tmp_path / "c", row(0, metrics={"val/auroc": 0.9}), "results.json")
+    found = find_runs([tmp_path])
+    assert [run.method for run in found.runs] == ["a", "b"]
+    assert "c: figures of 'val', while the others" in found.remarks[0]
+    (table,) = make_tables(find_runs([tmp_path / "c"]))
+    assert table.data == "CheXpert layout of the phantom" and table.cells["."]["auroc"].mean == pytest.approx(90)
 
 
 def test_error_nothing_to_report(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -50,6 +51,9 @@ class Rows:
 
     def read(self, trials: Sequence[Trial], where: str = "") -> None:
         pass
+
+    def config_sha256(self, trial: Trial, step: Step) -> str:
+        return "c"
 
     def row(self, trial: Trial, step: Step) -> dict[str, Any] | None:
         return read_row(trial.folder / step.row_name)
@@ -149,6 +153,21 @@ def test_error_in_a_search(tmp_path: Path, options: dict[str, Any], says: str) -
     with pytest.raises(UsageError) as error:
         search(tmp_path, **options)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metric": "val/other"}, "was begun with metric 'val/score', found 'val/other'"),
+        ({"direction": "minimize"}, "was begun with direction 'maximize'"),
+        ({"space": {"model.optim.lr": {"low": 0.0, "high": 2.0}}}, "was begun with space"),
+    ],
+)
+def test_error_study_of_another_question(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    search(tmp_path)
+    search(tmp_path, trials=9)
+    with pytest.raises(UsageError, match=re.escape(says)):
+        search(tmp_path, **change)
 
 
 def test_error_end_of_a_range_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ time.sleep(0.3)
 starts = (folder / "starts").read_text().split()
 if seed == "13" and len(starts) == 1:
     os.kill(os.getpid(), signal.SIGKILL)
+if seed == "15" and len(starts) == 1:
+    sys.exit(128 + signal.SIGTERM)
 if seed == "99":
     print("error: the loss is not finite", file=sys.stderr)
     sys.exit(1)
@@ -78,8 +80,8 @@ def test_value_worker_does_all_in_order_and_nothing_again(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("program")
 def test_value_killed_trial_is_started_again_and_a_failed_one_is_said(tmp_path: Path) -> None:
-    failed = Worker(trials(tmp_path / "runs", [13, 99, 1]), Rows(), 3).run()  # type: ignore[arg-type]
-    assert starts(tmp_path / "runs")["a/13"] == ["fit", "fit"]
+    failed = Worker(trials(tmp_path / "runs", [13, 15, 99, 1]), Rows(), 3).run()  # type: ignore[arg-type]
+    assert starts(tmp_path / "runs")["a/13"] == starts(tmp_path / "runs")["a/15"] == ["fit", "fit"]
     assert starts(tmp_path / "runs")["a/99"] == ["fit"] and "b/99" not in starts(tmp_path / "runs")
     assert failed["a/m/seed_99"].startswith("the loss is not finite") and "waits for" in failed["b/m/seed_99"]
     assert set(failed) == {"a/m/seed_99", "b/m/seed_99"}
@@ -93,6 +95,15 @@ def test_error_children_of_other_weights(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"weights_sha256": "w"', '"weights_sha256": "other"'))
     failed = Worker(todo, Rows(), 1).run()  # type: ignore[arg-type]
     assert f"delete {todo[1].folder}" in failed["b/m/seed_0"]
+
+
+def test_value_every_slot_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(workers.cuda, "device_count", lambda: 2)
+    assert [workers.environment(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
+    assert "CUDA_VISIBLE_DEVICES" not in workers.environment(0, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert workers.environment(1, 2)["CUDA_VISIBLE_DEVICES"] == "7"
 
 
 def work(top: Path) -> None:

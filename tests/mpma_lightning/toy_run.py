@@ -1,5 +1,6 @@
 """A task and a data set that cost nothing, for driving the command line."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +32,7 @@ class ToyTask(ToyBase):
 
     seen: ClassVar[list["ToyTask"]] = []
     interrupt_at: ClassVar[int] = -1
+    terminate_at: ClassVar[int] = -1
 
     def __init__(
         self, width: int = 4, optim: ToyOptim | None = None, kind: str = "plain", parts: list[str] | None = None
@@ -44,6 +46,8 @@ class ToyTask(ToyBase):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         if self.global_step == ToyTask.interrupt_at:
             raise KeyboardInterrupt
+        if self.global_step == ToyTask.terminate_at:
+            signal.raise_signal(signal.SIGTERM)
         loss = self.layer(batch).square().mean()
         self.log("train/loss", loss)
         return loss
@@ -96,6 +100,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     ToyTask.seen.clear()
     monkeypatch.setattr(ToyTask, "interrupt_at", -1)
+    monkeypatch.setattr(ToyTask, "terminate_at", -1)
     write("experiments/toy/first.yaml", EXPERIMENT)
     return tmp_path
 
