@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -41,8 +42,9 @@ class Rows:
     def add(self, **columns: Tensor | Sequence[str]) -> None:
         """Add one batch."""
         for name, values in columns.items():
-            array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values, dtype=object)
-            self._columns.setdefault(name, []).append(array)
+            self._columns.setdefault(name, []).append(
+                _array(values) if isinstance(values, Tensor) else np.array(values, dtype=object)
+            )
 
     def gather(self) -> dict[str, np.ndarray]:
         """The columns over all ranks, and start afresh; a collective. Empty where no rank has a row."""
@@ -50,6 +52,12 @@ class Rows:
         self._columns = {}
         names = {name: None for columns in everywhere for name in columns}
         return {n: np.concatenate([part for columns in everywhere for part in columns.get(n, [])]) for n in names}
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """NumPy has no bfloat16."""
+    values = values.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def gather_objects(mine: T) -> list[T]:
