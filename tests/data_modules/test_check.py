@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from data_modules.checks import check
+from data_modules.checks.images import check_images, look_at
 from data_modules.checks.report import Report
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
@@ -144,6 +145,18 @@ def test_value_near_duplicates_are_found_across_splits(phantom: Path) -> None:
     report = check("pairs", root, PairsDataModule.from_root(root), decode_all=True)
     (item,) = items(report, "picture in two splits (near-duplicate)")
     assert train["image"] in item and test["image"] in item and report.failed
+
+
+@pytest.mark.parametrize("sample", [None, 30])
+def test_value_hashes_are_whole_beside_images_without_one(phantom: Path, sample: int | None) -> None:
+    """A broken image, or one that is not looked at, has no hash; every bit of the others' counts."""
+    data = MIMICCXRDataModule.from_root(phantom)
+    rows = data.read_index()
+    Path(rows["image"][0]).write_bytes(b"no picture")
+    files = check_images(rows, Report("mimic_cxr", str(phantom)), sample)
+    known = files[files["phash"].notna()]
+    assert len(known) > 20 and (sample is None or len(known) < len(files))
+    assert known["phash"].to_numpy(np.int64).tolist() == [look_at(file)[1] for file in known["file"]]
 
 
 def test_value_sample_looks_at_some_images(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
