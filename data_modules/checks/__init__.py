@@ -27,7 +27,7 @@ from data_modules.stratified import draw_splits, has_splits
 from mpma_lightning.errors import UserError
 
 SAMPLE = 2000
-"""Images decoded unless all are."""
+"""Images decoded unless all are, or all are compared with a store."""
 Examine = Callable[[Any, Report], pd.DataFrame | None]
 
 
@@ -46,7 +46,8 @@ def check(
         root: a prepared store; else for the report, and of data sets that have no data module.
         data: the data module, whose arguments count (``sections``, ``encoding``, ...).
         decode_all: decode every image, not a sample.
-        against: a prepared pre-training store, to look for patients and pictures it shares with val and test.
+        against: a prepared pre-training store, to look for patients and pictures it shares with val and test; for
+            that, every image of a ``root`` that is no store is decoded.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
     """
     report = Report(name, str(root))
@@ -66,7 +67,7 @@ def check(
     report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, report)
     if "image" in frame and not prepared:
-        files = check_images(frame, report, sample)
+        files = check_images(frame, report, sample if against is None else None)
     check_annotations(frame, report, sample)
     if against is not None:
         exclude = check_against(frame, files, against, report)

@@ -43,7 +43,9 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]
     chosen = chosen.sort_values()
     if len(chosen) < len(files):
-        report.add("info", "sampled", f"{len(chosen):,} of {len(files):,} images decoded; --all decodes every one")
+        looked_for = "broken images and near-duplicates were looked for among these only"
+        told = f"{len(chosen):,} of {len(files):,} images decoded; {looked_for}: --all decodes every one"
+        report.add("info", "sampled", told)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         looked_at = pool.map(look_at, files.loc[chosen, "file"])
         rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
