@@ -151,6 +151,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
+        "phantom": data.phantom,
         "options": json.loads(json.dumps(data.index_options(), default=str)),
         "short_side": options.short_side,
         "encoding": {"payload": options.payload, "quality": options.quality},

@@ -27,8 +27,8 @@ from mpma_lightning.errors import UserError
 
 HASHES = ["sha256", "phash"]
 KEYS = {
-    "module": str, "short_side": int, "label_names": list, "counts": dict, "dropped": dict, "manifest_hash": str,
-    "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
+    "module": str, "phantom": bool, "short_side": int, "label_names": list, "counts": dict, "dropped": dict,
+    "manifest_hash": str, "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
 }  # fmt: skip
 """Of the manifest: what is compared here, with its JSON type."""
 COPY = "copy the store again, or prepare it again"

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data_modules.corpora import CorporaDataModule
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
@@ -117,6 +118,20 @@ def test_value_gray_stays_gray_colour_colour_and_deep_is_not_black(tmp_path: Pat
             a, b = left.samples("test")[i]["image"], right.samples("test")[i]["image"]
             assert a.shape == b.shape == (channels, 40, 40) and a.float().mean() > 60
             assert torch.equal(a, b) if payload == "raw" else (a.float() - b.float()).abs().mean() < 40
+
+
+def test_value_a_store_remembers_whether_it_is_of_the_phantom(phantom: Path, tmp_path: Path) -> None:
+    """Wherever either lies, and among other corpora."""
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(other / "a.png")
+    (other / "pairs.csv").write_text("image,text\na.png,a report of one picture")
+    prepare(mimic(phantom), tmp_path / "store", workers=1)
+    prepare(PairsDataModule(str(other)), tmp_path / "real", workers=1)
+    (tmp_path / "phantom.json").touch()  # a phantom written around them later
+    found, real = mimic(tmp_path, tmp_path / "store"), PairsDataModule(str(tmp_path / "real"))
+    assert [data.phantom for data in (mimic(phantom), found, real)] == [True, True, False]
+    assert CorporaDataModule({"real": real, "found": found}).phantom and not CorporaDataModule({"real": real}).phantom
 
 
 def test_value_a_drawn_split_follows_the_reader_s_seed(phantom: Path, tmp_path: Path) -> None:
