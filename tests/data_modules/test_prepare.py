@@ -265,6 +265,20 @@ def test_error_broken_images_are_listed_then_accepted_or_mended(tmp_path: Path) 
     assert len(samples(mimic(tmp_path, out, study_sampling="all", **options))) > 0
 
 
+def test_error_too_many_broken_images_in_one_split(tmp_path: Path) -> None:
+    """1 of 20 images is little, but it is half of val."""
+    rng = np.random.default_rng(0)
+    rows = ["image,text,split"]
+    for n in range(20):
+        Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,a report of case {n},{'val' if n < 2 else 'train'}")
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match=r"1 broken images \(train 0/18, val 1/2\), expected at most 0.4 of every"):
+        prepare(PairsDataModule(str(tmp_path), max_missing=0.4), tmp_path / "store", workers=1)
+    assert "val 1" in prepare(PairsDataModule(str(tmp_path), max_missing=0.5), tmp_path / "store", workers=1)
+
+
 def test_error_an_unfinished_store_of_other_options_is_refused(tmp_path: Path, phantom: Path) -> None:
     part = tmp_path / "store.part"
     part.mkdir()
