@@ -20,6 +20,7 @@ from data_modules.groups import connected_groups
 from data_modules.hashing import stable_hash
 from data_modules.index import drop_missing_images, manifest_hash
 from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.origin import is_phantom
 from data_modules.reading import Reading
 from data_modules.spec import DEFAULT_IMAGE_SIZE, DataSpec
 from data_modules.splits import (
@@ -132,6 +133,11 @@ class DataModule(LightningDataModule):
     def roots(self) -> dict[str, Path]:
         """The folders that were given, by argument."""
         return {name: value for name, value in vars(self).items() if name.endswith("root") and isinstance(value, Path)}
+
+    @property
+    def phantom(self) -> bool:
+        """Whether any of its rows are those of the phantom."""
+        return any(is_phantom(root) for root in self.roots().values())
 
     def index_options(self) -> dict[str, Any]:
         """What was chosen that changes the rows: the subclass's own arguments but roots, and ``text.min_tokens``."""

@@ -72,5 +72,9 @@ class CorporaDataModule(DataModule):
         self.label_names = list(dict.fromkeys(label for c in self.corpora.values() for label in c.label_names))
         return pd.concat(frames, ignore_index=True)
 
+    @property
+    def phantom(self) -> bool:
+        return any(corpus.phantom for corpus in self.corpora.values())
+
     def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
         return frame["corpus"].map(lambda name: self.weights.get(name, 1.0)).to_numpy(float)

@@ -9,11 +9,11 @@ from data_modules.hashing import stable_hash
 from data_modules.reports import normalise
 
 
-def connected_groups(frame: pd.DataFrame, keys: tuple[str, ...]) -> pd.Series:
+def connected_groups(frame: pd.DataFrame, keys: tuple[str, ...], named_by: str = "id") -> pd.Series:
     """int64 hash of each row's component: rows are joined by an equal value in any of ``keys``.
 
     ``text`` is compared in normalised form; blanks and absent columns join nothing. The hash is that of the
-    component's smallest ``id``, so that it does not depend on the order of rows.
+    component's smallest value of ``named_by``, of ``id`` where all are blank, whatever the order of rows.
     """
     count = len(frame)
     nodes, total = [np.zeros(0, int)], count
@@ -32,5 +32,10 @@ def connected_groups(frame: pd.DataFrame, keys: tuple[str, ...]) -> pd.Series:
     edges = (np.concatenate(rows), np.concatenate(nodes))
     graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(total, total))
     component = pd.Series(connected_components(graph, directed=False)[1][:count], index=frame.index)
-    smallest = frame["id"].astype(str).groupby(component).min()
+    smallest = _smallest(frame[named_by], component).fillna(_smallest(frame["id"], component))
     return component.map(smallest.map(lambda name: stable_hash("group", name))).astype("int64")
+
+
+def _smallest(values: pd.Series, component: pd.Series) -> pd.Series:
+    named = values.astype("string")
+    return named.where(named.fillna("") != "").groupby(component).min()

@@ -96,8 +96,8 @@ def prepare(
         per_shard: images a file.
 
     Raises:
-        UserError: what reading ``data`` raises; ``out`` or ``<out>.part`` holds something else; too little disk; more
-            broken images than ``data.max_missing`` allows.
+        UserError: what reading ``data`` raises; ``out`` or ``<out>.part`` holds something else; too little disk; a
+            split with more broken images than ``data.max_missing`` allows.
     """
     options = options or Options()
     part = out.with_name(f"{out.name}.part")
@@ -151,6 +151,7 @@ def _plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
+        "phantom": data.phantom,
         "options": json.loads(json.dumps(data.index_options(), default=str)),
         "short_side": options.short_side,
         "encoding": {"payload": options.payload, "quality": options.quality},
@@ -248,17 +249,21 @@ def _accept_broken(part: Path, plan: Plan, data: DataModule) -> dict[int, str]:
         with pa.memory_map(str(part / IMAGES / name)) as source:
             reasons = pa.ipc.open_stream(source).read_all().column("broken")
         broken |= {part_of.start + i: reason.as_py() for i, reason in enumerate(reasons) if reason.is_valid}
-    lost = plan.rows["image"].isin(list(broken)) if broken else None
-    if lost is None or lost.mean() <= data.max_missing:
+    if not broken:
+        return broken
+    lost = plan.rows["image"].isin(list(broken)).groupby(plan.rows["split"]).agg(["sum", "count"])
+    if (lost["sum"] / lost["count"]).max() <= data.max_missing:
         return broken
     for name, part_of in plan.shards.items():
         if any(part_of.start <= number < part_of.stop for number in broken):
             (part / IMAGES / name).unlink()
     listed = "\n  ".join(list(broken.values())[:10])
     more = f"\n  and {len(broken) - 10:,} more: `check --all` lists them" if len(broken) > 10 else ""
+    counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in lost.iterrows())
     raise UserError(
-        f"found {len(broken):,} broken images; mend them and run the same command again, which continues, or accept "
-        f"their share with --data.max_missing:\n  {listed}{more}"
+        f"found {len(broken):,} broken images ({counts}), expected at most {data.max_missing:g} of every split; mend "
+        "them and run the same command again, which continues, or accept their share with --data.max_missing:\n"
+        f"  {listed}{more}"
     )
 
 

@@ -33,7 +33,8 @@ def write_split_file(data: DataModule, out: Path, shares: Sequence[float], fract
         raise UserError(f"{out}: already exists; choose another --out, since results may name it by its hash")
     rows = data.rows().reset_index(drop=True)
     labels = rows[[name for name in data.label_names if name in rows]]
-    rows["split"] = stratified_splits(connected_groups(rows, ("patient", "study")), labels, shares, data.seed)
+    units = connected_groups(rows, ("patient", "study"), "patient")
+    rows["split"] = stratified_splits(units, labels, shares, data.seed)
     check_disjoint(rows)
     train = rows.index[rows["split"] == "train"]
     taken = draw_fraction(rows["study"].loc[train], labels.loc[train], fraction, data.seed)

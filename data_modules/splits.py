@@ -41,7 +41,7 @@ def normalise_splits(splits: pd.Series, ids: pd.Series) -> pd.Series:
 
 
 def random_splits(units: pd.Series, seed: int) -> pd.Series:
-    """80/10/10 by unit (patients joined by study and text), the same for a unit whatever else is in the index."""
+    """80/10/10 by a hash of the seed and of each value of ``units``, the same for a value whatever others there are."""
 
     def draw(unit: int) -> str:
         place = (stable_hash("split", seed, unit) % 10**9) / 10**9

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Payload = Literal["jpeg", "raw"]
-VERSION = 3
+VERSION = 4
 """Raise when the same sources and options give other bytes."""
 MANIFEST, ROWS, IMAGES = "manifest.json", "rows.parquet", "images"
 PREFIX = "prepared:"

@@ -21,10 +21,11 @@ def has_splits(frame: pd.DataFrame) -> bool:
 def draw_splits(frame: pd.DataFrame, label_names: Sequence[str], seed: int) -> pd.Series:
     """80/10/10 of a frame as ``read_index`` gives it, by patients joined by study and text.
 
-    Stratified by the labels and by the classes of the boxes that it has; without any, by a hash of the unit alone, so
-    that a unit's split is the same whatever else is in the index.
+    Stratified by the labels and by the classes of the boxes that it has; without any, by a hash of the smallest patient
+    joined (of a sample's id where the patient is blank). A patient that shares no study and no text with another then
+    has the same split whatever else is in the index; one that does moves with those it is joined to.
     """
-    units = connected_groups(frame, ("patient", "study", "text"))
+    units = connected_groups(frame, ("patient", "study", "text"), "patient")
     labels = frame[[name for name in label_names if name in frame]].copy()
     if "box_labels" in frame:
         held = frame["box_labels"].map(set)

@@ -23,7 +23,7 @@ def check(argv: Sequence[str]) -> None:
     parser = _parser("check", argv, (*DATA_MODULES, *WITHOUT_MODULE))
     parser.add_argument("--all", action="store_true", help="decode every image, not a sample")
     parser.add_argument("--json", type=Path | None, help="also write the report there, with every case")
-    parser.add_argument("--against", type=Path | None, help="a prepared pre-training store to compare with")
+    parser.add_argument("--against", type=Path | None, help="a prepared pre-training store to compare every image with")
     parser.add_argument("--exclude_to", type=Path | None, help="write the patients to exclude from it there")
     given = _parse(parser, "check", argv)
     if given is None:

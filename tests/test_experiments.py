@@ -221,7 +221,8 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
     run, _ = trained
     row = json.loads((run / "results.json").read_text())
-    assert row["steps"] == 4 and row["split_sizes"]["train"] > 20 and len(row["manifest_hash"]) == 64
+    assert row["phantom"] is True and row["steps"] == 4
+    assert row["split_sizes"]["train"] > 20 and len(row["manifest_hash"]) == 64
     metrics = row["metrics"]
     for name in (
         "image_reconstruction_loss",

@@ -21,13 +21,13 @@ from data_modules.checks.annotations import check_annotations
 from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.report import Report, examine_rows
-from data_modules.checks.store import HASHES, check_store, is_store
-from data_modules.splits import normalise_splits
+from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
+from data_modules.splits import drop_excluded, normalise_splits, take_split_file
 from data_modules.stratified import draw_splits, has_splits
 from mpma_lightning.errors import UserError
 
 SAMPLE = 2000
-"""Images decoded unless all are."""
+"""Images decoded unless all are, or all are compared with a store."""
 Examine = Callable[[Any, Report], pd.DataFrame | None]
 
 
@@ -44,29 +44,31 @@ def check(
     Args:
         name: of the data set; ``checks/<name>.py`` is used where there is one.
         root: a prepared store; else for the report, and of data sets that have no data module.
-        data: the data module, whose arguments count (``sections``, ``encoding``, ...).
+        data: the data module, whose arguments count (``sections``, ``split_file``, ``exclude``, ...).
         decode_all: decode every image, not a sample.
-        against: a prepared pre-training store, to look for patients and pictures it shares with val and test.
+        against: a prepared pre-training store, to look for patients and pictures it shares with val and test; for
+            that, every image of a ``root`` that is no store is decoded.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
     """
     report = Report(name, str(root))
     sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
-    prepared = is_store(root)
-    if prepared:
-        frame, files = check_store(root, data, report, sample)
+    pictures = None
+    if is_store(root):
+        frame, pictures = check_store(root, data, report, sample)
     else:
         special = find_spec(f"data_modules.checks.{name}")
         examine: Examine = import_module(special.name).examine if special else examine_rows
         frame = examine(data if data is not None else root, report)
-    if frame is None or frame.empty:
+    if frame is None or (frame := _as_read(frame, report, data)).empty:
         return report
-    frame = _with_splits(frame, report, data)
     report.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, report)
-    if "image" in frame and not prepared:
-        files = check_images(frame, report, sample)
+    if pictures is not None:
+        files = check_pictures(frame, pictures, report)
+    elif "image" in frame:
+        files = check_images(frame, report, sample if against is None else None)
     check_annotations(frame, report, sample)
     if against is not None:
         exclude = check_against(frame, files, against, report)
@@ -74,6 +76,22 @@ def check(
             exclude_to.parent.mkdir(parents=True, exist_ok=True)
             exclude_to.write_text(json.dumps(sorted(exclude), indent=1) + "\n")
     return report
+
+
+def _as_read(frame: pd.DataFrame, report: Report, data: DataModule | None) -> pd.DataFrame:
+    """With the splits of the split file, else its own, else drawn ones, and without the patients to exclude."""
+    if data is not None and data.split_file is not None:
+        try:
+            frame = take_split_file(frame, data.split_file, report.left_out)
+        except UserError as error:
+            report.add("error", "split file", str(error))
+    if not frame.empty:
+        frame = _with_splits(frame, report, data)
+    try:
+        return frame if data is None else drop_excluded(frame, data.exclude, report.left_out)
+    except UserError as error:
+        report.add("error", "exclusion manifest", str(error))
+        return frame
 
 
 def _with_splits(frame: pd.DataFrame, report: Report, data: DataModule | None) -> pd.DataFrame:

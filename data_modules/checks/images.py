@@ -43,12 +43,15 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]
     chosen = chosen.sort_values()
     if len(chosen) < len(files):
-        report.add("info", "sampled", f"{len(chosen):,} of {len(files):,} images decoded; --all decodes every one")
+        looked_for = "broken images and near-duplicates were looked for among these only"
+        told = f"{len(chosen):,} of {len(files):,} images decoded; {looked_for}: --all decodes every one"
+        report.add("info", "sampled", told)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         looked_at = pool.map(look_at, files.loc[chosen, "file"])
         rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
     seen = pd.DataFrame(rows, index=chosen, columns=["sha256", "phash", "thumbnail", "problem", "misnamed"])
-    files = files.join(seen)
+    hashes = pd.array([row[1] for row in rows], dtype="Int64")  # floats would not hold a hash
+    files = files.join(seen.assign(phash=hashes))
     broken = files["problem"].notna()
     report.found("error", "broken image", files.loc[broken, "problem"], "each would stop a run")
     report.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")

@@ -53,6 +53,11 @@ class Report:
         if listed := list(items):
             self.add(severity, kind, f"{len(listed):,} x {kind}: {advice}", listed)
 
+    def left_out(self, reason: str, count: int) -> None:
+        """Rows that a run does not see; nothing where there is none."""
+        if count:
+            self.add("info", "left out", f"{count:,} samples left out: {reason}")
+
     @property
     def failed(self) -> bool:
         return any(finding.severity == "error" for finding in self.findings)
@@ -83,7 +88,7 @@ def examine_rows(data: DataModule, report: Report) -> pd.DataFrame | None:
         report.add("error", "unreadable", str(error))
         return None
     for reason, count in sorted(data.dropped.items()):
-        report.add("info", "left out", f"{count:,} samples left out: {reason}")
+        report.left_out(reason, count)
     listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(report.dataset)
     if official not in (None, listed):
         report.add("info", "counts", f"{listed:,} samples listed, officially {official:,}")

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from data_modules.base import DataModule
-from data_modules.checks.images import THUMBNAIL, WHERE, check_duplicates, thumbnail
+from data_modules.checks.images import THUMBNAIL, check_duplicates, thumbnail
 from data_modules.checks.report import Report
 from data_modules.hashing import stable_hash
 from data_modules.images import read_image, shrunk_size
@@ -27,8 +27,8 @@ from mpma_lightning.errors import UserError
 
 HASHES = ["sha256", "phash"]
 KEYS = {
-    "module": str, "short_side": int, "label_names": list, "counts": dict, "dropped": dict, "manifest_hash": str,
-    "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
+    "module": str, "phantom": bool, "short_side": int, "label_names": list, "counts": dict, "dropped": dict,
+    "manifest_hash": str, "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
 }  # fmt: skip
 """Of the manifest: what is compared here, with its JSON type."""
 COPY = "copy the store again, or prepare it again"
@@ -42,33 +42,46 @@ def is_store(folder: Path) -> bool:
 
 def check_store(
     folder: Path, data: DataModule | None, report: Report, sample: int | None
-) -> tuple[pd.DataFrame | None, pd.DataFrame]:
-    """Add what is wrong with a store, and which of its pictures are equal or nearly so.
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Add what is wrong with a store.
 
     Every file is hashed and every recorded picture hash compared; ``sample`` images (None: all), chosen by a hash of
     their places, are decoded, and all of a shard whose hash is not the recorded one.
 
     Returns:
         The rows as ``read_index`` gives them, without ``image`` where shards cannot be read, or None when there is
-        nothing to go on with; and one row an image that they name: file, split, patient, sha256, phash.
+        nothing to go on with; and the pictures for :func:`check_pictures`, None where there are none.
     """
-    files = pd.DataFrame(columns=[*WHERE, *HASHES])
     store = _open(folder, data, report)
     frame = None if store is None else _rows(store, report)
     if store is None or frame is None or "image" not in frame:
-        return frame, files
+        return frame, None
     shards, altered = _shards(store, report)
     if shards is None:
-        return frame.drop(columns="image"), files
+        return frame.drop(columns="image"), None
     frame = _in_range(frame, sum(len(shard) for shard in shards.values()), report)
     numbers = np.unique(frame["image"].to_numpy(np.int64))
     _check_payloads(store, shards, numbers, altered, sample, report)
-    frame["number"], frame["image"] = frame["image"], store.reference(frame["image"])
-    pictures = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
-    images = pictures.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
-    files = frame.drop_duplicates("number")[["number", "image", "split", "patient"]].join(images, on="number")
-    check_duplicates(files.drop(columns="number"), report, _thumbnails())
-    return frame.drop(columns="number"), files
+    table = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
+    pictures = table.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
+    pictures.index = pd.Index(store.reference(pictures.index.to_series()))
+    return frame.assign(image=store.reference(frame["image"])), pictures
+
+
+def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, report: Report) -> pd.DataFrame:
+    """Add which pictures of a store are equal or nearly so.
+
+    Args:
+        frame: rows of the store.
+        pictures: file, sha256 and phash by reference.
+        report: to add to.
+
+    Returns:
+        One row an image that ``frame`` names: image (the reference), file, split, patient, sha256, phash.
+    """
+    files = frame.drop_duplicates("image")[["image", "split", "patient"]].join(pictures, on="image")
+    check_duplicates(files, report, _thumbnails())
+    return files
 
 
 def _open(folder: Path, data: DataModule | None, report: Report) -> Store | None:
@@ -90,7 +103,7 @@ def _open(folder: Path, data: DataModule | None, report: Report) -> Store | None
         message = f"found a store of {manifest['module']}, expected one of {expected}; name the data set it was made of"
         report.add("error", "manifest", f"{path}: {message}")
     for reason, count in manifest["dropped"].items():
-        report.add("info", "left out", f"{count:,} samples left out: {reason}")
+        report.left_out(reason, count)
     return Store(folder, manifest)
 
 

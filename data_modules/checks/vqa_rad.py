@@ -20,7 +20,7 @@ TWIN = 0.85
 
 
 def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
-    """One row a question, of both official splits whatever the protocol; patients are not known."""
+    """One row a question, of both official splits whatever the protocol; an image stands for its patient."""
     assert isinstance(data, VQARADDataModule)
     root = data.root
     if not (root / "trainset.json").exists():  # the public JSON or the hub form
@@ -41,8 +41,8 @@ def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
     used = set(frame["image_name"])
     unused = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.name not in used]
     report.found("info", "unused image", unused, "no question is about it")
-    frame = frame.assign(id=frame["split"] + "-" + frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
-    return frame.assign(patient=None, study=frame["id"])[["id", "patient", "study", "split", "image"]]
+    frame = frame.assign(id=frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
+    return frame.assign(patient=frame["image_name"], study=frame["id"])[["id", "patient", "study", "split", "image"]]
 
 
 def _read(path: Path, split: str, report: Report) -> pd.DataFrame | None:

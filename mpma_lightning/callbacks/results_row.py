@@ -111,7 +111,7 @@ class ResultsRow(Callback):
             "protocol": self.protocol,
             "task": type(task).__name__,
             "dataset": data.spec.name,
-            "phantom": _is_phantom(data),
+            "phantom": data.phantom,
             "manifest_hash": data.spec.manifest_hash,
             "split_sizes": data.spec.counts,
             "dropped": data.spec.dropped,
@@ -162,12 +162,6 @@ def _weights(trainer: Any) -> dict[str, str | None]:
     """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash."""
     last = last_checkpoint(Path(trainer.default_root_dir)) if trainer.state.fn == "fit" else trainer.ckpt_path
     return {"weights": str(last) if last else None, "weights_sha256": file_sha256(Path(last)) if last else None}
-
-
-def _is_phantom(data: Any) -> bool:
-    """Whether a path of the data module lies in a folder that the ``phantom`` command wrote."""
-    roots = [Path(value).resolve() for value in vars(data).values() if isinstance(value, str | Path)]
-    return any((folder / "phantom.json").is_file() for root in roots for folder in (root, *root.parents[:2]))
 
 
 def _identity(trainer: Any) -> dict[str, str | None]:

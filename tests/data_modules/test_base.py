@@ -101,6 +101,9 @@ def test_value_groups() -> None:
     groups = connected_groups(frame, ("study", "text"))
     assert groups[0] == groups[1] == groups[2] == stable_hash("group", "a")
     assert groups.nunique() == 4 and groups.dtype == "int64"
+    frame["patient"] = ["p2", "p1", None, 7, "", None]
+    named = connected_groups(frame, ("study", "text"), "patient")
+    assert named.tolist() == [stable_hash("group", name) for name in ("p1", "p1", "p1", 7, "e", "f")]
 
 
 def test_value_exclusion(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from data_modules.checks import check
+from data_modules.checks.images import check_images, look_at
 from data_modules.checks.report import Report
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
@@ -146,11 +147,23 @@ def test_value_near_duplicates_are_found_across_splits(phantom: Path) -> None:
     assert train["image"] in item and test["image"] in item and report.failed
 
 
+@pytest.mark.parametrize("sample", [None, 30])
+def test_value_hashes_are_whole_beside_images_without_one(phantom: Path, sample: int | None) -> None:
+    """A broken image, or one that is not looked at, has no hash; every bit of the others' counts."""
+    data = MIMICCXRDataModule.from_root(phantom)
+    rows = data.read_index()
+    Path(rows["image"][0]).write_bytes(b"no picture")
+    files = check_images(rows, Report("mimic_cxr", str(phantom)), sample)
+    known = files[files["phash"].notna()]
+    assert len(known) > 20 and (sample is None or len(known) < len(files))
+    assert known["phash"].to_numpy(np.int64).tolist() == [look_at(file)[1] for file in known["file"]]
+
+
 def test_value_sample_looks_at_some_images(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_modules.checks.SAMPLE", 7)
     report = check("mimic_cxr", clean, MIMICCXRDataModule.from_root(clean))
     (finding,) = [finding for finding in report.findings if finding.kind == "sampled"]
-    assert finding.message.startswith("7 of ")
+    assert finding.message.startswith("7 of ") and "near-duplicates were looked for among these only" in finding.message
 
 
 def test_value_near_pairs_are_those_of_brute_force() -> None:
@@ -178,8 +191,14 @@ def test_value_perceptual_hash_survives_scaling_and_light() -> None:
     assert bits(image, half) <= 4 and bits(image, (image * 0.8).astype(np.uint8)) <= 4 and bits(image, other) > 16
 
 
-def test_value_audit_against_a_pre_training_store(phantom: Path, tmp_path: Path) -> None:
-    """A test patient by name, and a training film as another's picture: both are found, and end in the manifest."""
+def test_value_audit_against_a_pre_training_store(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test patient by name, and a training film as another's picture: both are found, and end in the manifest.
+
+    Every image is compared, without --all too.
+    """
+    monkeypatch.setattr("data_modules.checks.SAMPLE", 1)
     root = phantom / "layouts" / "pairs"
     store = tmp_path / "store"
     prepare(PairsDataModule.from_root(root), store, workers=1)
@@ -195,7 +214,7 @@ def test_value_audit_against_a_pre_training_store(phantom: Path, tmp_path: Path)
     shutil.copy(root / train[-1]["image"], downstream / "copy.jpg")
     (downstream / "pairs.jsonl").write_text("\n".join(map(json.dumps, tests)))
     command = ["check", "pairs", "--root", str(downstream), "--against", str(store)]
-    command += ["--exclude_to", str(tmp_path / "exclude.json"), "--json", str(tmp_path / "report.json"), "--all"]
+    command += ["--exclude_to", str(tmp_path / "exclude.json"), "--json", str(tmp_path / "report.json")]
     assert main(command) == 1
     report = json.loads((tmp_path / "report.json").read_text())
     found = {finding["kind"]: finding["items"] for finding in report["findings"]}

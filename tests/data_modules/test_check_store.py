@@ -227,6 +227,36 @@ def test_value_equal_and_similar_pictures_in_two_splits(stores: Path, tmp_path: 
     assert equal == "20.png (test, patient p10) = 0.png (train, patient p0)"
     (near,) = found["picture in two splits (near-duplicate)"]
     assert near == "22.png (test, patient p11) = 1.png (train, patient p0)"
+    (tmp_path / "exclude.txt").write_text("p10\np11\n")
+    data = PairsDataModule(str(tmp_path / "store"), exclude=[str(tmp_path / "exclude.txt")])
+    assert not check("pairs", tmp_path / "store", data, decode_all=True).failed
+
+
+@pytest.mark.parametrize("where", [".", "raw"])
+def test_value_split_file_and_exclusion_decide_as_in_a_run(stores: Path, tmp_path: Path, where: str) -> None:
+    """20 of 24 films are listed, those of p4 in two splits; of a data set as of a store."""
+    split, exclude = tmp_path / "split.csv", tmp_path / "exclude.txt"
+    listed = [f"{n}.png,{'train' if n < 9 else 'test'}" for n in range(20)]
+    split.write_text("\n".join(["id,split", *listed]))
+    exclude.write_text("p4\n")
+
+    def examined(**options: Any) -> tuple[dict[str, list[str]], dict[str, int], list[str]]:
+        report = check("pairs", stores / where, PairsDataModule(str(stores / where), **options))
+        found = {f.kind: f.items or [f.message] for f in report.findings if f.severity == "error"}
+        counts = {k.split()[0]: n for k, n in report.counts.items() if k.endswith(" samples")}
+        return found, counts, [f.message for f in report.findings if f.kind == "left out"]
+
+    left_out = ["4 samples left out: not in the split file", "2 samples left out: excluded patient"]
+    found = examined(split_file=str(split))
+    assert found == ({"patient in two splits": ["p4: test and train"]}, {"train": 9, "test": 11}, left_out[:1])
+    found = examined(split_file=str(split), exclude=[str(exclude)])
+    assert found == ({}, {"train": 8, "test": 10}, left_out)
+    split.write_text("id,split\nother.png,test\n")
+    exclude.unlink()
+    found = examined(split_file=str(split), exclude=[str(exclude)])
+    assert found[0].keys() == {"split file", "exclusion manifest"} and found[1] == COUNTS
+    assert "1 of 1 listed samples are not in the data (first: other.png)" in found[0]["split file"][0]
+    assert f"{exclude}: exclusion manifest not found" in found[0]["exclusion manifest"][0]
 
 
 def test_value_masks_and_dicom(tmp_path: Path) -> None:

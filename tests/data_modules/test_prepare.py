@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data_modules.corpora import CorporaDataModule
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
@@ -117,6 +118,20 @@ def test_value_gray_stays_gray_colour_colour_and_deep_is_not_black(tmp_path: Pat
             a, b = left.samples("test")[i]["image"], right.samples("test")[i]["image"]
             assert a.shape == b.shape == (channels, 40, 40) and a.float().mean() > 60
             assert torch.equal(a, b) if payload == "raw" else (a.float() - b.float()).abs().mean() < 40
+
+
+def test_value_a_store_remembers_whether_it_is_of_the_phantom(phantom: Path, tmp_path: Path) -> None:
+    """Wherever either lies, and among other corpora."""
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(other / "a.png")
+    (other / "pairs.csv").write_text("image,text\na.png,a report of one picture")
+    prepare(mimic(phantom), tmp_path / "store", workers=1)
+    prepare(PairsDataModule(str(other)), tmp_path / "real", workers=1)
+    (tmp_path / "phantom.json").touch()  # a phantom written around them later
+    found, real = mimic(tmp_path, tmp_path / "store"), PairsDataModule(str(tmp_path / "real"))
+    assert [data.phantom for data in (mimic(phantom), found, real)] == [True, True, False]
+    assert CorporaDataModule({"real": real, "found": found}).phantom and not CorporaDataModule({"real": real}).phantom
 
 
 def test_value_a_drawn_split_follows_the_reader_s_seed(phantom: Path, tmp_path: Path) -> None:
@@ -248,6 +263,20 @@ def test_error_broken_images_are_listed_then_accepted_or_mended(tmp_path: Path) 
     films[0].write_bytes(whole)
     prepare(mimic(tmp_path / "phantom", **options), out, workers=1, per_shard=4)
     assert len(samples(mimic(tmp_path, out, study_sampling="all", **options))) > 0
+
+
+def test_error_too_many_broken_images_in_one_split(tmp_path: Path) -> None:
+    """1 of 20 images is little, but it is half of val."""
+    rng = np.random.default_rng(0)
+    rows = ["image,text,split"]
+    for n in range(20):
+        Image.fromarray(rng.integers(0, 255, (40, 40), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,a report of case {n},{'val' if n < 2 else 'train'}")
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match=r"1 broken images \(train 0/18, val 1/2\), expected at most 0.4 of every"):
+        prepare(PairsDataModule(str(tmp_path), max_missing=0.4), tmp_path / "store", workers=1)
+    assert "val 1" in prepare(PairsDataModule(str(tmp_path), max_missing=0.5), tmp_path / "store", workers=1)
 
 
 def test_error_an_unfinished_store_of_other_options_is_refused(tmp_path: Path, phantom: Path) -> None:

@@ -85,6 +85,21 @@ def test_value_boxes_stand_for_labels() -> None:
         assert own.to_dict() == pytest.approx({"train": 0.8, "val": 0.1, "test": 0.1})
 
 
+def test_value_without_labels_a_patient_stays_whichever_samples_are_there() -> None:
+    """Two images each of 200 patients, and 40 of nobody known. Patients that share a text go with the smallest."""
+    names = [f"p{n // 2}" for n in range(400)] + [None, ""] * 20
+    frame = pd.DataFrame({"id": [f"s{n}" for n in range(440)], "patient": names})
+    frame = frame.assign(study=frame["id"], text="report of " + frame["id"])
+    whole = draw_splits(frame, [], seed=0)
+    assert set(whole[:400]) == set(whole[400:]) == set(SPLITS)
+    for kept in (slice(1, None, 2), slice(0, None, 2), slice(31, 420)):
+        assert draw_splits(frame[kept], [], seed=0).equals(whole[kept])
+    other = int((whole[:400] != whole[0]).idxmax())
+    frame.loc[[0, other], "text"] = "the heart is normal"
+    joined = draw_splits(frame, [], seed=0)
+    assert joined[joined != whole].to_dict() == {other: whole[0], other + 1: whole[0]}
+
+
 def test_value_rsna_and_siim(tmp_path: Path) -> None:
     """200 images, 40 positive: 60/20/20 and 70/15/15 of both, exactly."""
     boxes = [f"i{n},1,1,4,4,1" if n % 5 == 0 else f"i{n},,,,,0" for n in range(200)]

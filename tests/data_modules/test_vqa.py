@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data_modules.checks import check
 from data_modules.slake import SLAKEDataModule
 from data_modules.vqa_rad import VQARADDataModule
 from mpma_lightning.errors import UserError
@@ -69,6 +70,23 @@ def test_value_vqa_rad(root: Path) -> None:
     assert "twins: 1 test questions" in notes and "1 of them through frame" in notes
     batch = next(iter(data.test_dataloader()))
     assert batch["answer"] == ["yes", "edema"] and batch["image"].shape == (2, 1, 16, 16)
+
+
+def test_value_check_takes_split_file_and_exclusion(root: Path) -> None:
+    """Ids and patients (the images) are those of a run."""
+    index = make(root).index
+    assert index is not None
+    index[["id", "split"]].to_csv(root / "split.csv", index=False)
+    (root / "exclude.txt").write_text("synpic0.jpg\n")
+    data = VQARADDataModule(str(root), split_file=str(root / "split.csv"), exclude=[str(root / "exclude.txt")])
+    report = check("vqa_rad", root, data)
+    left_out = [finding.message for finding in report.findings if finding.kind == "left out"]
+    excluded = int((index["patient"] == "synpic0.jpg").sum())
+    assert left_out == [
+        "1 samples left out: not in the split file",
+        f"{excluded} samples left out: excluded patient",
+    ]
+    assert "split file" not in {finding.kind for finding in report.findings} and report.counts["images"] == 9
 
 
 def test_value_other_protocols(root: Path) -> None:
