@@ -7,6 +7,10 @@ from torch import Tensor, nn
 from mpma_lightning.errors import UserError
 
 
+AROUND, ABOVE_LEFT, BELOW_RIGHT = (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1)
+"""Zeros on the left, on the right, above and below."""
+
+
 class VisibleInstanceNorm(nn.Module):
     """Instance norm whose statistics come from visible positions only.
 
@@ -37,6 +41,10 @@ class ConvolutionalStem(nn.Module):
     zero before the first convolution and again after every one, so nothing of them reaches a visible token
     [ConvMAE, NeurIPS 2022].
 
+    A 3×3 convolution of stride 2 with its border above and on the left looks half a pixel up and left of the four pixels
+    it stands for. Over all stages that is half a patch; so the last stage has its border below and on the right, which
+    leaves half a pixel of the image.
+
     Args:
         patch_size: pixels a side; a power of two.
         grid_size: patches of the nominal image, for the resampling of positions.
@@ -59,15 +67,18 @@ class ConvolutionalStem(nn.Module):
         self.patch_size, self.grid_size = (patch_size, patch_size), grid_size
         self.visible: Tensor | None = None
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
-        for stage in range(patch_size.bit_length() - 1):
-            self._append(channels, width, stride=2)
+        self.borders: list[tuple[int, int, int, int]] = []
+        last = patch_size.bit_length() - 2
+        for stage in range(last + 1):
+            self._append(channels, width, 2, BELOW_RIGHT if stage == last else ABOVE_LEFT)
             if stage:
-                self._append(width, width, stride=1)
+                self._append(width, width, 1, AROUND)
             channels, width = width, min(2 * width, out)
         self.project = nn.Conv2d(channels, out, 1)
 
-    def _append(self, channels: int, out: int, stride: int) -> None:
-        self.convolutions.append(nn.Conv2d(channels, out, 3, stride, 1, bias=False))
+    def _append(self, channels: int, out: int, stride: int, border: tuple[int, int, int, int]) -> None:
+        self.borders.append(border)
+        self.convolutions.append(nn.Conv2d(channels, out, 3, stride, bias=False))
         self.norms.append(VisibleInstanceNorm(out))
 
     def dynamic_feat_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -78,8 +89,8 @@ class ConvolutionalStem(nn.Module):
         """(B, C, H, W) to (B, H / p, W / p, D); with ``visible`` (B, K) set, other patches are not read."""
         seen = self._seen(image)
         x = image if seen is None else image * resized(seen, image)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = convolution(x)
+        for border, convolution, norm in zip(self.borders, self.convolutions, self.norms, strict=True):
+            x = convolution(F.pad(x, border))
             here = None if seen is None else resized(seen, x)
             x = F.relu(norm(x, here))
             x = x if here is None else x * here
