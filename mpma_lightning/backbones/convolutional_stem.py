@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from mpma_lightning.errors import UserError
 
-
 AROUND, ABOVE_LEFT, BELOW_RIGHT = (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1)
 """Zeros on the left, on the right, above and below."""
 
@@ -41,9 +40,9 @@ class ConvolutionalStem(nn.Module):
     zero before the first convolution and again after every one, so nothing of them reaches a visible token
     [ConvMAE, NeurIPS 2022].
 
-    A 3×3 convolution of stride 2 with its border above and on the left looks half a pixel up and left of the four pixels
-    it stands for. Over all stages that is half a patch; so the last stage has its border below and on the right, which
-    leaves half a pixel of the image.
+    A 3×3 convolution of stride 2 with its border above and on the left looks half a pixel up and left of the four
+    pixels it stands for. Over all stages that is half a patch; so the last stage has its border below and on the right,
+    which leaves half a pixel of the image.
 
     Args:
         patch_size: pixels a side; a power of two.
