@@ -177,6 +177,10 @@ def test_every_experiment_is_built(
     assert (tmp_path / written).is_file()
 
 
+def test_value_no_experiment_selects_what_predicting_nothing_wins() -> None:
+    assert not [path for path in SHIPPED if "monitor: val/dice," in path.read_text()]
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("path", shipped([p for p in SHIPPED if p.parent.name == "ablations"], ()))
 def test_every_ablation_takes_steps(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
