@@ -31,7 +31,8 @@ class CheXpertDataModule(DataModule):
         uncertain: what -1 becomes.
         blank: what "not mentioned" becomes.
         views: Frontal, Lateral or both.
-        val_share: share of training patients held out for validation; 0.025 is about 5,000 frontal images.
+        val_share: share of training patients held out for validation; 0.025 is about 5,000 frontal images, 0.0224
+            about 5,000 images of both views.
         pinned: list of images, such as GLoRIA's ``chexpert_5x200.csv``, that take the place of the test split; their
             patients leave training and validation.
 
