@@ -17,7 +17,7 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     sample_scores,
 )
-from mpma_lightning.heads.linear_head import linear_head, protocol_named
+from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
@@ -49,6 +49,8 @@ class ClassificationTask(Task):
         pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
     """
 
+    frozen = False
+
     def __init__(
         self,
         backbone: BackboneSpec | str | None = None,
@@ -63,7 +65,7 @@ class ClassificationTask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.input, self.pool = input, pool
-        self.protocol, self.switches = protocol, protocol_named(protocol)
+        self.protocol, self.switches = protocol, protocol_for(protocol, self.frozen, input)
         self.optim = replace(self.optim, scale={"backbone": self.switches.encoder_lr, **self.optim.scale})
         if self.switches.drop_path:
             options = {**(self.spec.image_options or {}), "drop_path_rate": self.switches.drop_path}

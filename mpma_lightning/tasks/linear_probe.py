@@ -40,7 +40,7 @@ class LinearProbeTask(ClassificationTask):
         backbone: see :class:`Task`.
         checkpoint: see :class:`Task`.
         checkpoint_parts: see :class:`Task`.
-        protocol: see :class:`ClassificationTask`.
+        protocol: ``cls-linear-mgca``, or ``cls-linear`` for a probe of your own; the result row carries it.
         fractions: label fractions; of each, the training samples are drawn as ``data.label_fraction`` draws them.
         seeds: of the draws of samples, of the heads' start and of their order of samples.
         probe: how heads are trained.
@@ -49,6 +49,7 @@ class LinearProbeTask(ClassificationTask):
     """
 
     encodes_once = True
+    frozen = True
 
     def __init__(
         self,
@@ -65,6 +66,11 @@ class LinearProbeTask(ClassificationTask):
         super().__init__(backbone, checkpoint, checkpoint_parts, protocol, None, mean, std)
         self.automatic_optimization = False
         self.probe = probe or ProbeOptions()
+        if not self.switches.own_probe and self.probe != ProbeOptions():
+            raise UserError(
+                f"model.protocol {protocol} trains heads as {ProbeOptions()} [MGCA], found {self.probe}; leave "
+                "model.probe out, or take model.protocol cls-linear"
+            )
         self.pairs = list(product(fractions, seeds))
         if not self.pairs:
             raise UserError("found no fraction or no seed; give model.fractions and model.seeds at least one each")

@@ -1,6 +1,7 @@
 """Classification scores, thresholds, intervals, the label loss, heads and their training: values by hand or sklearn."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from mpma_lightning.evaluation.classification import (
 )
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
-from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_named
+from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_for
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
+from mpma_lightning.tasks.classification import ClassificationTask
+from mpma_lightning.tasks.linear_probe import LinearProbeTask
 
 NAN = float("nan")
 
@@ -119,7 +122,27 @@ def test_value_protocols_decide_the_head() -> None:
     assert mgca[1].weight.std() > 0.04
     assert PROTOCOLS["cls-finetune-benchx"].encoder_lr == 0.1 and PROTOCOLS["cls-finetune-mrm"].drop_path == 0.1
     with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):
-        protocol_named("cls-finetune-mrn")
+        protocol_for("cls-finetune-mrn", frozen=False, reads="image")
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "line"),
+    [
+        (ClassificationTask, {"protocol": "cls-linear-mgca"}, r"trains the head alone .* take cls-finetune-benchx or"),
+        (LinearProbeTask, {"protocol": "cls-finetune-mrm"}, r"trains everything .* take cls-linear-mgca or cls-linear"),
+        (ClassificationTask, {"input": "both"}, r"cls-finetune-benchx: .* reads image; .* take cls-multimodal"),
+        (LinearProbeTask, {"probe": ProbeOptions(lr=0.1)}, r"cls-linear-mgca trains heads as .* found .*lr=0.1"),
+    ],
+)
+def test_error_a_protocol_of_another_task(task: type[ClassificationTask], options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        task("mpma_vit_t16", **options)
+
+
+def test_value_protocols_that_the_tasks_keep_to() -> None:
+    LinearProbeTask("mpma_vit_t16", protocol="cls-linear", probe=ProbeOptions(lr=0.1))
+    for kind in ("image", "text", "both"):
+        ClassificationTask("mpma_vit_t16", protocol="cls-multimodal", input=kind)  # type: ignore[arg-type]
 
 
 def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
