@@ -17,6 +17,7 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     sample_scores,
 )
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
@@ -146,6 +147,7 @@ class ClassificationTask(Task):
     def score(self, rows: dict[str, np.ndarray], stage: str) -> dict[str, float]:
         """Metrics of an epoch; validation in ``fit`` also sets the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
+        refuse_broken(rows["id"], scores=scores)
         if stage == "val" and self.trainer.state.fn == "fit":
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)

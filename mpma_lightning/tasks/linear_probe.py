@@ -18,6 +18,7 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     sample_scores,
 )
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.metrics import Rows
@@ -113,8 +114,11 @@ class LinearProbeTask(ClassificationTask):
         rows = self.rows.gather()
         if self.trainer.sanity_checking:
             return
+        refuse_broken(rows["id"], features=rows["features"])
         if self.trainer.state.fn == "fit":
-            self._train_heads(self.seen.gather(), rows)
+            seen = self.seen.gather()
+            refuse_broken(seen["id"], features=seen["features"])
+            self._train_heads(seen, rows)
             self.trained = True
         self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from mpma_lightning.evaluation.both_directions import (
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import Shortlist
 from mpma_lightning.evaluation.retrieval import KS, chance_recall
@@ -144,7 +146,7 @@ class RetrievalTask(Task):
 
     def _log_epoch(self, stage: str) -> None:
         super()._log_epoch(stage)
-        rows = self.evaluated = self.rows.gather()
+        rows = self.evaluated = self._gathered()
         if self.trainer.sanity_checking:
             return
         if self._letter == "h":
@@ -168,11 +170,21 @@ class RetrievalTask(Task):
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
         self.samples = sample_hits(rows, ranked, self._letter) if stage == "test" else {}
 
+    def _gathered(self) -> Columns:
+        rows = self.rows.gather()
+        refuse_broken(rows["id"], image_embedding=rows["image"], text_embedding=rows["text"])
+        return rows
+
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()
+
+        def match(pairs: np.ndarray) -> np.ndarray:
+            scores = tokens.score(pairs, self.backbone, self.image_text_matching.head)
+            refuse_broken(rows["id"][pairs[:, 0]], match_scores=scores)
+            return scores
+
         with self.trainer.precision_plugin.forward_context():
-            head = self.image_text_matching.head
-            return shortlisted(rows, self.shortlist, lambda pairs: tokens.score(pairs, self.backbone, head))
+            return shortlisted(rows, self.shortlist, match)
 
     def on_fit_start(self) -> None:
         if self._matches and self.matching.weight <= 0:
@@ -198,7 +210,7 @@ class RetrievalTask(Task):
             batch = self.trainer.strategy.batch_to_device(batch)
             with self.trainer.precision_plugin.forward_context():
                 self._collect(self._state(batch), batch)
-        rows = self.rows.gather()
+        rows = self._gathered()
         self.alpha = choose_alpha(rows, self._shortlisted(rows)[0])
 
     def _refuse_untrained(self) -> None:

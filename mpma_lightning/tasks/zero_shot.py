@@ -19,6 +19,7 @@ from mpma_lightning.evaluation.classification import (
     one_class_each,
     sample_scores,
 )
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
@@ -170,6 +171,7 @@ class ZeroShotTask(Task):
         rows = self.rows.gather()
         labels = rows["labels"]
         scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
+        refuse_broken(rows["id"], **{f"{name}_scores": values for name, values in scores.items()})
         if len(scores) > 1:
             scores["combined"] = combine(list(scores.values()))
         found: dict[str, float] = {}
