@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data_modules.fractions import draw_fraction, ids_sha256
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     best_thresholds,
     classification_scores,
@@ -72,6 +72,7 @@ class LinearProbeTask(ClassificationTask):
                 f"model.protocol {protocol} trains heads as {ProbeOptions()} [MGCA], found {self.probe}; leave "
                 "model.probe out, or take model.protocol cls-linear"
             )
+        expect(all(0 < share <= 1 for share in fractions), "model.fractions", fractions, "shares above 0 and up to 1")
         self.pairs = list(product(fractions, seeds))
         if not self.pairs:
             raise UserError("found no fraction or no seed; give model.fractions and model.seeds at least one each")
@@ -89,6 +90,19 @@ class LinearProbeTask(ClassificationTask):
         self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
         self.register_buffer("feature_mean", torch.zeros(self.feature_width))
         self.register_buffer("feature_std", torch.ones(self.feature_width))
+
+    def on_fit_start(self) -> None:
+        """The fractions are of all training samples, each of which is encoded once, before the one validation."""
+        trainer: Any = self.trainer
+        if trainer.fast_dev_run:
+            return
+        expect(trainer.max_epochs == 1, "trainer.max_epochs", trainer.max_epochs, "1, as a probe encodes images once")
+        for name in ("val_check_interval", "limit_train_batches"):
+            found = getattr(trainer, name)
+            whole = isinstance(found, float) and found == 1
+            expect(whole, f"trainer.{name}", found, "1.0, the whole epoch, whose features the heads train on")
+        share = trainer.datamodule.label_fraction
+        expect(share == 1, "data.label_fraction", share, "1, as model.fractions are drawn from all training samples")
 
     def train(self, mode: bool = True) -> "LinearProbeTask":
         """The backbone stays in eval mode."""

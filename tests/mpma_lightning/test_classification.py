@@ -1,11 +1,14 @@
 """Classification scores, thresholds, intervals, the label loss, heads and their training: values by hand or sklearn."""
 
 import math
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from mpma_lightning.errors import UserError
@@ -187,3 +190,32 @@ def test_value_optimisers_by_name(name: str, kind: type[torch.optim.Optimizer]) 
     assert type(optimizer) is kind and sorted(group["initial_lr"] for group in optimizer.param_groups) == [0.05, 0.5]
     if name == "sgd":
         assert optimizer.param_groups[0]["momentum"] == 0.8
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_error_probe_fractions(share: float) -> None:
+    with pytest.raises(UserError, match=rf"model.fractions is \(0.1, {share}\); expected shares above 0"):
+        LinearProbeTask("mpma_vit_t16", fractions=(0.1, share))
+
+
+@pytest.mark.parametrize(
+    ("settings", "share", "line"),
+    [
+        ({"max_epochs": 2}, 1.0, "trainer.max_epochs is 2; expected 1"),
+        ({"max_epochs": -1, "max_steps": 3}, 1.0, "trainer.max_epochs is -1; expected 1"),
+        ({"val_check_interval": 0.5}, 1.0, "trainer.val_check_interval is 0.5; expected 1.0"),
+        ({"val_check_interval": 1}, 1.0, "trainer.val_check_interval is 1; expected 1.0"),
+        ({"limit_train_batches": 1}, 1.0, "trainer.limit_train_batches is 1; expected 1.0"),
+        ({}, 0.1, "data.label_fraction is 0.1; expected 1"),
+        ({}, 1.0, None),
+        ({"fast_dev_run": True, "max_epochs": 9}, 1.0, None),
+    ],
+)
+def test_error_a_probe_that_would_not_see_every_image_once(
+    settings: dict[str, Any], share: float, line: str | None
+) -> None:
+    task = LinearProbeTask("mpma_vit_t16")
+    task.trainer = Trainer(**{"max_epochs": 1, "accelerator": "cpu", "logger": False, **settings})
+    task.trainer.datamodule = SimpleNamespace(label_fraction=share)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=f"^{line}") if line else nullcontext():
+        task.on_fit_start()
