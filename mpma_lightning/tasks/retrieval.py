@@ -20,6 +20,7 @@ from mpma_lightning.evaluation.both_directions import (
 from mpma_lightning.evaluation.classification import one_class_each
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
+from mpma_lightning.evaluation.intervals import mean_intervals
 from mpma_lightning.evaluation.rerank import Shortlist
 from mpma_lightning.evaluation.retrieval import KS, chance_recall
 from mpma_lightning.masking import ReportMask
@@ -139,7 +140,8 @@ class RetrievalTask(Task):
     def _collect(self, state: PretrainingState, batch: dict[str, Any]) -> None:
         labels = {"labels": batch["labels"]} if "labels" in batch else {}
         image, text = full(state.global_image), full(state.global_text)
-        self.rows.add(id=batch["id"], group=batch["group"], image=image, text=text, **labels)
+        names = {name: batch[name] for name in ("id", "patient", "group")}
+        self.rows.add(**names, image=image, text=text, **labels)
         if self._reranks:
             tokens = None if self.spec.fusion == "pooled" else state.aligned_text
             self.tokens.add(state.aligned_image, tokens, batch["input_ids"], batch["attention_mask"])
@@ -167,8 +169,10 @@ class RetrievalTask(Task):
             found |= {f"rerank/{name}": value for name, value in again.items()}
         found |= {f"chance_{self._letter}{k}": chance_recall(rows["group"], rows["group"], k) for k in KS}
         found["pairs"] = float(len(rows["group"]))
+        if stage == "test":
+            self.samples = sample_hits(rows, ranked, self._letter)
+            found |= mean_intervals(self.samples)
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
-        self.samples = sample_hits(rows, ranked, self._letter) if stage == "test" else {}
 
     def _gathered(self) -> Columns:
         rows = self.rows.gather()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
+from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.metrics import Rows
 from mpma_lightning.optim import Optim, layer_scales, multiplied
