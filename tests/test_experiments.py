@@ -504,7 +504,7 @@ def test_retrieval_is_fitted_reranked_and_predicted(
     assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]) == 0
     row = results(tmp_path, "results.json")
     metrics = row["metrics"]
-    assert metrics["val/pairs"] == row["split_sizes"]["val"]
+    assert metrics["val/pairs"] == row["split_sizes"]["val"] and row["scorer"] == "dual"
     assert metrics["val/contrast_loss"] > 0 and metrics["val/matching_loss"] > 0
     assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]
     assert {p.name for p in (tmp_path / "pictures").iterdir()} == {"retrieval_i2t.png", "retrieval_t2i.png"}
@@ -512,6 +512,7 @@ def test_retrieval_is_fitted_reranked_and_predicted(
     assert main(["test", *words, "--ckpt_path", "last", "--model.shortlist", "3"]) == 0
     said = caplog.text
     row = results(tmp_path)
+    assert row["scorer"] == "rerank"
     metrics, pairs = row["metrics"], row["split_sizes"]["test"]
     assert metrics["test/pairs"] == pairs and pairs * 3 <= metrics["test/rerank/fused_pairs"] <= 2 * pairs * 3
     for name, line in (("i2t", "rerank image→text: "), ("t2i", "rerank text→image: ")):

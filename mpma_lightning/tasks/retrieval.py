@@ -50,7 +50,7 @@ class RetrievalTask(Task):
             validation split, by direction, and 0 is no gain.
         shortlist: k; at most 2 N k pairs go through fusion.
         multiclass: in ``test``, what is of the same class is a hit; every sample has exactly one of these. Hit rate and
-            precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]).
+            precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]). By ``dual`` only.
         optim: see :class:`Task`.
         mean: see :class:`Task`.
         std: see :class:`Task`.
@@ -74,6 +74,10 @@ class RetrievalTask(Task):
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
+        judged_alike = scorer == "dual" or not multiclass
+        expect(
+            judged_alike, "model.scorer", scorer, "dual with model.multiclass: α is chosen by hits that are no classes"
+        )
         self.rows, self.tokens = Rows(), EncodedPairs()
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
@@ -232,7 +236,9 @@ class RetrievalTask(Task):
             self._refuse_untrained()
 
     def result_entries(self) -> dict[str, Any]:
-        return {"scorer": self.scorer} | ({"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {})
+        return {"scorer": self.scorer if self._reranks else "dual"} | (
+            {"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {}
+        )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids and embeddings; a callback writes them."""

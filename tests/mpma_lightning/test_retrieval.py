@@ -24,6 +24,7 @@ from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
 from mpma_lightning.evaluation.retrieval import rank_queries, retrieval
 from mpma_lightning.objectives.match_ranking import MatchRanking, MatchRankingOptions
+from mpma_lightning.tasks.retrieval import RetrievalTask
 
 DUAL = np.array([[0.9, 0.5, 0.4, 0.1], [0.3, 0.7, 0.6, 0.1]])
 """Scores of two queries; the second query's own item is number 3 (0.1), the first one's number 1 (0.5)."""
@@ -125,6 +126,11 @@ def test_value_no_gain_is_zero() -> None:
     wrong = -same_group(rows)
     alpha = choose_alpha(rows, shortlisted(rows, 5, lambda pairs: wrong[pairs[:, 0], pairs[:, 1]])[0])
     assert alpha == {"i2t": 0.0, "t2i": 0.0}
+
+
+def test_error_rerank_by_class() -> None:
+    with pytest.raises(UserError, match=r"model.scorer is rerank; expected dual with model.multiclass"):
+        RetrievalTask("mpma_vit_t16", scorer="rerank", multiclass=["Edema"])
 
 
 # the matching loss
