@@ -51,6 +51,7 @@ class ClassificationTask(Task):
     """
 
     frozen = False
+    reads_labels = True
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class RetrievalTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
+        self.reads_labels = bool(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
         judged_alike = scorer == "dual" or not multiclass
         expect(
