@@ -72,6 +72,8 @@ class RetrievalTask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
+        for name, weight in self.loss_weights.items():
+            expect(weight >= 0, f"model.{name}.weight", weight, "0 (off) or more")
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
         self.reads_labels = bool(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.errors import expect
 from mpma_lightning.evaluation.intervals import mean_interval
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
@@ -55,6 +56,7 @@ class SegmentationTask(DenseTask):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.protocol, self.switches, self.threshold = protocol, protocol_named(protocol), threshold
+        expect(0 < threshold < 1, "model.threshold", threshold, "a likelihood between 0 and 1")
         self.head_width = head_width
         self.frozen = self.switches.frozen
         self.rows = Rows()

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_modules.labels import same_class
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     auroc_interval,
     classification_scores,
@@ -67,6 +67,7 @@ class ZeroShotTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
         if not similarities:
             raise UserError("model.similarities is empty; expected global, local or both")
+        expect(temperature > 0, "model.temperature", temperature, "more than 0")
         self.prompts, self.temperature = load_prompts(prompts), temperature
         self.similarities, self.multiclass = list(similarities), list(multiclass)
         self.rows = Rows()
