@@ -10,15 +10,18 @@ from data_modules.coco import read_coco
 from data_modules.folder import folder_index
 from data_modules.pair_tables import find_column, locate_images, read_pairs
 from data_modules.pairs import GROUP, IMAGE, LICENCE, PATIENT, SPLIT
+from data_modules.partners import partners
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
 from mpma_lightning.errors import UserError
 
-STEM = "stem"
+NAME = "name"
+"""Path below ``images/``, or below the root."""
 
 
 class AnnotatedDataModule(DataModule):
-    """Images of ``images/``, matched by file name without its ending; images without an annotation are left out.
+    """Images of ``images/``; masks and boxes belong to the image of the same path without its ending, or, where only
+    one image has it, of the same name. Images without an annotation are left out.
 
     An image that the box file lists without a box is a negative; one that it does not list is left out.
 
@@ -64,12 +67,12 @@ class AnnotatedDataModule(DataModule):
 
     def read_index(self) -> pd.DataFrame:
         frame = self._images()
-        frame[STEM] = frame["image"].map(lambda path: Path(path).stem)
+        frame[NAME] = [_inside(Path(path), self.root / "images", self.root) for path in frame["image"]]
         if self.masks is not None:
             frame = self._with_masks(frame, self.root / self.masks)
         if self.boxes is not None:
             frame = self._with_boxes(frame, self.root / self.boxes)
-        return frame.drop(columns=STEM).reset_index(drop=True)
+        return frame.drop(columns=NAME).reset_index(drop=True)
 
     def _images(self) -> pd.DataFrame:
         if self.table is None:
@@ -91,25 +94,30 @@ class AnnotatedDataModule(DataModule):
         return frame
 
     def _with_masks(self, frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
-        found = {Path(path).stem: path for path in folder_index(folder)["image"]}
-        frame["mask"] = frame[STEM].map(found)
+        masks = folder_index(folder)
+        places = partners(frame[NAME].tolist(), masks["id"].tolist(), "masks")
+        frame["mask"] = [None if place is None else masks["image"][place] for place in places]
         self.drop("no mask", int(frame["mask"].isna().sum()))
         return frame[frame["mask"].notna()]
 
     def _with_boxes(self, frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         coco = read_coco(path)
         self.box_classes = coco.classes
-        images = coco.images
-        stems = images["file_name"].map(lambda name: Path(name).stem)
-        frames = zip(images.index.tolist(), images[["width", "height"]].to_numpy(float).tolist(), strict=True)
-        sizes = dict(zip(stems, frames, strict=True))
-        listed = frame[STEM].isin(list(sizes))
-        self.drop("not in the box file", int((~listed).sum()))
-        frame = frame[listed].copy()
-        places = coco.boxes.groupby("image_id").indices
-        drawn = [coco.boxes.iloc[places.get(sizes[stem][0], [])] for stem in frame[STEM]]
+        listed = [_inside(Path(name), Path("images")) for name in coco.images["file_name"]]
+        places = pd.Series(partners(frame[NAME].tolist(), listed, "file_name entries"), frame.index, dtype="Int64")
+        self.drop("not in the box file", int(places.isna().sum()))
+        frame = frame[places.notna()].copy()
+        images = coco.images.iloc[places.dropna().to_numpy(int)]
+        own = coco.boxes.groupby("image_id").indices
+        drawn = [coco.boxes.iloc[own.get(number, [])] for number in images.index]
         corners = [rows[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist() for rows in drawn]
         frame["boxes"] = pd.Series(corners, frame.index, dtype=object)
         frame["box_labels"] = [[coco.classes.index(name) for name in rows["category"]] for rows in drawn]
-        frame["box_frame"] = [sizes[stem][1] for stem in frame[STEM]]
+        frame["box_frame"] = images[["width", "height"]].to_numpy(float).tolist()
         return frame
+
+
+def _inside(path: Path, *folders: Path) -> str:
+    """``path`` relative to the first of ``folders`` that it is in."""
+    folder = next((folder for folder in folders if path.is_relative_to(folder)), Path())
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

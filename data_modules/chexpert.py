@@ -13,7 +13,7 @@ from data_modules.stratified import hold_out
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"
@@ -31,7 +31,8 @@ class CheXpertDataModule(DataModule):
         uncertain: what -1 becomes.
         blank: what "not mentioned" becomes.
         views: Frontal, Lateral or both.
-        val_share: share of training patients held out for validation; 0.025 is about 5,000 frontal images.
+        val_share: share of training patients held out for validation; 0.025 is about 5,000 frontal images, 0.0224
+            about 5,000 images of both views.
         pinned: list of images, such as GLoRIA's ``chexpert_5x200.csv``, that take the place of the test split; their
             patients leave training and validation.
 
@@ -64,6 +65,7 @@ class CheXpertDataModule(DataModule):
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             label_fraction, split_file,
         )  # fmt: skip
+        expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.views, self.val_share, self.pinned = Path(root), list(views), val_share, pinned
         self.labels, self.label_names = list(labels), list(labels)
         self.uncertain, self.blank = uncertain, blank

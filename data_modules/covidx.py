@@ -9,7 +9,7 @@ from data_modules.base import DataModule
 from data_modules.stratified import hold_out
 from data_modules.text import DEFAULT_TEXT, TextOptions
 from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
@@ -55,6 +55,7 @@ class COVIDxDataModule(DataModule):
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             label_fraction, split_file,
         )  # fmt: skip
+        expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.version, self.val_share = Path(root), version, val_share
 
     def read_index(self) -> pd.DataFrame:

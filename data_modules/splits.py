@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.hashing import stable_hash
-from data_modules.tables import missing_column, read_table
+from data_modules.tables import read_table
 from mpma_lightning.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -24,6 +24,8 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+PINNED = ("Path", "path", "dicom_id", "id")
+"""Columns that may name the samples of a pinned list: CheXpert's, MIMIC-CXR's, ours; the first one that is there."""
 DRAWN = (("train", 0.8), ("val", 0.9), ("test", 1.0))
 """Upper ends of the drawn split: 80 % train, 10 % val, 10 % test."""
 
@@ -71,13 +73,14 @@ def take_lists(frame: pd.DataFrame, folder: str, drop: Callable[[str, int], None
 
 
 def read_pinned(path: str) -> list[str]:
-    """Sample ids of a pinned list: one a line (# starts a comment), or the column ``Path`` or ``id`` of a CSV table."""
+    """Sample ids of a pinned list: one a line (# starts a comment), or a column of a CSV table, see ``PINNED``."""
     file = Path(path)
     if file.suffix in (".csv", ".gz"):
         table = read_table(file)
-        column = next((name for name in ("Path", "id") if name in table), None)
+        column = next((name for name in PINNED if name in table), None)
         if column is None:
-            raise UserError(missing_column(file, "id", table.columns.tolist()))
+            expected = f"expected one of {', '.join(PINNED)}; correct the table's header"
+            raise UserError(f"{file}: found columns {', '.join(table.columns)}, {expected}")
         return table[column].dropna().tolist()
     if not file.is_file():
         raise UserError(f"{file}: pinned list not found; expected one sample id a line, or a CSV table with them")

@@ -102,7 +102,9 @@ class VQARADDataModule(VQADataModule):
                 if split != "val" or path.is_file():
                     records = read_records(path, tuple(COLUMNS.values()))
                     parts.append(question_frame(path, records, COLUMNS).assign(split=split))
-            return self._located(pd.concat(parts, ignore_index=True))
+            frame = pd.concat(parts, ignore_index=True)
+            self._refuse_test_again(frame)
+            return self._located(frame)
         if is_hub_form(self.root):
             self.note("answer types guessed: yes and no are CLOSED, every other answer is OPEN")
             return _read_hub(self.root)
@@ -110,6 +112,18 @@ class VQARADDataModule(VQADataModule):
             f"{self.root}: found no questions, expected {PUBLIC}, or trainset.json and testset.json, or Parquet files; "
             "download VQA-RAD (osf.io/89kps)"
         )
+
+    def _refuse_test_again(self, frame: pd.DataFrame) -> None:
+        """People copy the test set as the validation set that M3AE asks for."""
+        asked = pd.MultiIndex.from_frame(frame[["patient", "text"]])
+        val, test = (asked[frame["split"] == split] for split in ("val", "test"))
+        again = val.isin(test)
+        if self.protocol != "vqa-rad-legacy" and again.sum() > len(val) / 2:
+            raise UserError(
+                f"{self.root / 'valset.json'}: {again.sum():,} of {len(val):,} questions are those of testset.json, "
+                "expected others, as no result is chosen on the test set; remove the file, so that training images "
+                "are held out, or set data.protocol to vqa-rad-legacy"
+            )
 
     def _located(self, frame: pd.DataFrame) -> pd.DataFrame:
         names = frame["patient"]

@@ -30,7 +30,7 @@ class Optim:
         decay: shape of the way down.
         min_lr: where it ends, as a share of ``lr``.
         scale: learning-rate factors by the first letters of a parameter's name, such as
-            ``{backbone.text: 4, heads: 50}``; the longest match counts.
+            ``{backbone.text: 4, heads: 50}``; the longest match counts. A protocol's layer decay multiplies them.
     """
 
     algorithm: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -108,6 +108,19 @@ def parameter_groups(
         {"params": parameters, "lr": lr * factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
+
+
+def multiplied(*scales: dict[str, float]) -> dict[str, float]:
+    """One ``scale`` that gives every parameter the product of what each of ``scales`` gives it."""
+    longest = [sorted(scale, key=len, reverse=True) for scale in scales]
+    return {
+        prefix: math.prod(
+            next((scale[name] for name in names if prefix.startswith(name)), 1.0)
+            for scale, names in zip(scales, longest, strict=True)
+        )
+        for scale in scales
+        for prefix in scale
+    }
 
 
 def layer_scales(encoder: nn.Module, decay: float, name: str) -> dict[str, float]:

@@ -177,6 +177,10 @@ def test_every_experiment_is_built(
     assert (tmp_path / written).is_file()
 
 
+def test_value_no_experiment_selects_what_predicting_nothing_wins() -> None:
+    assert not [path for path in SHIPPED if "monitor: val/dice," in path.read_text()]
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("path", shipped([p for p in SHIPPED if p.parent.name == "ablations"], ()))
 def test_every_ablation_takes_steps(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
@@ -467,6 +471,12 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
         assert main([subcommand_, *words]) == 1
         assert "the answer head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
     words += ["--ckpt_path", "best"]
+    assert main(["test", *words]) == 0
+    metrics = results(tmp_path)["metrics"]
+    for name in ("accuracy", "accuracy/open", "accuracy/closed", "accuracy/contrasted"):
+        assert metrics[f"test/{name}_low"] <= metrics[f"test/{name}"] <= metrics[f"test/{name}_high"]
+    patients = pd.read_parquet(tmp_path / "samples_test.parquet")["patient"]
+    assert len(patients) == row["split_sizes"]["test"] > patients.nunique() > 1, "several questions on an image"
     assert main(["predict", *words]) == 0
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == row["split_sizes"]["test"]
@@ -494,7 +504,7 @@ def test_retrieval_is_fitted_reranked_and_predicted(
     assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]) == 0
     row = results(tmp_path, "results.json")
     metrics = row["metrics"]
-    assert metrics["val/pairs"] == row["split_sizes"]["val"]
+    assert metrics["val/pairs"] == row["split_sizes"]["val"] and row["scorer"] == "dual"
     assert metrics["val/contrast_loss"] > 0 and metrics["val/matching_loss"] > 0
     assert 0 < metrics["val/i2t_map"] <= 1 and metrics["val/t2i_r10"] >= metrics["val/t2i_r1"]
     assert {p.name for p in (tmp_path / "pictures").iterdir()} == {"retrieval_i2t.png", "retrieval_t2i.png"}
@@ -502,6 +512,7 @@ def test_retrieval_is_fitted_reranked_and_predicted(
     assert main(["test", *words, "--ckpt_path", "last", "--model.shortlist", "3"]) == 0
     said = caplog.text
     row = results(tmp_path)
+    assert row["scorer"] == "rerank"
     metrics, pairs = row["metrics"], row["split_sizes"]["test"]
     assert metrics["test/pairs"] == pairs and pairs * 3 <= metrics["test/rerank/fused_pairs"] <= 2 * pairs * 3
     for name, line in (("i2t", "rerank image→text: "), ("t2i", "rerank text→image: ")):
@@ -509,6 +520,8 @@ def test_retrieval_is_fitted_reranked_and_predicted(
         assert metrics[f"test/rerank/{name}_alpha"] == pytest.approx(alpha)
         assert f"{line}α = {alpha:g}," in said if alpha else f"{line}no gain" in said
         assert metrics[f"test/rerank/{name}_r5"] >= metrics[f"test/{name}_r1"] * (alpha == 0)
+        for metric in (f"test/{name}_r1", f"test/rerank/{name}_r5"):
+            assert metrics[f"{metric}_low"] <= metrics[metric] <= metrics[f"{metric}_high"]
         assert metrics[f"test/rerank/{name}_r10"] == pytest.approx(metrics[f"test/{name}_r10"])  # 10 is beyond k
 
     for file in ("features.arrow", "features.safetensors"):
@@ -556,6 +569,7 @@ def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_
     metrics = row["metrics"]
     assert row["protocol"] == "ret-mimic-5x200" and row["split_sizes"]["test"] == metrics["test/pairs"]
     for name in ("i2t", "t2i"):
+        assert metrics[f"test/{name}_h5_low"] <= metrics[f"test/{name}_h5"] <= metrics[f"test/{name}_h5_high"]
         assert metrics[f"test/{name}_h1"] == metrics[f"test/{name}_p1"] <= metrics[f"test/{name}_h5"]
         assert metrics[f"test/{name}_p5"] <= metrics[f"test/{name}_h5"] and f"test/{name}_r1" not in metrics
     assert 0 < metrics["test/chance_h1"] < metrics["test/chance_h5"] <= 1

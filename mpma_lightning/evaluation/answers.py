@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Answered(NamedTuple):
-    """One question: answer, OPEN or CLOSED, type, whether equal questions have other answers, what was said, its id."""
+    """One question: answer, OPEN or CLOSED, type, whether equal questions have other answers, what was said, its id and
+    patient."""
 
     answer: str
     answer_type: str
@@ -14,6 +17,7 @@ class Answered(NamedTuple):
     said: str
     blind: str | None
     id: str = ""
+    patient: str = ""
 
 
 def accuracies(rows: list[Answered], vocabulary: set[str], majority: dict[str, str]) -> dict[str, float]:
@@ -47,3 +51,17 @@ def accuracies(rows: list[Answered], vocabulary: set[str], majority: dict[str, s
         members = [row for row in rows if row.question_type == kind]
         scores[f"accuracy/{kind}"] = sum(map(judges["accuracy"], members)) / len(members)
     return scores | {"questions": float(len(rows))}
+
+
+def answer_samples(rows: list[Answered]) -> dict[str, np.ndarray]:
+    """Columns of ``Task.samples``: whether each answer is right, overall, open, closed and contrasted, else NaN."""
+    right = np.array([float(row.said == row.answer) for row in rows])
+    kinds = np.array([row.answer_type for row in rows])
+    return {
+        "id": np.array([row.id for row in rows]),
+        "patient": np.array([row.patient for row in rows]),
+        "accuracy": right,
+        "accuracy/open": np.where(kinds == "OPEN", right, np.nan),
+        "accuracy/closed": np.where(kinds == "CLOSED", right, np.nan),
+        "accuracy/contrasted": np.where([row.contrasted for row in rows], right, np.nan),
+    }

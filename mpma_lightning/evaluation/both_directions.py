@@ -41,11 +41,12 @@ def sample_hits(rows: Columns, results: dict[str, Retrieval], letter: str = "r")
     """Columns of ``Task.samples``: whether each pair's image and text found a positive among the first K.
 
     Args:
-        rows: with ``id``; every row is a positive of its own.
+        rows: with ``id`` and ``patient``; every row is a positive of its own.
         results: of :func:`ranked_everywhere`, in its order: the queries of rank 0, then those of rank 1.
         letter: as in :func:`figures`.
     """
-    found = {"id": np.concatenate([rows["id"][r :: world_size()] for r in range(world_size())])}
+    order = np.concatenate([np.arange(r, len(rows["id"]), world_size()) for r in range(world_size())])
+    found = {name: rows[name][order].astype(str) for name in ("id", "patient")}
     for name, result in results.items():
         found |= {f"{name}_{letter}{k}": (result.best <= k).astype(float) for k in result.recall}
     return found

@@ -31,15 +31,6 @@ def per_image(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> 
     return dice, np.where(nothing, 1.0, overlap / np.maximum(both - overlap, 1))
 
 
-def mean_interval(values: np.ndarray, unit: np.ndarray, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean; units (patients) are drawn, with all their rows."""
-    _, place = np.unique(unit.astype(str), return_inverse=True)
-    sums, counts = np.bincount(place, values), np.bincount(place)
-    drawn = np.random.default_rng(seed).integers(0, len(counts), (draws, len(counts)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def mean_mask(masks: np.ndarray) -> np.ndarray:
     """bool (S, S): the one mask, the same for every image, that fits the training masks best.
 

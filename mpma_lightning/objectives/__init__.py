@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
@@ -32,6 +33,8 @@ class Objectives:
     image_text_matching: ImageTextMatchingOptions = field(default_factory=ImageTextMatchingOptions)
 
     def active(self) -> dict[str, ObjectiveOptions]:
-        """Name to options of the objectives with a weight above 0."""
+        """Name to options of the objectives with a weight above 0; UserError for one below."""
         options = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, option in options.items():
+            expect(option.weight >= 0, f"model.objectives.{name}.weight", option.weight, "0 (off) or more")
         return {name: option for name, option in options.items() if option.weight > 0}

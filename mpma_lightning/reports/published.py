@@ -18,6 +18,7 @@ class Quoted:
         values: per cent by metric.
         fraction: label fraction of a run of one fraction.
         where: arguments of the data module that have to be so.
+        given: those that have to be set, to whatever.
     """
 
     protocol: str
@@ -26,6 +27,12 @@ class Quoted:
     values: dict[str, float]
     fraction: float | None = None
     where: dict[str, Any] = field(default_factory=dict)
+    given: list[str] = field(default_factory=list)
+
+    def fits(self, data: dict[str, Any]) -> bool:
+        """Whether the arguments of a data module, defaults included, are those of the publication."""
+        same = all(key in data and data[key] == value for key, value in self.where.items())
+        return same and all(data.get(key) is not None for key in self.given)
 
 
 def quoted_for(row: dict[str, Any], data: dict[str, Any] | None = None) -> list[Quoted]:
@@ -33,7 +40,7 @@ def quoted_for(row: dict[str, Any], data: dict[str, Any] | None = None) -> list[
 
     Args:
         row: a result row.
-        data: the arguments of its data module; what ``where`` asks for has to be in it.
+        data: all arguments of its data module; what is not in it is not taken to be so.
     """
     if row.get("phantom") is not False:  # a row that does not say is not taken for real data
         return []
@@ -43,5 +50,5 @@ def quoted_for(row: dict[str, Any], data: dict[str, Any] | None = None) -> list[
         for entry in entries
         if (entry.protocol, entry.dataset) == (row["protocol"], row["dataset"])
         and entry.fraction in (None, row.get("label_fraction"))
-        and all((data or {}).get(key) == value for key, value in entry.where.items())
+        and entry.fits(data or {})
     ]

@@ -39,6 +39,8 @@ class Task(LightningModule):
     target_scale = 1
     annotations: tuple[str, ...] = ()
     """``mask``, ``boxes``: what the data should read beside image and text."""
+    reads_labels = False
+    """Whether its figures are about the labels: labels that were taken from the text are then worth a note."""
     samples: dict[str, Any]
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``

@@ -17,7 +17,8 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     sample_scores,
 )
-from mpma_lightning.heads.linear_head import linear_head, protocol_named
+from mpma_lightning.evaluation.finite import refuse_broken
+from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
@@ -49,6 +50,9 @@ class ClassificationTask(Task):
         pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
     """
 
+    frozen = False
+    reads_labels = True
+
     def __init__(
         self,
         backbone: BackboneSpec | str | None = None,
@@ -63,7 +67,7 @@ class ClassificationTask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.input, self.pool = input, pool
-        self.protocol, self.switches = protocol, protocol_named(protocol)
+        self.protocol, self.switches = protocol, protocol_for(protocol, self.frozen, input)
         self.optim = replace(self.optim, scale={"backbone": self.switches.encoder_lr, **self.optim.scale})
         if self.switches.drop_path:
             options = {**(self.spec.image_options or {}), "drop_path_rate": self.switches.drop_path}
@@ -144,6 +148,7 @@ class ClassificationTask(Task):
     def score(self, rows: dict[str, np.ndarray], stage: str) -> dict[str, float]:
         """Metrics of an epoch; validation in ``fit`` also sets the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
+        refuse_broken(rows["id"], scores=scores)
         if stage == "val" and self.trainer.state.fn == "fit":
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)

@@ -12,7 +12,7 @@ from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
-from mpma_lightning.evaluation.segmentation import mean_interval
+from mpma_lightning.evaluation.intervals import mean_interval
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.state import words_of
 from mpma_lightning.precision import full

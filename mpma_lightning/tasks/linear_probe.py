@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from data_modules.fractions import draw_fraction, ids_sha256
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     best_thresholds,
     classification_scores,
     exclusive_scores,
     sample_scores,
 )
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.metrics import Rows
@@ -40,7 +41,7 @@ class LinearProbeTask(ClassificationTask):
         backbone: see :class:`Task`.
         checkpoint: see :class:`Task`.
         checkpoint_parts: see :class:`Task`.
-        protocol: see :class:`ClassificationTask`.
+        protocol: ``cls-linear-mgca``, or ``cls-linear`` for a probe of your own; the result row carries it.
         fractions: label fractions; of each, the training samples are drawn as ``data.label_fraction`` draws them.
         seeds: of the draws of samples, of the heads' start and of their order of samples.
         probe: how heads are trained.
@@ -49,6 +50,7 @@ class LinearProbeTask(ClassificationTask):
     """
 
     encodes_once = True
+    frozen = True
 
     def __init__(
         self,
@@ -65,6 +67,12 @@ class LinearProbeTask(ClassificationTask):
         super().__init__(backbone, checkpoint, checkpoint_parts, protocol, None, mean, std)
         self.automatic_optimization = False
         self.probe = probe or ProbeOptions()
+        if not self.switches.own_probe and self.probe != ProbeOptions():
+            raise UserError(
+                f"model.protocol {protocol} trains heads as {ProbeOptions()} [MGCA], found {self.probe}; leave "
+                "model.probe out, or take model.protocol cls-linear"
+            )
+        expect(all(0 < share <= 1 for share in fractions), "model.fractions", fractions, "shares above 0 and up to 1")
         self.pairs = list(product(fractions, seeds))
         if not self.pairs:
             raise UserError("found no fraction or no seed; give model.fractions and model.seeds at least one each")
@@ -82,6 +90,19 @@ class LinearProbeTask(ClassificationTask):
         self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
         self.register_buffer("feature_mean", torch.zeros(self.feature_width))
         self.register_buffer("feature_std", torch.ones(self.feature_width))
+
+    def on_fit_start(self) -> None:
+        """The fractions are of all training samples, each of which is encoded once, before the one validation."""
+        trainer: Any = self.trainer
+        if trainer.fast_dev_run:
+            return
+        expect(trainer.max_epochs == 1, "trainer.max_epochs", trainer.max_epochs, "1, as a probe encodes images once")
+        for name in ("val_check_interval", "limit_train_batches"):
+            found = getattr(trainer, name)
+            whole = isinstance(found, float) and found == 1
+            expect(whole, f"trainer.{name}", found, "1.0, the whole epoch, whose features the heads train on")
+        share = trainer.datamodule.label_fraction
+        expect(share == 1, "data.label_fraction", share, "1, as model.fractions are drawn from all training samples")
 
     def train(self, mode: bool = True) -> "LinearProbeTask":
         """The backbone stays in eval mode."""
@@ -107,8 +128,11 @@ class LinearProbeTask(ClassificationTask):
         rows = self.rows.gather()
         if self.trainer.sanity_checking:
             return
+        refuse_broken(rows["id"], features=rows["features"])
         if self.trainer.state.fn == "fit":
-            self._train_heads(self.seen.gather(), rows)
+            seen = self.seen.gather()
+            refuse_broken(seen["id"], features=seen["features"])
+            self._train_heads(seen, rows)
             self.trained = True
         self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
 

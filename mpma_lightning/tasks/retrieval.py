@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,9 @@ from mpma_lightning.evaluation.both_directions import (
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
+from mpma_lightning.evaluation.intervals import mean_intervals
 from mpma_lightning.evaluation.rerank import Shortlist
 from mpma_lightning.evaluation.retrieval import KS, chance_recall
 from mpma_lightning.masking import ReportMask
@@ -47,7 +50,7 @@ class RetrievalTask(Task):
             validation split, by direction, and 0 is no gain.
         shortlist: k; at most 2 N k pairs go through fusion.
         multiclass: in ``test``, what is of the same class is a hit; every sample has exactly one of these. Hit rate and
-            precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]).
+            precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]). By ``dual`` only.
         optim: see :class:`Task`.
         mean: see :class:`Task`.
         std: see :class:`Task`.
@@ -69,8 +72,15 @@ class RetrievalTask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
+        for name, weight in self.loss_weights.items():
+            expect(weight >= 0, f"model.{name}.weight", weight, "0 (off) or more")
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
+        self.reads_labels = bool(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
+        judged_alike = scorer == "dual" or not multiclass
+        expect(
+            judged_alike, "model.scorer", scorer, "dual with model.multiclass: α is chosen by hits that are no classes"
+        )
         self.rows, self.tokens = Rows(), EncodedPairs()
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
@@ -137,14 +147,15 @@ class RetrievalTask(Task):
     def _collect(self, state: PretrainingState, batch: dict[str, Any]) -> None:
         labels = {"labels": batch["labels"]} if "labels" in batch else {}
         image, text = full(state.global_image), full(state.global_text)
-        self.rows.add(id=batch["id"], group=batch["group"], image=image, text=text, **labels)
+        names = {name: batch[name] for name in ("id", "patient", "group")}
+        self.rows.add(**names, image=image, text=text, **labels)
         if self._reranks:
             tokens = None if self.spec.fusion == "pooled" else state.aligned_text
             self.tokens.add(state.aligned_image, tokens, batch["input_ids"], batch["attention_mask"])
 
     def _log_epoch(self, stage: str) -> None:
         super()._log_epoch(stage)
-        rows = self.evaluated = self.rows.gather()
+        rows = self.evaluated = self._gathered()
         if self.trainer.sanity_checking:
             return
         if self._letter == "h":
@@ -165,14 +176,26 @@ class RetrievalTask(Task):
             found |= {f"rerank/{name}": value for name, value in again.items()}
         found |= {f"chance_{self._letter}{k}": chance_recall(rows["group"], rows["group"], k) for k in KS}
         found["pairs"] = float(len(rows["group"]))
+        if stage == "test":
+            self.samples = sample_hits(rows, ranked, self._letter)
+            found |= mean_intervals(self.samples)
         self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
-        self.samples = sample_hits(rows, ranked, self._letter) if stage == "test" else {}
+
+    def _gathered(self) -> Columns:
+        rows = self.rows.gather()
+        refuse_broken(rows["id"], image_embedding=rows["image"], text_embedding=rows["text"])
+        return rows
 
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()
+
+        def match(pairs: np.ndarray) -> np.ndarray:
+            scores = tokens.score(pairs, self.backbone, self.image_text_matching.head)
+            refuse_broken(rows["id"][pairs[:, 0]], match_scores=scores)
+            return scores
+
         with self.trainer.precision_plugin.forward_context():
-            head = self.image_text_matching.head
-            return shortlisted(rows, self.shortlist, lambda pairs: tokens.score(pairs, self.backbone, head))
+            return shortlisted(rows, self.shortlist, match)
 
     def on_fit_start(self) -> None:
         if self._matches and self.matching.weight <= 0:
@@ -198,7 +221,7 @@ class RetrievalTask(Task):
             batch = self.trainer.strategy.batch_to_device(batch)
             with self.trainer.precision_plugin.forward_context():
                 self._collect(self._state(batch), batch)
-        rows = self.rows.gather()
+        rows = self._gathered()
         self.alpha = choose_alpha(rows, self._shortlisted(rows)[0])
 
     def _refuse_untrained(self) -> None:
@@ -216,7 +239,9 @@ class RetrievalTask(Task):
             self._refuse_untrained()
 
     def result_entries(self) -> dict[str, Any]:
-        return {"scorer": self.scorer} | ({"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {})
+        return {"scorer": self.scorer if self._reranks else "dual"} | (
+            {"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {}
+        )
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids and embeddings; a callback writes them."""

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
+from mpma_lightning.errors import expect
+from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.metrics import Rows
-from mpma_lightning.optim import Optim, layer_scales
+from mpma_lightning.optim import Optim, layer_scales, multiplied
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.dense import DenseTask
 
@@ -54,6 +56,7 @@ class SegmentationTask(DenseTask):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.protocol, self.switches, self.threshold = protocol, protocol_named(protocol), threshold
+        expect(0 < threshold < 1, "model.threshold", threshold, "a likelihood between 0 and 1")
         self.head_width = head_width
         self.frozen = self.switches.frozen
         self.rows = Rows()
@@ -71,7 +74,7 @@ class SegmentationTask(DenseTask):
         self.register_buffer("mean_mask", torch.zeros(side, side, dtype=torch.bool))
         if self.switches.layer_decay < 1:
             scales = layer_scales(self.backbone.image, self.switches.layer_decay, "backbone.image")
-            self.optim = replace(self.optim, scale={**scales, **self.optim.scale})
+            self.optim = replace(self.optim, scale=multiplied(scales, self.optim.scale))
 
     def on_fit_start(self) -> None:
         """The mean-mask baseline, from training masks as evaluation sees them; the same on every rank."""

@@ -2,14 +2,14 @@
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mpma_lightning.backbones import Backbone, BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.answers import Answered, accuracies
+from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.intervals import mean_intervals
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.metrics import gather_objects
 from mpma_lightning.optim import Optim
@@ -116,7 +116,7 @@ class VQATask(Task):
             said = [self.answers[i] for i in logits.argmax(1).tolist()]
             text_said = [self.answers[i] for i in blind.argmax(1).tolist()] if blind is not None else [None] * len(said)
             keys = ("answer", "answer_type", "question_type", "contrasted")
-            columns = [*(batch[key] for key in keys), said, text_said, batch["id"]]
+            columns = [*(batch[key] for key in keys), said, text_said, batch["id"], batch["patient"]]
             self._answered += [Answered(*row) for row in zip(*columns, strict=True)]
         return outcome
 
@@ -124,16 +124,13 @@ class VQATask(Task):
         super()._log_epoch(stage)
         rows = [row for rank in gather_objects(self._answered) for row in rank]
         self._answered = []
-        if not self.trainer.sanity_checking:
-            scores = accuracies(rows, set(self.answers), self.majority)
-            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+        if self.trainer.sanity_checking:
+            return
+        scores = accuracies(rows, set(self.answers), self.majority)
         if stage == "test":
-            right = np.array([float(row.said == row.answer) for row in rows])
-            kinds = np.array([row.answer_type for row in rows])
-            self.samples = {"id": np.array([row.id for row in rows]), "accuracy": right}
-            for kind in ("OPEN", "CLOSED"):
-                self.samples[f"accuracy/{kind.lower()}"] = np.where(kinds == kind, right, np.nan)
-            self.samples["accuracy/contrasted"] = np.where([row.contrasted for row in rows], right, np.nan)
+            self.samples = answer_samples(rows)
+            scores |= mean_intervals(self.samples)
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
 
     def on_validation_start(self) -> None:
         if self.trainer.state.fn != "fit":

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_modules.labels import same_class
 from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     auroc_interval,
     classification_scores,
@@ -19,6 +19,7 @@ from mpma_lightning.evaluation.classification import (
     one_class_each,
     sample_scores,
 )
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
@@ -66,6 +67,7 @@ class ZeroShotTask(Task):
         super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
         if not similarities:
             raise UserError("model.similarities is empty; expected global, local or both")
+        expect(temperature > 0, "model.temperature", temperature, "more than 0")
         self.prompts, self.temperature = load_prompts(prompts), temperature
         self.similarities, self.multiclass = list(similarities), list(multiclass)
         self.rows = Rows()
@@ -170,6 +172,7 @@ class ZeroShotTask(Task):
         rows = self.rows.gather()
         labels = rows["labels"]
         scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
+        refuse_broken(rows["id"], **{f"{name}_scores": values for name, values in scores.items()})
         if len(scores) > 1:
             scores["combined"] = combine(list(scores.values()))
         found: dict[str, float] = {}

@@ -16,6 +16,7 @@ from data_modules.annotated import AnnotatedDataModule
 from data_modules.base import DataModule
 from data_modules.loader import collate
 from data_modules.ms_cxr import MSCXRDataModule
+from data_modules.partners import partners
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.run_lengths import encode_runs
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
@@ -268,6 +269,43 @@ def test_error_annotated(annotated: Path) -> None:
         (annotated / "empty").mkdir()
         Image.fromarray(np.zeros((20, 20), np.uint8)).save(annotated / "empty" / "z.png")
         AnnotatedDataModule(str(annotated), masks="empty").setup()
+
+
+def test_value_partners() -> None:
+    assert partners(["a/x.png", "b/x.png", "c/y.png"], ["b/x.tif", "a/x.tif", "y.tif"], "masks") == [1, 0, 2]
+    assert partners(["a/x.png", "b/x.png", "z.png"], ["a/x.png"], "masks") == [0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("images", "files", "line"),
+    [
+        (["a/x.png", "b/x.png"], ["x.png"], r"found images a/x.png and b/x.png: .* is of image a/x.png"),
+        (["x.png"], ["a/x.png", "b/x.png"], r"found masks a/x.png and b/x.png: .* is of image x.png"),
+        (["x.png"], ["x.tif", "x.png"], r"found masks x.tif and x.png, expected one"),
+    ],
+)
+def test_error_partners(images: list[str], files: list[str], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        partners(images, files, "masks")
+
+
+@pytest.mark.parametrize("table", [None, "table.csv"])
+def test_value_annotated_names_repeat_in_folders(tmp_path: Path, table: str | None) -> None:
+    """``one/x`` and ``two/x``: each has its own mask and its own box."""
+    images, boxes = [], []
+    for number, folder in enumerate(("one", "two")):
+        for kind, value in (("images", 90), ("masks", 255 * number)):
+            (tmp_path / kind / folder).mkdir(parents=True)
+            Image.fromarray(np.full((20, 20), value, np.uint8)).save(tmp_path / kind / folder / "x.png")
+        images.append({"id": number, "file_name": f"{folder}/x.png", "width": 20, "height": 20})
+        boxes.append({"id": number, "image_id": number, "category_id": 1, "bbox": [number, 0, 5, 5]})
+    content = {"images": images, "categories": [{"id": 1, "name": "lung"}], "annotations": boxes}
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    (tmp_path / "table.csv").write_text("image,split\nimages/one/x.png,train\nimages/two/x.png,train\n")
+    data = AnnotatedDataModule(str(tmp_path), masks="masks", boxes="boxes.json", table=table)
+    rows = data.read_index().sort_values("image")
+    assert [Path(mask).parent.name for mask in rows["mask"]] == ["one", "two"]
+    assert [own[0][0] for own in rows["boxes"]] == [0, 1] and rows["box_frame"].tolist() == [[20, 20]] * 2
 
 
 def test_value_sample_lungs(sample_data: Path) -> None:

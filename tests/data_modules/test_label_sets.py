@@ -98,6 +98,15 @@ def test_value_pinned_list_takes_the_place_of_the_test_split(chexpert: Path) -> 
     assert not data.index.loc[data.index["split"] != "test", "patient"].isin(["patient00003", "patient00008"]).any()
 
 
+@pytest.mark.parametrize("column", ["Path", "path", "id", "dicom_id"])
+def test_value_pinned_list_by_any_usual_column(tmp_path: Path, column: str) -> None:
+    (tmp_path / "pinned.csv").write_text(f"study_id,{column}\n1,a/b.jpg\n2,c\n")
+    assert read_pinned(str(tmp_path / "pinned.csv")) == ["a/b.jpg", "c"]
+    (tmp_path / "pinned.csv").write_text("study_id,film\n1,a\n")
+    with pytest.raises(UserError, match=r"found columns study_id, film, expected one of Path, path, dicom_id, id;"):
+        read_pinned(str(tmp_path / "pinned.csv"))
+
+
 def test_error_chexpert(chexpert: Path) -> None:
     with pytest.raises(UserError, match=r"train.csv: found no column Cardiomegaly .* data.labels"):
         CheXpertDataModule(str(chexpert)).setup()

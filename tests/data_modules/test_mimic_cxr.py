@@ -6,6 +6,7 @@ import gzip
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -248,3 +249,22 @@ def test_error_patient_in_two_splits(mimic: Tree) -> None:
 
 def test_value_chexpert_order_is_by_name() -> None:
     assert list(CHEXPERT) == sorted(CHEXPERT) and len(CHEXPERT) == 14
+
+
+@pytest.mark.parametrize(
+    ("modalities", "reads_labels", "told"),
+    [
+        (("image", "text"), True, True),
+        (("text",), True, True),
+        (("image",), True, False),
+        (("image", "text"), False, False),
+    ],
+)
+def test_value_labels_mined_from_the_report_are_told(
+    mimic: Tree, modalities: tuple[str, ...], reads_labels: bool, told: bool
+) -> None:
+    data = MIMICCXRDataModule(str(mimic.image_root), str(mimic.report_root), image_size=32, text=TEXT)
+    task = SimpleNamespace(modalities=modalities, reads_labels=reads_labels)
+    data.trainer = SimpleNamespace(lightning_module=task)  # type: ignore[assignment]
+    data.setup()
+    assert data.spec is not None and any("mined from the report (chexpert)" in line for line in data.spec.notes) == told

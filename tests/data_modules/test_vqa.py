@@ -152,6 +152,21 @@ def test_error_vqa_rad(root: Path) -> None:
         make(root)
 
 
+def test_error_vqa_rad_validation_set_that_is_the_test_set(root: Path) -> None:
+    renumbered = [{**row, "qid": 900 + row["qid"]} for row in TEST]
+    for copy in (TEST, renumbered):
+        (root / "valset.json").write_text(json.dumps(copy))
+        for protocol in ("vqa-rad", "vqa-rad-disjoint"):
+            with pytest.raises(
+                UserError, match=r"valset\.json: 2 of 2 questions are those of testset\.json, .* remove"
+            ):
+                make(root, protocol=protocol)
+        assert make(root, protocol="vqa-rad-legacy").spec.counts["val"] == 2  # type: ignore[union-attr]
+    (root / "valset.json").write_text(json.dumps([{**TEST[0], "qid": 7000, "question": "Another one?"}]))
+    write(root, train=[row for row in TRAIN if row["image_name"] != TEST[0]["image_name"]])
+    assert make(root).spec.counts["val"] == 1  # type: ignore[union-attr]
+
+
 def test_value_vqa_rad_real(sample_data: Path) -> None:
     """3,064 + 451 questions, 1,267 frame, 203 shared images, 72 twins."""
     data = make(sample_data / "vqa_rad")

@@ -1,8 +1,10 @@
 """Accuracies of answers, counted by hand."""
 
+import numpy as np
 import pytest
 
-from mpma_lightning.evaluation.answers import Answered, accuracies
+from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.intervals import mean_interval, mean_intervals
 
 
 def test_value_accuracies() -> None:
@@ -23,3 +25,22 @@ def test_value_without_the_blind_model() -> None:
     scores = accuracies([Answered("yes", "CLOSED", "", False, "yes", None)], {"yes"}, {})
     assert "question_only" not in scores and scores["majority"] == 0.0 and scores["accuracy"] == pytest.approx(1.0)
     assert "accuracy/open" not in scores and "accuracy/contrasted" not in scores
+
+
+def test_value_intervals_draw_patients_with_all_their_questions() -> None:
+    rows = [
+        Answered(
+            "yes", "CLOSED" if i % 2 else "OPEN", "", False, "yes" if i < 20 else "no", None, f"q{i}", f"p{i // 20}"
+        )
+        for i in range(40)
+    ]
+    samples = answer_samples(rows)
+    assert samples["id"][21] == "q21" and samples["patient"][21] == "p1"
+    found = mean_intervals(samples)
+    assert [found[f"accuracy{end}"] for end in ("_low", "_high")] == [0, 1], "two patients, each all right or all wrong"
+    assert (found["accuracy/open_low"], found["accuracy/open_high"]) == mean_interval(
+        samples["accuracy"][::2], samples["patient"][::2]
+    )
+    assert not [name for name in found if "contrasted" in name or "id" in name]
+    low, high = mean_interval(samples["accuracy"], np.arange(40))
+    assert 0.3 < low < 0.5 < high < 0.7

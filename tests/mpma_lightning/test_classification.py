@@ -1,10 +1,14 @@
 """Classification scores, thresholds, intervals, the label loss, heads and their training: values by hand or sklearn."""
 
 import math
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from mpma_lightning.errors import UserError
@@ -17,10 +21,12 @@ from mpma_lightning.evaluation.classification import (
 )
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
-from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_named
+from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_for
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
+from mpma_lightning.tasks.classification import ClassificationTask
+from mpma_lightning.tasks.linear_probe import LinearProbeTask
 
 NAN = float("nan")
 
@@ -119,7 +125,27 @@ def test_value_protocols_decide_the_head() -> None:
     assert mgca[1].weight.std() > 0.04
     assert PROTOCOLS["cls-finetune-benchx"].encoder_lr == 0.1 and PROTOCOLS["cls-finetune-mrm"].drop_path == 0.1
     with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):
-        protocol_named("cls-finetune-mrn")
+        protocol_for("cls-finetune-mrn", frozen=False, reads="image")
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "line"),
+    [
+        (ClassificationTask, {"protocol": "cls-linear-mgca"}, r"trains the head alone .* take cls-finetune-benchx or"),
+        (LinearProbeTask, {"protocol": "cls-finetune-mrm"}, r"trains everything .* take cls-linear-mgca or cls-linear"),
+        (ClassificationTask, {"input": "both"}, r"cls-finetune-benchx: .* reads image; .* take cls-multimodal"),
+        (LinearProbeTask, {"probe": ProbeOptions(lr=0.1)}, r"cls-linear-mgca trains heads as .* found .*lr=0.1"),
+    ],
+)
+def test_error_a_protocol_of_another_task(task: type[ClassificationTask], options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        task("mpma_vit_t16", **options)
+
+
+def test_value_protocols_that_the_tasks_keep_to() -> None:
+    LinearProbeTask("mpma_vit_t16", protocol="cls-linear", probe=ProbeOptions(lr=0.1))
+    for kind in ("image", "text", "both"):
+        ClassificationTask("mpma_vit_t16", protocol="cls-multimodal", input=kind)  # type: ignore[arg-type]
 
 
 def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
@@ -164,3 +190,32 @@ def test_value_optimisers_by_name(name: str, kind: type[torch.optim.Optimizer]) 
     assert type(optimizer) is kind and sorted(group["initial_lr"] for group in optimizer.param_groups) == [0.05, 0.5]
     if name == "sgd":
         assert optimizer.param_groups[0]["momentum"] == 0.8
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_error_probe_fractions(share: float) -> None:
+    with pytest.raises(UserError, match=rf"model.fractions is \(0.1, {share}\); expected shares above 0"):
+        LinearProbeTask("mpma_vit_t16", fractions=(0.1, share))
+
+
+@pytest.mark.parametrize(
+    ("settings", "share", "line"),
+    [
+        ({"max_epochs": 2}, 1.0, "trainer.max_epochs is 2; expected 1"),
+        ({"max_epochs": -1, "max_steps": 3}, 1.0, "trainer.max_epochs is -1; expected 1"),
+        ({"val_check_interval": 0.5}, 1.0, "trainer.val_check_interval is 0.5; expected 1.0"),
+        ({"val_check_interval": 1}, 1.0, "trainer.val_check_interval is 1; expected 1.0"),
+        ({"limit_train_batches": 1}, 1.0, "trainer.limit_train_batches is 1; expected 1.0"),
+        ({}, 0.1, "data.label_fraction is 0.1; expected 1"),
+        ({}, 1.0, None),
+        ({"fast_dev_run": True, "max_epochs": 9}, 1.0, None),
+    ],
+)
+def test_error_a_probe_that_would_not_see_every_image_once(
+    settings: dict[str, Any], share: float, line: str | None
+) -> None:
+    task = LinearProbeTask("mpma_vit_t16")
+    task.trainer = Trainer(**{"max_epochs": 1, "accelerator": "cpu", "logger": False, **settings})
+    task.trainer.datamodule = SimpleNamespace(label_fraction=share)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=f"^{line}") if line else nullcontext():
+        task.on_fit_start()

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_fixtures import small_backbone
+from model_fixtures import SMALL, small_backbone
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from data_modules.transforms import Augment, Placement, Transform
+from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
 from mpma_lightning.callbacks.mask_writer import png_path
 from mpma_lightning.errors import UserError
@@ -20,7 +21,8 @@ from mpma_lightning.heads import detection_head, segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
 from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
-from mpma_lightning.optim import layer_scales
+from mpma_lightning.optim import Optim, layer_scales
+from mpma_lightning.tasks.segmentation import SegmentationTask
 
 SIDE = 64
 
@@ -184,3 +186,14 @@ def test_value_masks_stay_in_their_folder() -> None:
     assert png_path("/data/../images/a.png").as_posix() == "data/images/a.png"
     long = png_path(f"x/Edema/{'ä' * 150}")
     assert long != png_path(f"x/Edema/{'ä' * 151}") and len(long.name.encode()) < 255 and long.parent.name == "Edema"
+
+
+@pytest.mark.parametrize("scale", [{}, {"backbone.image": 0.5}, {"backbone": 0.5}])
+def test_value_a_scale_of_the_encoder_multiplies_layer_decay(scale: dict[str, float]) -> None:
+    task = SegmentationTask(BackboneSpec(**SMALL), head_width=8, optim=Optim(scale=scale))
+    spec = SimpleNamespace(mask_class="Pneumothorax", image_size=32, tokenizer=None)
+    task.trainer = SimpleNamespace(datamodule=SimpleNamespace(spec=spec), state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
+    task.configure_model()
+    own = 0.5 if scale else 1.0
+    assert task.optim.scale["backbone.image.vit.blocks.1."] == pytest.approx(own * 0.65)
+    assert task.optim.scale["backbone.image.vit."] == pytest.approx(own * 0.65**3)

@@ -12,7 +12,8 @@ from pycocotools.cocoeval import COCOeval
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, match
 from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, pointed_at
-from mpma_lightning.evaluation.segmentation import mean_interval, mean_mask, per_image, segmentation_scores
+from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 
 
 def test_value_dice_three_ways() -> None:

@@ -8,7 +8,7 @@ import torch
 from model_fixtures import small_backbone
 
 from mpma_lightning.errors import UserError
-from mpma_lightning.optim import Optim, parameter_groups
+from mpma_lightning.optim import Optim, layer_scales, multiplied, parameter_groups
 
 
 def test_parameter_groups_value() -> None:
@@ -64,6 +64,25 @@ def test_scale_value() -> None:
     for name, rate in rates.items():
         factor = 2 if name.startswith("text.bert.embeddings") else 4 if name.startswith("text") else 1
         assert rate == pytest.approx(0.1 * factor), name
+
+
+def test_scales_multiply_value() -> None:
+    decay = layer_scales(small_backbone("image").image, 0.5, "image")
+    own = {"image": 0.1, "image.vit.blocks.1.attn": 3.0, "head": 50.0}
+    model = torch.nn.ModuleDict({**dict(small_backbone("image").named_children()), "head": torch.nn.Linear(2, 2)})
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model.named_parameters(), 0.05, 1.0, multiplied(decay, own))
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    for name, rate in rates.items():
+        factors = [
+            max(((len(prefix), factor) for prefix, factor in scale.items() if name.startswith(prefix)), default=(0, 1))[
+                1
+            ]
+            for scale in (decay, own)
+        ]
+        assert rate == pytest.approx(math.prod(factors)), name
+    assert rates["image.vit.blocks.1.attn.qkv.weight"] == pytest.approx(1.5)
+    assert rates["image.vit.blocks.0.attn.qkv.weight"] == pytest.approx(0.025) and rates["head.weight"] == 50
 
 
 def test_scale_of_an_unknown_part_error() -> None:

@@ -12,11 +12,19 @@ from model_fixtures import small_backbone, small_state
 
 from mpma_lightning.backbones import Features
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.both_directions import choose_alpha, figures, ranked_everywhere, shortlisted
+from mpma_lightning.evaluation import both_directions
+from mpma_lightning.evaluation.both_directions import (
+    choose_alpha,
+    figures,
+    ranked_everywhere,
+    sample_hits,
+    shortlisted,
+)
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.rerank import MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
 from mpma_lightning.evaluation.retrieval import rank_queries, retrieval
 from mpma_lightning.objectives.match_ranking import MatchRanking, MatchRankingOptions
+from mpma_lightning.tasks.retrieval import RetrievalTask
 
 DUAL = np.array([[0.9, 0.5, 0.4, 0.1], [0.3, 0.7, 0.6, 0.1]])
 """Scores of two queries; the second query's own item is number 3 (0.1), the first one's number 1 (0.5)."""
@@ -77,6 +85,21 @@ def columns(seed: int = 0, count: int = 23) -> dict[str, np.ndarray]:
     return {"image": image, "text": text, "group": rng.integers(0, 15, count)}
 
 
+def test_value_sample_hits_in_the_order_of_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks: the queries 0, 2, 4, … and then 1, 3, …, each with its own id and patient."""
+    rows = columns() | {"id": np.array([f"film {i}" for i in range(23)]), "patient": np.arange(23) // 2}
+    alone = sample_hits(rows, ranked_everywhere(rows))
+    shares = [np.arange(r, 23, 2) for r in (0, 1)]
+    results = ranked_everywhere(rows)
+    for result in results.values():
+        result.best = np.concatenate([result.best[share] for share in shares])
+    monkeypatch.setattr(both_directions, "world_size", lambda: 2)
+    many = sample_hits(rows, results)
+    assert many["id"][:2].tolist() == ["film 0", "film 2"] and many["patient"][:3].tolist() == ["0", "1", "2"]
+    order = np.concatenate(shares)
+    assert all(np.array_equal(many[name], alone[name][order]) for name in alone) and "i2t_r10" in many
+
+
 def same_group(rows: dict[str, np.ndarray]) -> np.ndarray:
     return (rows["group"][:, None] == rows["group"][None]).astype(np.float64)
 
@@ -103,6 +126,11 @@ def test_value_no_gain_is_zero() -> None:
     wrong = -same_group(rows)
     alpha = choose_alpha(rows, shortlisted(rows, 5, lambda pairs: wrong[pairs[:, 0], pairs[:, 1]])[0])
     assert alpha == {"i2t": 0.0, "t2i": 0.0}
+
+
+def test_error_rerank_by_class() -> None:
+    with pytest.raises(UserError, match=r"model.scorer is rerank; expected dual with model.multiclass"):
+        RetrievalTask("mpma_vit_t16", scorer="rerank", multiclass=["Edema"])
 
 
 # the matching loss

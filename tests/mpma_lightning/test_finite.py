@@ -1,0 +1,48 @@
+"""Weights that are not numbers: an evaluation stops in one line, whatever it ranks by."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from test_tasks_distributed import build, rows
+
+from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.finite import refuse_broken
+
+
+def test_error_names_the_column_and_the_first_sample() -> None:
+    ids, scores = np.array(["a", "b", "c"], object), np.zeros((3, 2))
+    refuse_broken(ids, scores=scores)
+    scores[1:, 1] = np.nan, np.inf
+    with pytest.raises(UserError, match=r"^found match scores of 2 of 3 rows not finite \(first: b\)"):
+        refuse_broken(ids, labels=np.zeros(3), match_scores=scores)
+
+
+@pytest.fixture
+def usual_kind() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("usual_kind")
+@pytest.mark.parametrize(
+    ("name", "part", "said"),
+    [
+        ("image labels", "head", "scores"),
+        ("linear probe", "backbone", "features"),
+        ("zero-shot", "backbone.image", "global scores"),
+        ("retrieval", "backbone.text", "text embedding"),
+        ("rerank", "image_text_matching.head", "match scores"),
+    ],
+)
+@torch.no_grad()
+def test_error_broken_weights(name: str, part: str, said: str) -> None:
+    task, batch, _, _ = build(name)
+    task.eval()
+    for weight in task.get_submodule(part).parameters():
+        weight.fill_(torch.nan)
+    task.on_validation_start()
+    task.validation_step(rows(batch, list(range(8))), 0)
+    with pytest.raises(UserError, match=rf"^found {said} of \d+ of \d+ rows not finite \(first: film 0"):
+        task.on_validation_epoch_end()
