@@ -12,7 +12,7 @@ TASKS = (
     "grounding", "retrieval", "vqa",
 )  # fmt: skip
 STEPS = (
-    "--trainer.max_steps", "2", "--trainer.limit_val_batches", "2", "--trainer.val_check_interval", "2",
+    "--trainer.max_steps", "2", "--trainer.limit_val_batches", "6", "--trainer.val_check_interval", "2",
     "--trainer.check_val_every_n_epoch", "null",
 )  # fmt: skip
 PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
