@@ -42,11 +42,12 @@ SAMPLES = "samples_test.parquet"
 class Cell:
     """One method's figure: the values by seed, in per cent where the metric is a rate.
 
-    ``interval``: mean of the runs' own bootstrap intervals. ``against_best``: beside the best method, on the same
-    samples.
+    ``interval``: mean of the runs' own bootstrap intervals. ``inside``: deviation over the seeds inside a run, as linear
+    probes have them. ``against_best``: beside the best method, on the same samples.
     """
 
     values: dict[int, float] = field(default_factory=dict)
+    inside: float | None = None
     interval: tuple[float, float] | None = None
     best: bool = False
     quoted: bool = False
@@ -58,7 +59,8 @@ class Cell:
 
     @property
     def sd(self) -> float | None:
-        return plain.stdev(self.values.values()) if len(self.values) > 1 else None
+        """Over the seeds; of a single run, over those inside it."""
+        return plain.stdev(self.values.values()) if len(self.values) > 1 else self.inside
 
 
 @dataclass
@@ -153,6 +155,8 @@ def _cell(runs: Sequence[Run], column: Column) -> Cell:
         mine = column.title == column.metric + (f", {run.label}" if run.label else "")
         if mine and isinstance(metrics.get(name), int | float) and math.isfinite(metrics[name]):
             cell.values[run.seed] = scale * metrics[name]
+            if math.isfinite(metrics.get(f"{name}_sd", math.nan)):
+                cell.inside = scale * metrics[f"{name}_sd"]
             if math.isfinite(metrics.get(f"{name}_low", math.nan)):
                 lows.append(scale * metrics[f"{name}_low"])
                 highs.append(scale * metrics[f"{name}_high"])

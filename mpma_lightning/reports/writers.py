@@ -8,7 +8,7 @@ from mpma_lightning.reports.tables import Cell, Column, Table
 
 COST = {"seconds": "min a run", "samples/s": "samples/s", "MiB": "peak MiB"}
 LEGEND = (
-    "Mean ± standard deviation over seeds; in brackets the mean of the runs' 95 % bootstrap intervals. Bold: the best "
+    "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the runs' 95 % bootstrap intervals. Bold: the best "
     "mean of a column. =: not told apart from the best on the same samples (paired bootstrap, p > 0.05)."
 )
 
@@ -38,7 +38,8 @@ def notes(table: Table) -> list[str]:
             f"With {seeds} seeds a two-sided t test (5 %, power 80 %, pooled deviation) finds differences of: "
             f"{', '.join(shown)}."
         )
-    if single := [method for method, count in table.seeds.items() if count == 1]:
+    spread = {method for method, cells in table.cells.items() if any(cell.sd is not None for cell in cells.values())}
+    if single := [method for method, count in table.seeds.items() if count == 1 and method not in spread]:
         lines.append(f"One seed only: {', '.join(single)}.")
     if table.quoted:
         lines.append(f"Quoted from publications, same protocol, not run here: {', '.join(table.quoted)}.")

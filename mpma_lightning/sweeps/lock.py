@@ -18,7 +18,8 @@ _BEATS: dict[str, float] = {}
 class Lock:
     """Held from :func:`claim` to :meth:`release`, and by the trial's process too, which inherits ``descriptor``.
 
-    So a trial whose sweep was killed still holds its folder, and a trial that was killed does not.
+    So a trial whose sweep was killed still holds its folder, and a trial that was killed does not. The heartbeat is the
+    sweep's alone: a machine that does not share locks takes the folder of such a trial over after STALE seconds.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:

@@ -26,6 +26,7 @@ from mpma_lightning.reports.published import quoted_for
 from mpma_lightning.reports.rows import find_runs
 from mpma_lightning.reports.statistics import bootstrap, detectable_difference, paired_difference
 from mpma_lightning.reports.tables import Table, make_tables
+from mpma_lightning.reports.writers import markdown
 from mpma_lightning.sweeps import worker
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -199,6 +200,14 @@ def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
     assert "c: figures of 'val', while the others" in found.remarks[0]
     (table,) = make_tables(find_runs([tmp_path / "c"]))
     assert table.data == "CheXpert layout of the phantom" and table.cells["."]["auroc"].mean == pytest.approx(90)
+
+
+def test_value_deviation_of_a_single_probe_is_that_of_its_heads(tmp_path: Path) -> None:
+    metrics = {"test/fraction_0.1/auroc": 0.8, "test/fraction_0.1/auroc_sd": 0.03}
+    write_run(tmp_path / "m", row(0, task="LinearProbeTask", metrics=metrics))
+    table = only_table(tmp_path)
+    assert table.cells["m"]["fraction_0.1/auroc"].sd == pytest.approx(3)
+    assert "80.0 ± 3.0" in markdown([table], []) and "One seed only" not in markdown([table], [])
 
 
 def test_error_nothing_to_report(tmp_path: Path) -> None:
