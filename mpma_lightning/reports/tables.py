@@ -42,8 +42,8 @@ SAMPLES = "samples_test.parquet"
 class Cell:
     """One method's figure: the values by seed, in per cent where the metric is a rate.
 
-    ``interval``: mean of the runs' own bootstrap intervals. ``inside``: deviation over the seeds inside a run, as linear
-    probes have them. ``against_best``: beside the best method, on the same samples.
+    ``interval``: mean of the runs' own bootstrap intervals. ``inside``: deviation over the seeds inside a run, as
+    linear probes have them. ``against_best``: beside the best method, on the same samples.
     """
 
     values: dict[int, float] = field(default_factory=dict)

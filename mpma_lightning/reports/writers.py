@@ -8,8 +8,9 @@ from mpma_lightning.reports.tables import Cell, Column, Table
 
 COST = {"seconds": "min a run", "samples/s": "samples/s", "MiB": "peak MiB"}
 LEGEND = (
-    "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the runs' 95 % bootstrap intervals. Bold: the best "
-    "mean of a column. =: not told apart from the best on the same samples (paired bootstrap, p > 0.05)."
+    "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the "
+    "runs' 95 % bootstrap intervals. Bold: the best mean of a column. =: not told apart from the best on the same "
+    "samples (paired bootstrap, p > 0.05)."
 )
 
 
