@@ -1,75 +1,30 @@
-"""Reports: what is read, what is left out and said, figures and tests by hand or scipy, and every form of output."""
+"""Reports: what is read, what is left out and said, and every form of output."""
 
 import base64
 import csv
-import inspect
 import io
 import json
 import os
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-import yaml
-from scipy.stats import ttest_ind
-from sklearn.metrics import roc_auc_score
+from report_runs import only_table, planned, row, samples, write_run
 
-from data_modules.chexpert import CheXpertDataModule
-from data_modules.nih_chestxray14 import CLASSES
 from mpma_lightning.cli import main
 from mpma_lightning.errors import UserError
-from mpma_lightning.reports.published import quoted_for
 from mpma_lightning.reports.rows import find_runs
-from mpma_lightning.reports.statistics import bootstrap, detectable_difference, paired_difference
-from mpma_lightning.reports.tables import Table, make_tables
+from mpma_lightning.reports.tables import make_tables
 from mpma_lightning.reports.writers import markdown
 from mpma_lightning.sweeps import worker
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 VALUES = {"mpma": (0.90, 0.92, 0.94), "mrm": (0.80, 0.82, 0.81)}
 AUROC = {(method, seed): value for method, values in VALUES.items() for seed, value in enumerate(values)}
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-
-
-def row(seed: int = 0, auroc: float = 0.9, **more: Any) -> dict[str, Any]:
-    metrics = {"test/auroc": auroc, "test/auroc_low": auroc - 0.02, "test/auroc_high": auroc + 0.02, "test/loss": 1.0}
-    return {
-        "protocol": "cls-finetune-mrm",
-        "task": "ClassificationTask",
-        "dataset": "CheXpertDataModule",
-        "phantom": True,
-        "manifest_hash": "m",
-        "split_sizes": {"test": 500},
-        "label_fraction": 1.0,
-        "seed": seed,
-        "config_sha256": "c",
-        "seconds": 90,
-        "samples_per_second": 10,
-        "peak_memory_mib": 300,
-        "metrics": metrics,
-        **more,
-    }
-
-
-def write_run(folder: Path, content: dict[str, Any], name: str = "results_test.json") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(json.dumps(content))
-    return folder
-
-
-def planned(top: Path, method: str, seed: int, **more: Any) -> dict[str, Any]:
-    name = f"probe/{method}/seed_{seed}"
-    words = ["--trainer.default_root_dir", str(top / name), "--data.seed", str(seed)]
-    commands = [["fit", *words], ["test", *words, "--ckpt_path", "last"]]
-    command = f"python -m mpma_lightning fit … {name}"
-    place = {"id": name, "stage": "probe", "method": method, "variant": "", "seed": seed}
-    return {**place, "folder": str(top / name), "after": None, "commands": commands, "command": command, **more}
 
 
 @pytest.fixture
@@ -83,20 +38,6 @@ def sweep(tmp_path: Path) -> Path:
         (folder / "pictures").mkdir()
         (folder / "pictures" / "curve.png").write_bytes(PNG)
     return tmp_path
-
-
-def samples(strength: float, seed: int, count: int = 300) -> pd.DataFrame:
-    """Of one class, more separable with more ``strength``; ids and labels are the same for every seed."""
-    label = np.random.default_rng(7).integers(0, 2, count).astype(float)
-    noise = np.random.default_rng(seed + 100).normal(size=count)
-    columns = {"id": [f"{i:04d}" for i in range(count)], "patient": [f"p{i // 2}" for i in range(count)]}
-    table = pd.DataFrame({**columns, "label/Edema": label, "auroc@Edema": strength * label + noise})
-    return table.sample(frac=1, random_state=seed)
-
-
-def only_table(top: Path) -> Table:
-    (table,) = make_tables(find_runs([top]))
-    return table
 
 
 # what is read
@@ -215,124 +156,6 @@ def test_error_nothing_to_report(tmp_path: Path) -> None:
         find_runs([tmp_path])
     with pytest.raises(UserError, match="is not a folder"):
         find_runs([tmp_path / "absent"])
-
-
-# statistics
-
-
-def test_value_bootstrap_of_an_auroc() -> None:
-    table = samples(1.0, 0)
-    made = bootstrap(table, "auroc", draws=400)
-    assert made and made.values[0] == pytest.approx(roc_auc_score(table["label/Edema"], table["auroc@Edema"]))
-    table = table.sort_values("id")
-    patients = table["patient"].unique()
-    rng, drawn = np.random.default_rng(1), []
-    for _ in range(400):  # by hand: whole patients, with replacement
-        chosen = pd.concat([table[table["patient"] == p] for p in rng.choice(patients, len(patients))])
-        drawn.append(roc_auc_score(chosen["label/Edema"], chosen["auroc@Edema"]))
-    assert made.interval() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.015)
-    assert bootstrap(table, "accuracy") is None
-
-
-def test_value_bootstrap_of_a_mean_leaves_unknown_out() -> None:
-    table = pd.DataFrame({"id": list("abcd"), "accuracy/open": [1.0, 0.0, np.nan, 1.0]})
-    made = bootstrap(table, "accuracy/open", draws=50)
-    assert made and made.values[0] == pytest.approx(2 / 3)
-
-
-def test_value_heads_of_a_probe_are_averaged() -> None:
-    one, two = samples(1.0, 0).sort_values("id"), samples(3.0, 1).sort_values("id")
-    table = one.rename(columns={"auroc@Edema": "f/auroc#0@Edema"})
-    table["f/auroc#1@Edema"] = two["auroc@Edema"].to_numpy()
-    made = bootstrap(table, "f/auroc", draws=2)
-    alone = [roc_auc_score(t["label/Edema"], t["auroc@Edema"]) for t in (one, two)]
-    assert made and made.values[0] == pytest.approx(np.mean(alone))
-
-
-def test_value_paired_difference() -> None:
-    strong, weak = ([bootstrap(samples(s, seed), "auroc") for seed in (0, 1)] for s in (1.0, 0.6))
-    gap = paired_difference(strong, weak)
-    values = [[run.values[0] for run in runs if run] for runs in (strong, weak)]
-    assert gap and gap.value == pytest.approx(np.mean(values[0]) - np.mean(values[1]))
-    assert gap.low < gap.value < gap.high and gap.low > 0 and gap.p < 0.05
-    same = paired_difference(strong, strong)
-    assert same and same.value == 0 and same.p == 1
-    assert paired_difference(strong, [bootstrap(samples(1.0, 0, 200), "auroc")]) is None, "other samples"
-    assert paired_difference(strong, [None]) is None and paired_difference([], weak) is None
-
-
-def test_value_detectable_difference_has_the_power_it_says() -> None:
-    groups = [[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]  # standard deviation 1
-    found = detectable_difference(groups)
-    assert found is not None
-    rng = np.random.default_rng(0)
-    ours, theirs = rng.normal(size=(3, 20000)), rng.normal(size=(3, 20000)) + found
-    assert (ttest_ind(ours, theirs).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.015)
-    assert detectable_difference([[1.0], [2.0]]) is None
-
-
-# published figures
-
-
-FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
-CHEXPERT = {
-    "views": ["Frontal", "Lateral"],
-    "labels": FIVE,
-    "uncertain": "gloria",
-    "blank": "zeros",
-    "pinned": None,
-    "split_file": None,
-}
-
-
-def write_data(folder: Path, arguments: dict[str, Any]) -> None:
-    (folder / "test.yaml").write_text(yaml.safe_dump({"data": {"init_args": arguments}}))
-
-
-def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Path) -> None:
-    real = {"phantom": False, "label_fraction": 0.01}
-    folder = write_run(tmp_path / "a", row(0, 0.8, **real))
-    assert not only_table(tmp_path).quoted, "what the data were is not known"
-    write_data(folder, CHEXPERT)
-    table = only_table(tmp_path)
-    assert table.cells["MRM (quoted)"]["auroc"].values == {0: 88.5}
-    assert table.cells["a"]["auroc"].best is False, "a lone row is not the best of anything"
-    for other in ({"phantom": True}, {"protocol": "cls-finetune-benchx"}, {"label_fraction": 0.5}):
-        write_run(tmp_path / "a", row(0, 0.8, **{**real, **other}))
-        assert not only_table(tmp_path).quoted
-    write_run(tmp_path / "a", row(0, 0.8, **real))
-    for change in (
-        {"views": ["Frontal"]},
-        {"labels": FIVE[:3]},
-        {"uncertain": "ones"},
-        {"blank": "ignore"},
-        {"pinned": "chexpert_5x200.csv"},
-        {"split_file": "split.csv"},
-    ):
-        write_data(folder, CHEXPERT | change)
-        assert not only_table(tmp_path).quoted, change
-
-
-@pytest.mark.parametrize("name", ["chexpert_mrm_1", "chexpert_mrm_10", "chexpert_mrm_100"])
-def test_value_shipped_experiments_are_those_of_the_publication(name: str) -> None:
-    config = yaml.safe_load((EXPERIMENTS / "classification" / f"{name}.yaml").read_text())
-    usual = {key: value.default for key, value in inspect.signature(CheXpertDataModule.__init__).parameters.items()}
-    data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | config["data"]["init_args"]).items()}
-    content = {
-        "phantom": False,
-        "protocol": config["model"]["init_args"]["protocol"],
-        "dataset": config["data"]["class_path"],
-        "label_fraction": data["label_fraction"],
-    }
-    assert len(quoted_for(content, data)) == 2
-
-
-def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:
-    for split, lists, count in (("70/10/20", "lists", 2), ("70/10/20", None, 0), ("official", None, 0)):
-        content = row(0, 0.8, phantom=False, label_fraction=0.1, dataset="NIHChestXray14DataModule")
-        folder = write_run(tmp_path / "a", content)
-        write_data(folder, {"split": split, "lists": lists, "labels": list(CLASSES), "split_file": None})
-        assert len(only_table(tmp_path).quoted) == count
 
 
 # what is written

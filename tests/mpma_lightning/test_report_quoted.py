@@ -1,0 +1,85 @@
+"""Published figures: only beside the same protocol, data and split."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from report_runs import only_table, row, write_run
+
+from data_modules.chexpert import CheXpertDataModule
+from data_modules.nih_chestxray14 import CLASSES
+from mpma_lightning.reports.published import quoted_for
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
+CHEXPERT = {
+    "views": ["Frontal", "Lateral"],
+    "labels": FIVE,
+    "uncertain": "gloria",
+    "blank": "zeros",
+    "pinned": None,
+    "split_file": None,
+}
+
+
+def write_data(folder: Path, arguments: dict[str, Any]) -> None:
+    (folder / "test.yaml").write_text(yaml.safe_dump({"data": {"init_args": arguments}}))
+
+
+def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Path) -> None:
+    real = {"phantom": False, "label_fraction": 0.01}
+    folder = write_run(tmp_path / "a", row(0, 0.8, **real))
+    assert not only_table(tmp_path).quoted, "what the data were is not known"
+    write_data(folder, CHEXPERT)
+    table = only_table(tmp_path)
+    assert table.cells["MRM (quoted)"]["auroc"].values == {0: 88.5}
+    assert table.cells["a"]["auroc"].best is False, "a lone row is not the best of anything"
+    for other in ({"phantom": True}, {"protocol": "cls-finetune-benchx"}, {"label_fraction": 0.5}):
+        write_run(tmp_path / "a", row(0, 0.8, **{**real, **other}))
+        assert not only_table(tmp_path).quoted
+    write_run(tmp_path / "a", row(0, 0.8, **real))
+    for change in (
+        {"views": ["Frontal"]},
+        {"labels": FIVE[:3]},
+        {"uncertain": "ones"},
+        {"blank": "ignore"},
+        {"pinned": "chexpert_5x200.csv"},
+        {"split_file": "split.csv"},
+    ):
+        write_data(folder, CHEXPERT | change)
+        assert not only_table(tmp_path).quoted, change
+
+
+@pytest.mark.parametrize("name", ["vqa_rad_legacy", "slake_en"])
+def test_value_quoted_only_beside_the_official_questions(name: str) -> None:
+    config = yaml.safe_load((EXPERIMENTS / "vqa" / f"{name}.yaml").read_text())
+    dataset = config["data"]["class_path"]
+    protocol = config["data"]["init_args"].get("protocol", "slake-en")
+    content = {"phantom": False, "protocol": protocol, "dataset": dataset}
+    data = {"language": "en", "split_file": None}
+    assert len(quoted_for(content, data)) == 3
+    assert not quoted_for(content, data | {"split_file": "mine.csv"})
+
+
+@pytest.mark.parametrize("name", ["chexpert_mrm_1", "chexpert_mrm_10", "chexpert_mrm_100"])
+def test_value_shipped_experiments_are_those_of_the_publication(name: str) -> None:
+    config = yaml.safe_load((EXPERIMENTS / "classification" / f"{name}.yaml").read_text())
+    usual = {key: value.default for key, value in inspect.signature(CheXpertDataModule.__init__).parameters.items()}
+    data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | config["data"]["init_args"]).items()}
+    content = {
+        "phantom": False,
+        "protocol": config["model"]["init_args"]["protocol"],
+        "dataset": config["data"]["class_path"],
+        "label_fraction": data["label_fraction"],
+    }
+    assert len(quoted_for(content, data)) == 2
+
+
+def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:
+    for split, lists, count in (("70/10/20", "lists", 2), ("70/10/20", None, 0), ("official", None, 0)):
+        content = row(0, 0.8, phantom=False, label_fraction=0.1, dataset="NIHChestXray14DataModule")
+        folder = write_run(tmp_path / "a", content)
+        write_data(folder, {"split": split, "lists": lists, "labels": list(CLASSES), "split_file": None})
+        assert len(only_table(tmp_path).quoted) == count
