@@ -5,7 +5,7 @@ from pathlib import Path
 
 import forked
 import pytest
-from test_experiments import EXPERIMENTS, SHIPPED, pairs, phantom, shipped, start, subcommand, trained  # noqa: F401
+from shipped import EXPERIMENTS, SHIPPED, shipped, start, subcommand
 
 TASKS = (
     "pretraining", "classification", "multimodal", "linear_probe", "zero_shot", "segmentation", "detection",
@@ -35,9 +35,9 @@ def settings(path: Path, weights: Path) -> list[str]:
 @pytest.mark.parametrize("path", shipped(SHIPPED, ()))
 def test_smoke_every_experiment_on_two_processes(
     path: Path,
-    phantom: Path,  # noqa: F811
-    pairs: Path,  # noqa: F811
-    trained: tuple[Path, list[str]],  # noqa: F811
+    phantom: Path,
+    pairs: Path,
+    trained: tuple[Path, list[str]],
     tmp_path: Path,
 ) -> None:
     more = [*settings(path, trained[0]), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
@@ -69,9 +69,9 @@ def test_smoke_every_experiment_on_two_processes(
 def test_smoke_every_task(
     name: str,
     more: tuple[str, ...],
-    phantom: Path,  # noqa: F811
-    pairs: Path,  # noqa: F811
-    trained: tuple[Path, list[str]],  # noqa: F811
+    phantom: Path,
+    pairs: Path,
+    trained: tuple[Path, list[str]],
     tmp_path: Path,
 ) -> None:
     path = EXPERIMENTS / "demo" / f"{name}.yaml"
