@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from mpma_lightning.errors import UserError
 from mpma_lightning.run_folder import config_sha256
 from mpma_lightning.suggestions import UsageError
@@ -28,6 +26,8 @@ class Checked:
 
     def read(self, trials: Iterable[Trial], where: str = "sweep") -> None:
         """Read the lines that have not been read yet."""
+        from rich.progress import track  # after lightning, whose Union[int, float] would else be read float first
+
         lines = {step.words: trial for trial in trials for step in trial.steps if step.words not in self._settings}
         title = f"Checking {len(lines)} kinds of command line"
         for words, trial in track(lines.items(), title, transient=True, disable=len(lines) < 2):
