@@ -111,6 +111,7 @@ class Transform:
 
         size = self.image_size
         resize: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "area_for_downscale": "image"}
+        resize["mask_interpolation"] = cv2.INTER_NEAREST_EXACT  # the plain nearest samples a cell's corner
         steps: list[Any]
         if self.augment.fit == "crop":
             steps = [A.SmallestMaxSize(size, **resize), A.CenterCrop(size, size)]

@@ -152,12 +152,12 @@ class CrossFusion(nn.Module):
 
 @REGISTRY.register("fusion", "pooled")
 class PooledFusion(nn.Module):
-    """MRM: the mean image token, projected, is added to every word embedding before the text transformer."""
+    """MRM: the mean image token, projected, is added to every embedded token before the text transformer."""
 
     def __init__(self, width: int, image_width: int, **_: Any) -> None:
         super().__init__()
         self.project = nn.Linear(image_width, width)
 
     def bias(self, image: Features) -> Tensor:
-        """(B, D) vector added to the word embeddings."""
+        """(B, D) vector added to the embedded tokens."""
         return self.project(image.tokens.mean(1))

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel
+from transformers.masking_utils import create_bidirectional_mask
 
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
@@ -13,7 +14,7 @@ from mpma_lightning.errors import UserError
 
 
 class TextEncoder(nn.Module):
-    """A BERT-style encoder. ``bias`` is added to every word embedding: that is how MRM shows the text the image."""
+    """A BERT-style encoder. ``bias`` is added to what enters its first layer: so MRM shows the text the image."""
 
     def __init__(self, bert: Any, pool: str) -> None:
         super().__init__()
@@ -27,17 +28,20 @@ class TextEncoder(nn.Module):
         return self.bert.get_input_embeddings().weight
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, bias: Tensor | None = None) -> Features:
-        """Encode (B, T) ids; ``bias`` (B, D) shifts the word embeddings of a sample."""
+        """Encode (B, T) ids; ``bias`` (B, D) shifts every token of a sample, after the embeddings' LayerNorm [MRM's
+        code]; before it, a vector of the image's size would leave little of the words."""
         longest = self.bert.config.max_position_embeddings
         if input_ids.shape[1] > longest:
             raise UserError(
                 f"texts have {input_ids.shape[1]} tokens but the text encoder has {longest} positions; "
                 f"set data.text.max_tokens to {longest} or less"
             )
-        embeddings = self.bert.get_input_embeddings()(input_ids)
-        if bias is not None:
-            embeddings = embeddings + bias.unsqueeze(1)
-        tokens = self.bert(inputs_embeds=embeddings, attention_mask=attention_mask).last_hidden_state
+        if bias is None:
+            tokens = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        else:
+            shifted = self.bert.embeddings(input_ids=input_ids) + bias.unsqueeze(1)
+            mask = create_bidirectional_mask(self.bert.config, shifted, attention_mask)
+            tokens = self.bert.encoder(shifted, attention_mask=mask).last_hidden_state
         if self.pool == "cls":
             pooled = tokens[:, 0]
         else:

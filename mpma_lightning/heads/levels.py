@@ -1,9 +1,11 @@
 """Feature maps of several resolutions out of an image encoder: which levels, and a pyramid where a ViT has only one."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones.image import ViTEncoder
@@ -69,9 +71,20 @@ class Pyramid(nn.Module):
 
 def _resample(width: int, stride: int, wanted: int) -> list[nn.Module]:
     if stride <= wanted:
-        return [nn.MaxPool2d(wanted // stride)] if stride < wanted else []
+        return [nn.MaxPool2d(wanted // stride, ceil_mode=True)] if stride < wanted else []
     layers: list[nn.Module] = []
     while stride > wanted:
         layers += [nn.ConvTranspose2d(width, width, 2, 2), nn.GroupNorm(1, width), nn.GELU()]
         stride //= 2
     return layers
+
+
+def spread(level: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) drawn up by a whole ``factor``, so that every cell stays where it is on the image.
+
+    A coarse map's last cells may reach beyond the image or end before it: they are cut, or the border repeated, to
+    ``size``.
+    """
+    drawn = F.interpolate(level, scale_factor=factor, mode="bilinear")[..., : size[0], : size[1]]
+    missing = (0, size[1] - drawn.shape[-1], 0, size[0] - drawn.shape[-2])
+    return F.pad(drawn, missing, mode="replicate") if any(missing) else drawn

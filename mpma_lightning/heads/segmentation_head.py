@@ -1,6 +1,7 @@
 """Decoders of segmentation: SETR-PUP on a frozen ViT, U-Net on a frozen CNN, UPerNet on four levels."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from mpma_lightning.backbones.image import ViTEncoder
 from mpma_lightning.distributed import gather_rows
 from mpma_lightning.errors import UserError
-from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
+from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
 from mpma_lightning.precision import full
 from mpma_lightning.suggestions import suggest
 
@@ -89,6 +90,7 @@ class UNetHead(nn.Module):
     def __init__(self, levels: Levels) -> None:
         super().__init__()
         self.levels = levels
+        self.strides = levels.strides[::-1]
         width, self.blocks = levels.widths[-1], nn.ModuleList()
         for skip, out in zip([*levels.widths[-2::-1], 0], UNET_WIDTHS[: len(levels.widths)], strict=True):
             self.blocks.append(nn.Sequential(convolution(width + skip, out), convolution(out, out)))
@@ -98,9 +100,9 @@ class UNetHead(nn.Module):
     def forward(self, maps: list[Tensor], side: int) -> Tensor:
         """Maps, fine to coarse, to logits (B, 1, side, side)."""
         x = maps[-1]
-        for block, skip in zip(self.blocks, [*maps[-2::-1], None], strict=True):
-            size = (side, side) if skip is None else skip.shape[-2:]
-            x = F.interpolate(x, size, mode="bilinear")
+        skips = [*maps[-2::-1], None]
+        for block, skip, (coarse, fine) in zip(self.blocks, skips, pairwise((*self.strides, 1)), strict=True):
+            x = spread(x, coarse // fine, (side, side) if skip is None else skip.shape[-2:])
             x = block(x if skip is None else torch.cat([x, skip], 1))
         return self.final(x)
 
@@ -115,8 +117,8 @@ class UPerHead(nn.Module):
         super().__init__()
         self.levels = levels
         one_resolution = len(set(levels.strides)) == 1
-        strides = (4, 8, 16, 32) if one_resolution else levels.strides
-        self.neck = Pyramid(levels, strides, width)
+        self.strides = (4, 8, 16, 32) if one_resolution else levels.strides
+        self.neck = Pyramid(levels, self.strides, width)
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(s), nn.Conv2d(width, width // 4, 1)) for s in POOLS
         )
@@ -132,11 +134,12 @@ class UPerHead(nn.Module):
         pooled = [F.interpolate(pool(top), top.shape[-2:], mode="bilinear") for pool in self.pools]
         levels[-1] = self.bottleneck(torch.cat([top, *pooled], 1))
         for i in (2, 1, 0):
-            levels[i] = levels[i] + F.interpolate(levels[i + 1], levels[i].shape[-2:], mode="bilinear")
-        finest = levels[0].shape[-2:]
+            factor = self.strides[i + 1] // self.strides[i]
+            levels[i] = levels[i] + spread(levels[i + 1], factor, levels[i].shape[-2:])
         levels[:3] = [smooth(level) for smooth, level in zip(self.smooth, levels[:3], strict=True)]
-        joined = torch.cat([F.interpolate(level, finest, mode="bilinear") for level in levels], 1)
-        return F.interpolate(self.final(self.fuse(joined)), (side, side), mode="bilinear")
+        finest, first = levels[0].shape[-2:], self.strides[0]
+        drawn = [spread(level, s // first, finest) for level, s in zip(levels, self.strides, strict=True)]
+        return F.interpolate(self.final(self.fuse(torch.cat(drawn, 1))), (side, side), mode="bilinear")
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor, protocol: Protocol, across_ranks: bool = False) -> Tensor:

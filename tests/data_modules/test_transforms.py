@@ -1,5 +1,7 @@
 """Crops: shape, statelessness, and masks and boxes that follow the image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,19 @@ def test_value_mask_and_boxes_follow_the_image(train: bool, fit: str) -> None:
         rows, columns = np.nonzero(out["mask"][0])
         assert np.allclose([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], [x1, y1, x2, y2], atol=1.5)
         assert (((out["image"][0] > 127) != out["mask"][0]).mean()) < 0.03
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch"])
+def test_value_mask_has_its_middle_where_the_image_has(train: bool, fit: str) -> None:
+    """A bright disc and its mask shrink to the same place, to a tenth of a pixel."""
+    rows, columns = np.indices((1000, 1100))
+    disc = ((rows - 430) ** 2 + (columns - 520) ** 2 < 150**2).astype(np.uint8)
+    done = Transform(112, replace(STILL, fit=fit, crop_scale=(1.0, 1.0)), train)(disc * 200, 0, mask=disc)  # type: ignore[arg-type]
+    middles = []
+    for weights in (done["image"][0].astype(float), done["mask"].reshape(112, 112).astype(float)):
+        middles.append([(np.indices((112, 112))[axis] * weights).sum() / weights.sum() for axis in (0, 1)])
+    assert np.abs(np.subtract(*middles)).max() < 0.1
 
 
 def test_value_letterbox_keeps_all_and_pads_black() -> None:

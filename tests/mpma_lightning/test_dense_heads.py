@@ -19,7 +19,7 @@ from mpma_lightning.callbacks.mask_writer import png_path
 from mpma_lightning.errors import UserError
 from mpma_lightning.heads import detection_head, segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
-from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level
+from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
 from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales
 from mpma_lightning.tasks.segmentation import SegmentationTask
@@ -78,6 +78,20 @@ def test_shape_pyramid() -> None:
     maps = [torch.randn(1, 6, 4, 4)] * 4
     pyramid = Pyramid(Levels((0,) * 4, (6,) * 4, (16,) * 4), (4, 8, 16, 32), 5)
     assert [tuple(level.shape[1:]) for level in pyramid(maps)] == [(5, 16, 16), (5, 8, 8), (5, 4, 4), (5, 2, 2)]
+
+
+@pytest.mark.parametrize("cells", [7, 8, 9])
+def test_value_coarse_cells_stay_where_they_are(cells: int) -> None:
+    """A ramp pooled and drawn up again is the ramp, but for half a coarse cell at its ends."""
+    ramp = torch.arange(cells * 4.0).expand(1, 1, 1, -1)
+    finest = (1, cells * 4)
+    for factor in (2, 4, 8):
+        pooled = torch.nn.functional.avg_pool2d(ramp, (1, factor), ceil_mode=True)
+        drawn = spread(pooled, factor, finest)[0, 0, 0]
+        inner = slice(factor // 2, cells * 4 // factor * factor - factor // 2 - 1)
+        assert drawn.shape == (cells * 4,) and (drawn - ramp[0, 0, 0])[inner].abs().max() < 1e-4
+    assert spread(ramp, 1, (1, 3)).tolist() == [[[[0, 1, 2]]]] and spread(ramp, 1, (1, 50)).shape[-1] == 50
+    assert Pyramid(Levels((0,), (1,), (16,)), (32,), 1)([torch.zeros(1, 1, 7, 7)])[0].shape[-2:] == (4, 4)
 
 
 @pytest.mark.parametrize(("name", "focal_weight"), [("seg-frozen-mgca", 10), ("seg-finetune-mrm", 2)])

@@ -84,9 +84,9 @@ def image_loss(objective, tokens, visible, masked, target):
 def report_loss(backbone, head, state, tokens, loss_on):
     bert, shown = backbone.text.bert, state.report_mask.input_ids
     words = bert.embeddings.word_embeddings.weight[shown]
-    words = words + linear(tokens[:, 1:].mean(1), backbone.fusion.project)[:, None]
     places = bert.embeddings.position_embeddings.weight[: shown.shape[1]]
     x = norm(words + places + bert.embeddings.token_type_embeddings.weight[0], bert.embeddings.LayerNorm)
+    x = x + linear(tokens[:, 1:].mean(1), backbone.fusion.project)[:, None]
     for layer in bert.encoder.layer:
         own = layer.attention.self
         read = attend(linear(x, own.query), linear(x, own.key), linear(x, own.value), 2, state.attention_mask == 0)
