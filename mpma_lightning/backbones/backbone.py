@@ -85,10 +85,11 @@ class Backbone(nn.Module):
             "pad_id": vocabulary.pad_id,
             "depth": spec.text_depth,
             "pool": spec.text_pool,
+            "dropout": spec.dropout,
         }
         if spec.text == "bert":
             _check_heads("text_heads", spec.text_width, spec.text_heads)
-            options |= {"width": spec.text_width, "heads": spec.text_heads, "dropout": spec.dropout}
+            options |= {"width": spec.text_width, "heads": spec.text_heads}
         return options
 
     def fuse(self, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -81,15 +81,23 @@ def random_bert(
 
 @REGISTRY.register("text", "hf/")
 def published_bert(
-    name: str, vocab_size: int, depth: int | None = 6, pool: str = "cls", pad_id: int = 0
+    name: str, vocab_size: int, depth: int | None = 6, dropout: float = 0.1, pool: str = "cls", pad_id: int = 0
 ) -> TextEncoder:
     """A BERT-like model from the hub or a local folder, cut to its first ``depth`` layers [MGCA].
+
+    In train mode, as a random one is; transformers loads in eval mode, which Lightning would keep.
 
     Raises:
         UserError: the model is not to be had, or its vocabulary is not the tokeniser's.
     """
     try:
-        bert = AutoModel.from_pretrained(name, dtype=torch.float32, add_pooling_layer=False)
+        bert = AutoModel.from_pretrained(
+            name,
+            dtype=torch.float32,
+            add_pooling_layer=False,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        ).train()
     except (OSError, ValueError) as error:
         raise UserError(f"text encoder hf/{name} could not be loaded: {str(error).splitlines()[0]}") from error
     rows = bert.get_input_embeddings().weight.shape[0]

@@ -126,6 +126,18 @@ def test_published_text_encoder_from_a_folder(tmp_path) -> None:
         Backbone(resolve(f"hf/{tmp_path}"), ["text"], Vocabulary(60))
 
 
+def test_value_published_text_encoder_trains_with_the_dropout_of_the_spec(tmp_path) -> None:
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}", dropout=0.3))
+    bert = Backbone(spec, ["text"], Vocabulary(50)).text.bert
+    assert all(module.training for module in bert.modules())
+    assert {module.p for module in bert.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
+    ids = torch.arange(1, 7)[None]
+    assert not torch.equal(bert(ids).last_hidden_state, bert(ids).last_hidden_state)
+    assert bert.encoder.layer[0].attention.self.config.attention_probs_dropout_prob == 0.3
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
