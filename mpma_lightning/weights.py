@@ -1,7 +1,7 @@
 """Read any checkpoint, map its tensors to a backbone's parts, report, refuse a poor match."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, BackboneSpec
 from mpma_lightning.errors import UserError
 
 CARGO = "mpma"  # the key under which a task stores what downstream tasks need
 LEAST_MATCH = 0.9
+ADVICE = (
+    "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file), or name in "
+    "model.checkpoint_parts the parts to take"
+)
 
 
 @dataclass
@@ -132,19 +136,27 @@ def load_weights(
     """
     if unbuilt := [part for part in parts or () if part not in backbone.parts]:
         raise UserError(f"model.checkpoint_parts names {unbuilt[0]!r}; this task builds {', '.join(backbone.parts)}")
-    plan: dict[str, Tensor] = {}
-    reports: dict[str, PartReport] = {}
-    for part in backbone.parts if parts is None else parts:
-        report = reports[part] = PartReport()
-        for name, target in getattr(backbone, part).state_dict().items():
+    return fill({p: getattr(backbone, p) for p in (backbone.parts if parts is None else parts)}, checkpoint, tokenizer)
+
+
+def fill(
+    modules: Mapping[str, nn.Module], checkpoint: Checkpoint, tokenizer: str | None = None, advice: str = ADVICE
+) -> dict[str, PartReport]:
+    """:func:`load_weights` for modules by the name of their part; ``advice`` ends the message of a poor match."""
+    plans: dict[str, dict[str, Tensor]] = {part: {} for part in modules}
+    reports = {part: PartReport() for part in modules}
+    for part, report in reports.items():
+        for name, target in modules[part].state_dict().items():
             full, found = f"{part}.{name}", _find(checkpoint, part, name)
+            if found is None and name.endswith("num_batches_tracked"):
+                continue  # a counter that old files lack and nothing reads
             if found is None:
                 report.missing.append(full)
             elif found.shape == target.shape and not _moves_rows(full, checkpoint, tokenizer):
-                plan[full] = found
+                plans[part][name] = found
                 report.matched += 1
             elif (resized := _resize(full, found, target, checkpoint, tokenizer)) is not None:
-                plan[full] = resized
+                plans[part][name] = resized
                 report.resized.append(full)
             else:
                 report.mismatched.append(f"{full} {tuple(found.shape)} → {tuple(target.shape)}")
@@ -155,11 +167,10 @@ def load_weights(
             raise UserError(
                 f"checkpoint {checkpoint.path} fits {report.share:.0%} of part '{part}' ({LEAST_MATCH:.0%} needed): "
                 f"{len(report.missing)} tensors missing, {len(report.mismatched)} of another shape; "
-                f"first: {'; '.join(first)}. "
-                "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file), or "
-                "name in model.checkpoint_parts the parts to take"
+                f"first: {'; '.join(first)}. {advice}"
             )
-    backbone.load_state_dict(backbone.state_dict() | plan)
+    for part, plan in plans.items():
+        modules[part].load_state_dict(modules[part].state_dict() | plan)
     return reports
 
 

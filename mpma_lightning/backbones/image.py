@@ -1,6 +1,7 @@
 """Image encoders, from timm: ViTs with token dropping, CNNs without."""
 
 import difflib
+import inspect
 from typing import Any
 
 import timm
@@ -140,36 +141,67 @@ def timm_encoder(
         name: timm model name, such as ``vit_base_patch16_224`` or ``resnet50``.
         image_size: side of the square the position embedding is made for; other grids are resampled.
         pool: ``mean`` of patch tokens or ``cls``.
-        weights: ``None`` (random), ``hub`` (timm's published weights) or a file that timm loads, resampling positions.
+        weights: ``None`` (random), ``hub`` (timm's published weights) or a file, see :func:`fill_from_file`.
         stem: patch embedding of a ViT: ``linear``, or ``convolution`` (:class:`ConvolutionalStem`).
         options: further arguments of the timm model (``embed_dim``, ``depth``, ``patch_size`` …).
+
+    Raises:
+        UserError: timm has no such model, weights with a convolutional stem, or a file that does not fit.
     """
     base = name.split(".")[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), n=1)
         raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
-    overlay = {"file": weights} if weights not in (None, "hub") else None
     if timm.models.is_model_in_modules(base, ["vision_transformer"]):
+        if weights is not None and stem == "convolution":
+            raise UserError(
+                f"model.backbone.image_weights is {weights} and image_stem is convolution, whose patch embedding no "
+                "published ViT has; set image_stem to linear or leave image_weights out"
+            )
         vit: Any = timm.create_model(
-            name,
-            pretrained=weights is not None,
-            pretrained_cfg_overlay=overlay,
-            num_classes=0,
-            img_size=image_size,
-            dynamic_img_size=True,
-            **options,
+            name, pretrained=weights == "hub", num_classes=0, img_size=image_size, dynamic_img_size=True, **options
         )
-        if weights is None:
+        if weights != "hub":
             start_like_mae(vit)
         if stem == "convolution":
             first = vit.patch_embed
             vit.patch_embed = ConvolutionalStem(
                 first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels
             )
-        return ViTEncoder(vit, pool)
-    model = timm.create_model(
-        name, pretrained=weights is not None, pretrained_cfg_overlay=overlay, num_classes=0, **options
-    )
+        encoder: Any = ViTEncoder(vit, pool)
+        if weights not in (None, "hub"):
+            fill_from_file(encoder, vit, weights)
+        return encoder
+    model = timm.create_model(name, pretrained=weights == "hub", num_classes=0, **options)
     if not hasattr(model, "feature_info") or hasattr(model, "patch_embed"):
         raise UserError(f"timm/{name} is neither a plain ViT nor a CNN with feature maps; choose one of those families")
-    return CNNEncoder(model)
+    encoder = CNNEncoder(model)
+    if weights not in (None, "hub"):
+        fill_from_file(encoder, model, weights)
+    return encoder
+
+
+def fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
+    """Fill ``encoder``, whose timm model is ``model``, from a file with timm's names, bare or below ``module.`` or
+    ``encoder.``, or from a checkpoint of this project.
+
+    timm's own filter of the model's family goes first: it knows the names of other code bases, and resamples positions
+    and patch embeddings.
+
+    Raises:
+        UserError: no such file, or a poor match, see :func:`mpma_lightning.weights.load_weights`.
+    """
+    from mpma_lightning.weights import fill, read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    translate = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)
+    if translate is not None:
+        try:
+            checkpoint.state = translate(checkpoint.state, model)
+        except Exception as error:  # timm's filters expect the files they were written for
+            raise UserError(
+                f"model.backbone.image_weights {path} cannot be read as weights of timm's {type(model).__name__} "
+                f"({type(error).__name__}: {error}); give a file of that model"
+            ) from error
+    advice = "Give model.backbone.image_weights a file of the timm model that model.backbone.image names"
+    fill({"image": encoder}, checkpoint, advice=advice)

@@ -23,7 +23,8 @@ class BackboneSpec:
         image: image encoder (``timm/<model>``).
         image_size: input side in pixels that the position embedding is made for.
         image_options: further arguments of the timm model, added to the preset's.
-        image_weights: ``hub``, or a file that timm reads; random when ``None``.
+        image_weights: ``hub``, or a file of timm's tensors that must fit; random when ``None``. Needs a
+            linear stem.
         image_stem: patch embedding of a ViT: ``linear``, or ``convolution`` (better from few samples).
         image_pool: ``mean`` of patch tokens (default, as the global image feature) or ``cls``.
         text: text encoder: ``bert`` (random weights) or ``hf/<hub name or folder>``.

@@ -1,0 +1,74 @@
+"""``image_weights``: a file fills the image encoder or is refused."""
+
+import pytest
+import torch
+from model_fixtures import small_backbone
+from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from mpma_lightning.backbones import Backbone, resolve
+from mpma_lightning.errors import UserError
+
+
+def bare() -> dict[str, Tensor]:
+    """A state dict with timm's names, of values that no start draws."""
+    encoder = small_backbone("image").float().image
+    torch.manual_seed(5)
+    return {name: torch.randn_like(value) for name, value in encoder.vit.state_dict().items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "encoder."])
+def test_value_file_fills_the_encoder(tmp_path, prefix: str) -> None:
+    state = bare()
+    torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "a.pth")
+    loaded = small_backbone("image", image_weights=str(tmp_path / "a.pth")).image.vit.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], value.double()) for name, value in state.items())
+
+
+def test_value_positions_of_another_grid_are_resampled_as_timm_does(tmp_path) -> None:
+    state = bare()
+    save_file(state, tmp_path / "a.safetensors")
+    vit = small_backbone("image", image_size=48, image_weights=str(tmp_path / "a.safetensors")).image.vit
+    expected = resample_abs_pos_embed(state["pos_embed"], new_size=[6, 6], num_prefix_tokens=1)
+    assert torch.allclose(vit.pos_embed, expected.double())
+    assert torch.equal(vit.patch_embed.proj.weight, state["patch_embed.proj.weight"].double())
+
+
+def test_value_what_a_file_lacks_starts_like_mae(tmp_path) -> None:
+    state = bare()
+    del state["blocks.1.attn.proj.weight"]
+    torch.save(state, tmp_path / "a.pth")
+    start = small_backbone("image").image.vit
+    vit = small_backbone("image", image_weights=str(tmp_path / "a.pth")).image.vit
+    assert torch.equal(vit.blocks[1].attn.proj.weight, start.blocks[1].attn.proj.weight)
+    assert torch.equal(vit.cls_token, state["cls_token"].double())
+
+
+def test_value_file_of_a_cnn_without_its_counters(tmp_path) -> None:
+    """torchvision's older files carry no ``num_batches_tracked``."""
+    source = Backbone(resolve("timm/resnet18"), ["image"]).image.cnn
+    state = {name: value for name, value in source.state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "a.pth")
+    spec = resolve("timm/resnet18")
+    spec.image_weights = str(tmp_path / "a.pth")
+    loaded = Backbone(spec, ["image"]).image.cnn.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+def test_error_file_that_does_not_fit(tmp_path) -> None:
+    nonsense, prefixed = tmp_path / "nonsense.pth", tmp_path / "prefixed.pth"
+    torch.save({"weight": torch.zeros(3), "pos_embed": torch.zeros(2)}, nonsense)
+    torch.save({f"visual.tower.{name}": value for name, value in bare().items()}, prefixed)
+    for path in (nonsense, prefixed, tmp_path / "none.pth"):
+        with pytest.raises(UserError, match=path.name):
+            small_backbone("image", image_weights=str(path))
+    with pytest.raises(UserError, match=r"part 'image'.*Give model.backbone.image_weights a file of the timm model"):
+        small_backbone("image", image_weights=str(prefixed))
+
+
+def test_error_weights_with_a_convolutional_stem() -> None:
+    for weights in ("hub", "a.pth"):
+        with pytest.raises(UserError, match=f"image_weights is {weights} and image_stem is convolution"):
+            small_backbone("image", image_stem="convolution", image_weights=weights)
