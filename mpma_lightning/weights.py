@@ -1,6 +1,7 @@
 """Read any checkpoint, map its tensors to a backbone's parts, report, refuse a poor match."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from mpma_lightning.errors import UserError
 
 CARGO = "mpma"  # the key under which a task stores what downstream tasks need
 LEAST_MATCH = 0.9
+DECISIVE = ("word_embeddings", "patch_embed")  # where input enters: random, they make the rest worthless
 ADVICE = (
     "Use the backbone the checkpoint was made with (leave model.backbone out to take it from the file), or name in "
     "model.checkpoint_parts the parts to take"
@@ -115,6 +117,12 @@ class PartReport:
     def share(self) -> float:
         return (self.matched + len(self.resized)) / max(1, self.total)
 
+    @property
+    def fits(self) -> bool:
+        """Enough of the names found, those of ``DECISIVE`` among them, and every tensor found of the right shape."""
+        lacks_entry = any(word in name for name in self.missing for word in DECISIVE)
+        return self.share >= LEAST_MATCH and not self.mismatched and not lacks_entry
+
 
 def load_weights(
     backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | None = None, parts: Sequence[str] | None = None
@@ -122,7 +130,8 @@ def load_weights(
     """Fill the parts of ``backbone`` from ``checkpoint`` and print what matched.
 
     Position embeddings are resampled to another grid and vocabulary rows are moved by token; both count
-    as resized. A part of which less than 90 % of the tensors fit is refused, with nothing loaded.
+    as resized. A part is refused, with nothing loaded, when a tensor has another shape, when the word or the patch
+    embedding is missing, or when less than 90 % of the tensors fit.
 
     Args:
         backbone: filled in place.
@@ -162,12 +171,12 @@ def fill(
                 report.mismatched.append(f"{full} {tuple(found.shape)} → {tuple(target.shape)}")
     _print_report(checkpoint, reports)
     for part, report in reports.items():
-        if report.share < LEAST_MATCH:
+        if not report.fits:
             first = (report.mismatched + report.missing)[:3]
             raise UserError(
-                f"checkpoint {checkpoint.path} fits {report.share:.0%} of part '{part}' ({LEAST_MATCH:.0%} needed): "
-                f"{len(report.missing)} tensors missing, {len(report.mismatched)} of another shape; "
-                f"first: {'; '.join(first)}. {advice}"
+                f"checkpoint {checkpoint.path} fits {report.share:.0%} of part '{part}': {len(report.mismatched)} "
+                f"tensors of another shape (none may be), {len(report.missing)} of {report.total} missing (at most "
+                f"{1 - LEAST_MATCH:.0%} may be, and no {' or '.join(DECISIVE)}); first: {'; '.join(first)}. {advice}"
             )
     for part, plan in plans.items():
         modules[part].load_state_dict(modules[part].state_dict() | plan)
@@ -193,6 +202,8 @@ def _resize(name: str, found: Tensor, target: Tensor, checkpoint: Checkpoint, to
     if name.endswith("pos_embed") and found.ndim == 3 and found.shape[-1] == target.shape[-1]:
         prefix = next(p for p in range(16) if round((target.shape[1] - p) ** 0.5) ** 2 == target.shape[1] - p)
         side = round((target.shape[1] - prefix) ** 0.5)
+        if math.isqrt(patches := max(0, found.shape[1] - prefix)) ** 2 != patches:
+            return None
         return resample_abs_pos_embed(found, new_size=[side, side], num_prefix_tokens=prefix)
     if "word_embeddings" in name and found.shape[-1] == target.shape[-1] and tokenizer and checkpoint.tokenizer:
         old = json.loads(checkpoint.tokenizer)["model"]["vocab"]

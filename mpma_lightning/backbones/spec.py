@@ -8,10 +8,11 @@ PART_FIELDS = {
     "image": ("image",),
     "text": ("text",),
     "fusion": ("text_width", "fusion", "memory", "shared"),
-    "align_global": ("align",),
-    "align_local": ("align",),
+    "align_global": ("text_width", "align"),
+    "align_local": ("text_width", "align"),
 }
-"""First letters of the fields that decide the shape of each part."""
+"""First letters of the fields that decide the shape of each part. Fusion and alignment also need the image encoder's
+width, which no field holds: where weights are loaded, a tensor of another shape is refused."""
 
 
 @dataclass

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from model_fixtures import small_backbone
+from model_fixtures import SMALL, small_backbone
 from safetensors.torch import save_file
 
 from data_modules.text import Tokenizer
+from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
 from mpma_lightning.weights import CARGO, load_weights, read_checkpoint
 
@@ -95,6 +96,44 @@ def test_named_parts_only_value(tmp_path) -> None:
     assert all(torch.equal(v, before[name]) for name, v in target.state_dict().items() if not name.startswith("text."))
     with pytest.raises(UserError, match="checkpoint_parts names 'txt'; this task builds image, text, fusion"):
         load_weights(target, read_checkpoint(tmp_path / "a.ckpt"), parts=["txt"])
+
+
+def test_error_parts_that_read_an_image_encoder_of_another_width(tmp_path) -> None:
+    parts = ["text", "fusion", "align_global"]
+    checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", small_backbone(*parts, fusion_depth=4)))
+    wider = {"embed_dim": 64, "depth": 2, "num_heads": 2}
+    target = small_backbone(*parts, fusion_depth=4, image_options=SMALL["image_options"] | wider)
+    with pytest.raises(
+        UserError, match=r"fits 9\d% of part 'fusion'.*8 tensors of another shape .*key.weight \(24, 32\) →"
+    ):
+        load_weights(target, checkpoint, parts=parts)
+    with pytest.raises(UserError, match=r"part 'align_global'.*image.mlp.0.weight \(16, 32\) → \(16, 64\)"):
+        load_weights(target, checkpoint, parts=["align_global"])
+    load_weights(target, checkpoint, parts=["text"])
+
+
+def test_error_text_of_another_vocabulary_without_its_tokenizer(tmp_path) -> None:
+    """Moving rows needs both tokenisers; without, the embedding would stay random."""
+    bert = small_backbone("text", text_depth=3).text.bert
+    torch.save(bert.state_dict() | {"embeddings.word_embeddings.weight": torch.zeros(70, 24)}, tmp_path / "other.pth")
+    torch.save({n: v for n, v in bert.state_dict().items() if "word_emb" not in n}, tmp_path / "lacking.pth")
+    tokenizer = Tokenizer.train(["alpha beta gamma delta"] * 9, 300).to_json()
+    for name, line in (("other", r"word_embeddings.weight \(70, 24\) → \(60, 24\)"), ("lacking", "1 of .* missing")):
+        with pytest.raises(UserError, match=rf"fits 9\d% of part 'text'.*{line}"):
+            load_weights(small_backbone("text", text_depth=3), read_checkpoint(tmp_path / f"{name}.pth"), tokenizer)
+
+
+def test_error_patch_embedding_missing(tmp_path) -> None:
+    state = {n.removeprefix("vit."): v for n, v in small_backbone("image").image.state_dict().items()}
+    del state["patch_embed.proj.weight"]
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"fits 9\d% of part 'image'.*first: image.vit.patch_embed.proj.weight"):
+        load_weights(small_backbone("image"), read_checkpoint(tmp_path / "a.pth"))
+
+
+def test_value_spec_differences_of_alignment_name_the_text_width() -> None:
+    wide, other = BackboneSpec(text_width=48, fusion="pooled"), BackboneSpec(text_width=24, fusion="cross")
+    assert wide.differences(other, ["align_global"]) == ["text_width: 48, not 24"]
 
 
 def test_broken_files_error(tmp_path) -> None:
