@@ -22,7 +22,7 @@ class GlobalAlignmentOptions(ObjectiveOptions):
     Attributes:
         weight: λ_g.
         temperature: τ_g.
-        learn_temperature: train the log-scale, clamped to τ ≥ 0.01 [CLIP].
+        learn_temperature: train the log-scale, kept at τ ≥ 0.01 by :func:`bounded`.
         multi_positive: what the other positives of a row are. ``uniform``: the target is spread over them; ``mask``:
             they are left out of the denominator, and only the row's own pair is the target.
     """
@@ -35,6 +35,17 @@ class GlobalAlignmentOptions(ObjectiveOptions):
 
     def build(self, backbone: Backbone) -> "GlobalAlignment":
         return GlobalAlignment(self)
+
+
+def bounded(log_scale: Tensor) -> Tensor:
+    """log 1/τ, at most log 100 where it is learned [CLIP].
+
+    A parameter is brought back in place, as CLIP does after each step: clamped on the way it would get no gradient
+    beyond the bound, and stay there. A fixed one is left as configured.
+    """
+    if isinstance(log_scale, nn.Parameter):
+        log_scale.data.clamp_(max=math.log(100))
+    return log_scale
 
 
 def group_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor) -> Tensor:
@@ -93,7 +104,7 @@ class GlobalAlignment(Objective):
         assert state.group is not None
         image, text, group = state.global_image, state.global_text, state.group
         gather = gather_rows if state.across_ranks else (lambda rows: rows)
-        all_groups, scale = gather(group), self.log_scale.clamp(max=math.log(100)).exp()
+        all_groups, scale = gather(group), bounded(self.log_scale).exp()
         with full_precision(image):
             to_text, to_image = scale * image @ gather(text).T, scale * text @ gather(image).T
         if self.multi_positive == "uniform":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
-from mpma_lightning.objectives.global_alignment import group_contrast
+from mpma_lightning.objectives.global_alignment import bounded, group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words
 from mpma_lightning.precision import full_precision
 
@@ -25,7 +25,7 @@ class LocalAlignmentOptions(ObjectiveOptions):
         temperature: τ_l, of the attention and of the contrast.
         negatives: ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can
             solve; ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA].
-        learn_temperature: train the log-scale, clamped to τ ≥ 0.01.
+        learn_temperature: train the log-scale, kept at τ ≥ 0.01.
         chunk: images scored at once against all reports under ``batch``; bounds memory.
     """
 
@@ -116,7 +116,7 @@ class LocalAlignment(Objective):
     @property
     def temperature(self) -> float | Tensor:
         """τ_l as it is now."""
-        return self.fixed if self.log_scale is None else (-self.log_scale.clamp(max=math.log(100))).exp()
+        return self.fixed if self.log_scale is None else (-bounded(self.log_scale)).exp()
 
     def losses(self, words: Words, patches: Tensor, group: Tensor) -> Tensor:
         """(B,) loss of each sample; 0 for one without an unmasked word."""

@@ -231,6 +231,40 @@ def test_learned_local_temperature(negatives: str) -> None:
     assert float(objective.temperature.detach()) == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("kind", [GlobalAlignmentOptions, LocalAlignmentOptions])
+def test_value_learned_temperature_beyond_its_bound_comes_back(kind) -> None:
+    """At log 100 the gradient is the slope of the loss over log 1/τ there, not 0."""
+    backbone = small_backbone(*kind.needs)
+
+    def loss(log_scale: float) -> float:
+        return float(kind(temperature=math.exp(-log_scale)).build(backbone).double()(small_state(backbone))[0].detach())
+
+    learned = kind(learn_temperature=True).build(backbone).double()
+    learned.log_scale.data.fill_(9.0)
+    total, _ = learned(small_state(backbone))
+    total.backward()
+    bound, step = math.log(100), 1e-3
+    assert float(total.detach()) == pytest.approx(loss(bound), rel=1e-4)
+    slope = (loss(bound + step) - loss(bound - step)) / (2 * step)
+    assert abs(slope) > 0.1 and float(learned.log_scale.grad) == pytest.approx(slope, rel=1e-2)
+    assert float(learned.log_scale.detach()) == pytest.approx(bound)
+
+
+def test_value_fixed_temperature_is_taken_as_it_is() -> None:
+    backbone = small_backbone("align_global")
+    state = small_state(backbone)
+    total, _ = GlobalAlignmentOptions(temperature=0.004, multi_positive="mask").build(backbone)(state)
+    image, text = (x.detach().numpy() for x in (state.global_image, state.global_text))
+    group, expected = state.group.numpy(), 0.0
+    for logits in (image @ text.T / 0.004, text @ image.T / 0.004):
+        for i in range(4):
+            kept = [j for j in range(4) if j == i or group[j] != group[i]]
+            expected += 0.5 * (np.logaddexp.reduce(logits[i, kept]) - logits[i, i])
+    assert expected > 1 and float(total.detach()) == pytest.approx(expected, rel=1e-5)
+    local = LocalAlignmentOptions(temperature=0.004).build(backbone)
+    assert local.temperature == 0.004
+
+
 # matching
 
 
