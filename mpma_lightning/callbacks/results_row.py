@@ -120,7 +120,7 @@ class ResultsRow(Callback):
             "label_fraction": data.spec.label_fraction,
             "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,
-            "initialisation": "checkpoint" if task.source and task.checkpoint_parts != [] else "random",
+            "initialisation": initialisation(task),
             "checkpoint_parts": task.checkpoint_parts,
             "checkpoint": str(source) if source else None,
             "checkpoint_sha256": file_sha256(Path(source)) if source else None,
@@ -144,6 +144,21 @@ class ResultsRow(Callback):
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(row, indent=2) + "\n")
         partial.replace(folder / name)
+
+
+def initialisation(task: Any) -> str:
+    """What the backbone started from, in these words, joined by a comma where more than one holds.
+
+    ``checkpoint``: ``model.checkpoint``, all or the parts asked for; ``published image``: ``image_weights``, from the
+    hub or a file; ``published text``: an ``hf/`` encoder; ``random``: none of these. An encoder that the checkpoint
+    filled is not named again.
+    """
+    chosen = task.backbone.parts if task.checkpoint_parts is None else task.checkpoint_parts
+    filled = chosen if task.source else ()
+    published = {"image": bool(task.spec.image_weights), "text": str(task.spec.text).startswith("hf/")}
+    words = ["checkpoint"] if filled else []
+    words += [f"published {p}" for p in published if published[p] and p in task.backbone.parts and p not in filled]
+    return ", ".join(words) or "random"
 
 
 def _write_samples(samples: Mapping[str, Any], path: Path) -> None:
