@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mpma_lightning.errors import expect
 
-IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM, NEGATIVE_STREAM = range(1, 7)
+IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM = range(1, 6)
+OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7
 
 
 def _signed(value: int) -> int:

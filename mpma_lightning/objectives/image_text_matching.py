@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.masking import NEGATIVE_STREAM, hashed_uniform
+from mpma_lightning.masking import OTHER_IMAGE_STREAM, OTHER_REPORT_STREAM, hashed_uniform
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
 from mpma_lightning.precision import full
@@ -32,7 +32,9 @@ class ImageTextMatchingOptions(ObjectiveOptions):
         return ImageTextMatching(backbone)
 
 
-def draw_negatives(similarity: Tensor, group: Tensor, seed: Tensor, count: int = 1) -> Tensor:
+def draw_negatives(
+    similarity: Tensor, group: Tensor, seed: Tensor, count: int = 1, stream: int = OTHER_REPORT_STREAM
+) -> Tensor:
     """(B, count) columns of other groups for each row, drawn by softmax(similarity / 0.07) without repeats.
 
     The draw (Gumbel-top-k) follows from the rows' seeds. -1 where the batch has no further column of another group.
@@ -41,8 +43,9 @@ def draw_negatives(similarity: Tensor, group: Tensor, seed: Tensor, count: int =
         similarity: (B, B) cosines.
         group, seed: (B,) int64.
         count: columns a row.
+        stream: of the draw; another one where the columns are images, so that the two draws are independent.
     """
-    uniform = hashed_uniform(seed, len(seed), NEGATIVE_STREAM).clamp(min=1e-12)
+    uniform = hashed_uniform(seed, len(seed), stream).clamp(min=1e-12)
     score = similarity.double() / TEMPERATURE - (-uniform.log()).log()
     score = score.masked_fill(group.unsqueeze(1) == group.unsqueeze(0), -torch.inf)
     best = score.topk(min(count, len(seed)), dim=1)
@@ -71,7 +74,7 @@ class ImageTextMatching(Objective):
         if "align_global" in state.backbone.parts:
             similarity = state.global_image.detach() @ state.global_text.detach().T
         report = draw_negatives(similarity, state.group, state.seed).squeeze(1)
-        image = draw_negatives(similarity.T, state.group, state.seed).squeeze(1)
+        image = draw_negatives(similarity.T, state.group, state.seed, stream=OTHER_IMAGE_STREAM).squeeze(1)
         some = report >= 0
         images, reports = torch.cat([own, own[some], image[some]]), torch.cat([own, report[some], own[some]])
         return images, reports, torch.arange(len(images), device=own.device) < len(own)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.errors import expect
+from mpma_lightning.masking import OTHER_IMAGE_STREAM
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives
 from mpma_lightning.objectives.state import PretrainingState
@@ -55,7 +56,7 @@ class MatchRanking(Objective):
         own = torch.arange(len(state.group), device=state.group.device).unsqueeze(1)
         similarity = state.global_image.detach() @ state.global_text.detach().T
         reports = draw_negatives(similarity, state.group, state.seed, (self.negatives + 1) // 2)
-        images = draw_negatives(similarity.T, state.group, state.seed, self.negatives // 2)
+        images = draw_negatives(similarity.T, state.group, state.seed, self.negatives // 2, OTHER_IMAGE_STREAM)
         image_rows = torch.cat([own, torch.where(reports < 0, -1, own), images], 1)
         return image_rows, torch.cat([own, reports, torch.where(images < 0, -1, own)], 1)
 

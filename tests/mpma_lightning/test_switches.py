@@ -13,7 +13,7 @@ from data_modules.text import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.backbones.shared_memory import SharedMemory
 from mpma_lightning.errors import UserError
-from mpma_lightning.masking import ReportMask, choose_predicted, mask_image, soften_like_bert
+from mpma_lightning.masking import OTHER_IMAGE_STREAM, ReportMask, choose_predicted, mask_image, soften_like_bert
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, own_contrast
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
@@ -290,7 +290,7 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     total, count = objective(state)
     similarity = state.global_image @ state.global_text.T if hard else torch.zeros(4, 4)
     other_text = draw_negatives(similarity, state.group, state.seed)[:, 0].tolist()
-    other_image = draw_negatives(similarity.T, state.group, state.seed)[:, 0].tolist()
+    other_image = draw_negatives(similarity.T, state.group, state.seed, 1, OTHER_IMAGE_STREAM)[:, 0].tolist()
     images = backbone.image(state.image, state.image_mask.visible if pairing == "joint" else None)
     ids = state.report_mask.input_ids if pairing == "joint" else state.input_ids
 
@@ -305,6 +305,19 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     assert float(count) == 12 and float(total.detach()) == pytest.approx(expected, rel=1e-5)
     assert all(state.group[i] != state.group[j] for i, j in enumerate(other_text))
     assert 0 <= float(objective.monitor(state)["matching_accuracy"][0]) <= 12
+
+
+def test_value_the_two_negatives_of_a_pair_are_drawn_independently() -> None:
+    """Of 8 pairs without similarities, the other report and the other image come from one pair in 1 case of 7."""
+    _, built = build(Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, ImageTextMatchingOptions(weight=1)))
+    objective, same = built["image_text_matching"], []
+    for first in range(0, 8 * 500, 8):
+        state = SimpleNamespace(
+            group=torch.arange(8), seed=torch.arange(first, first + 8), backbone=SimpleNamespace(parts=())
+        )
+        images, reports, _ = objective._pairs(state)
+        same.append(reports[8:16] == images[16:])
+    assert float(torch.stack(same).double().mean()) == pytest.approx(1 / 7, abs=0.02)
 
 
 def test_matching_without_negatives_and_missing_input_error() -> None:
