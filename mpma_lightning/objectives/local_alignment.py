@@ -143,9 +143,10 @@ class LocalAlignment(Objective):
         """Sum over the samples that have an unmasked word, and their number."""
         state.require("image", "report_mask", "word_ids", "group")
         assert state.group is not None
-        with full_precision(state.local_image):
-            losses = self.losses(state.local_words, state.local_image, state.group)
-        return losses.sum(), state.local_words.valid.any(1).sum().to(torch.float32)
+        words, patches = state.local_words, state.local_image  # the encoders run outside of full precision
+        with full_precision(patches):
+            losses = self.losses(words, patches, state.group)
+        return losses.sum(), words.valid.any(1).sum().to(torch.float32)
 
     @torch.no_grad()
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:

@@ -265,6 +265,20 @@ def test_value_fixed_temperature_is_taken_as_it_is() -> None:
     assert local.temperature == 0.004
 
 
+@pytest.mark.parametrize("kind", [GlobalAlignmentOptions, LocalAlignmentOptions])
+def test_value_encoders_stay_in_mixed_precision(kind) -> None:
+    backbone = small_backbone(*kind.needs).float()
+    seen = set()
+    layers = {"image": backbone.image.vit.blocks[0].mlp.fc1, "text": backbone.text.bert.encoder.layer[0].output.dense}
+    for name, linear in layers.items():
+        linear.register_forward_hook(lambda *call, name=name: seen.add((name, call[2].dtype)))
+    state = small_state(backbone)
+    state.image = state.image.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = kind().build(backbone)(state)
+    assert seen == {("image", torch.bfloat16), ("text", torch.bfloat16)} and total.dtype == torch.float32
+
+
 # matching
 
 
