@@ -55,7 +55,7 @@ class PretrainingTask(Task):
         std: see :class:`Task`.
         check_every: steps between looks at the norm of each loss's gradient at the features it should train; the
             norms are logged, and a loss that gave none in all of the first epoch stops the run.
-        shuffle_pairs: control experiment: train every report with the image of the next sample of the batch. What
+        shuffle_pairs: control experiment: train every report with the image of the previous sample of the batch. What
             such a model scores above chance (a ``local_gap`` above 0) does not come from pairing.
     """
 
