@@ -18,19 +18,20 @@ from mpma_lightning.precision import full_precision
 
 @dataclass
 class LocalAlignmentOptions(ObjectiveOptions):
-    """L_l = L_word + L_patch [MGCA] over unmasked words and visible patches.
+    """L_l of unmasked words and visible patches: images against reports by words [GLoRIA], or L_word + L_patch [MGCA].
 
     Attributes:
         weight: λ_l.
         temperature: τ_l, of the attention and of the contrast.
-        negatives: ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can
-            solve; ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA].
+        negatives: ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA];
+            ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can solve:
+            ``docs/ablations.md`` has the comparison behind the default.
         learn_temperature: train the log-scale, kept at τ ≥ 0.01.
         chunk: images scored at once against all reports under ``batch``; bounds memory.
     """
 
     temperature: float = 0.1
-    negatives: Literal["pair", "batch"] = "pair"
+    negatives: Literal["batch", "pair"] = "batch"
     learn_temperature: bool = False
     chunk: int = 16
 
@@ -79,7 +80,8 @@ def pair_scores(words: Words, patches: Tensor, temperature: float | Tensor, chun
     The context is never formed: with attention a, its dot product with the word is a·s and its squared length aᵀGa,
     G being the patches' inner products. Every report must have a word.
 
-    GLoRIA sums over words where we average, so that long reports do not score higher; its sharpness of 5 is kept.
+    GLoRIA sums over words where we average, so that long reports do not score higher, and does not divide by the
+    sharpness again: its logits are five times as steep.
     """
     sharpness = 5.0
     query, valid = words.embeddings[words.valid], words.valid

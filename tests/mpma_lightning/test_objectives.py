@@ -25,7 +25,7 @@ BUILT = {
     "image_reconstruction": DECODER,
     "report_reconstruction": ReportReconstructionOptions(),
     "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
-    "local_alignment": LocalAlignmentOptions(),
+    "local_alignment": LocalAlignmentOptions(negatives="pair"),
     "local_alignment_batch": LocalAlignmentOptions(negatives="batch"),
 }
 
