@@ -1,6 +1,9 @@
 """``image_weights``: a file fills the image encoder or is refused."""
 
+from typing import Any
+
 import pytest
+import timm
 import torch
 from model_fixtures import small_backbone
 from safetensors.torch import save_file
@@ -55,6 +58,20 @@ def test_value_file_of_a_cnn_without_its_counters(tmp_path) -> None:
     spec.image_weights = str(tmp_path / "a.pth")
     loaded = Backbone(spec, ["image"]).image.cnn.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(("weights", "pretrained", "started"), [(None, False, 1), ("hub", True, 0)])
+def test_value_hub_weights_are_timms_and_stay(monkeypatch, weights: str | None, pretrained: bool, started: int) -> None:
+    asked, starts, create = [], [], timm.create_model
+
+    def without_network(name: str, pretrained: bool, **options: Any) -> Any:
+        asked.append(pretrained)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_network)
+    monkeypatch.setattr("mpma_lightning.backbones.image.start_like_mae", starts.append)
+    small_backbone("image", image_weights=weights)
+    assert asked == [pretrained] and len(starts) == started
 
 
 def test_error_file_that_does_not_fit(tmp_path) -> None:
