@@ -1,6 +1,6 @@
 """Task: the LightningModule every task derives from; it owns the skeleton so that a task is its loss and its head."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -131,7 +131,9 @@ class Task(LightningModule):
             return
         if self.tokenizer_json is None:
             self.tokenizer_json = self.trainer.datamodule.spec.tokenizer  # type: ignore[attr-defined]
-        self.backbone = Backbone(self.spec, self.parts, self._vocabulary())
+        filled = self.source is not None and (self.checkpoint_parts is None or "image" in self.checkpoint_parts)
+        spec = replace(self.spec, image_weights=None) if filled else self.spec  # that file may be on another machine
+        self.backbone = Backbone(spec, self.parts, self._vocabulary())
         self.build_heads()
         if self.source is not None:
             load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)

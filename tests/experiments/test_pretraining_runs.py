@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from shipped import label_arguments
 
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.cli import main
@@ -74,6 +75,16 @@ def test_checkpoint_feeds_a_new_run(trained: tuple[Path, list[str]], tmp_path: P
     again += ["--trainer.default_root_dir", str(tmp_path)]
     assert main(["fit", *again]) == 0
     assert json.loads((tmp_path / "results.json").read_text())["initialisation"] == "checkpoint"
+
+
+def test_checkpoint_does_not_ask_for_the_file_it_once_started_from(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path
+) -> None:
+    content = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    content["mpma"]["spec"]["image_weights"] = "gone.pth"
+    torch.save(content, tmp_path / "moved.ckpt")
+    words = label_arguments("zero_shot", phantom, tmp_path / "moved.ckpt", tmp_path / "run")
+    assert main(["test", *words]) == 0
 
 
 def test_test_and_predict(trained: tuple[Path, list[str]], phantom: Path, capsys: pytest.CaptureFixture[str]) -> None:
