@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 
@@ -75,12 +75,17 @@ def listed_splits(ids: pd.Series, files: dict[str, Path]) -> pd.Series:
 
     A list has one image a line, its path or id first; what follows a space is not read [MRM's lists]. Folder and ending
     may differ from those of the id.
+
+    Raises:
+        UserError: a list names what is not in ``ids``, with the first such name.
     """
     listed: dict[str, str] = {}
     for split, path in files.items():
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         listed |= {_bare(line.split()[0]): split for line in lines if line.strip()}
-    return ids.map(_bare).map(listed)
+    bare = ids.map(_bare)
+    refuse_absent(listed, bare, ", ".join(map(str, files.values())))
+    return bare.map(listed)
 
 
 def _bare(name: str) -> str:
@@ -93,6 +98,15 @@ def take_lists(frame: pd.DataFrame, folder: str, drop: Callable[[str, int], None
     frame["split"] = listed_splits(frame["id"], list_files(Path(folder)))
     drop("image in no list", int(frame["split"].isna().sum()))
     return frame[frame["split"].notna()].reset_index(drop=True)
+
+
+def refuse_absent(listed: Collection[str], ids: pd.Series, source: str) -> None:
+    """UserError where ``source`` lists what is not among ``ids``: a smaller split would go by the same name."""
+    if absent := sorted(set(listed) - set(ids)):
+        raise UserError(
+            f"{source}: {len(absent):,} of {len(listed):,} listed samples are not in the data (first: {absent[0]}); "
+            "use the release and the arguments that the split was drawn with"
+        )
 
 
 def read_pinned(path: str) -> list[str]:
@@ -191,12 +205,7 @@ def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], N
     if table["id"].duplicated().any():
         raise UserError(f"{path}: found id {table['id'][table['id'].duplicated()].iloc[0]} twice; ids must be unique")
     listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
-    absent = sorted(set(listed) - set(frame["id"]))
-    if absent:
-        raise UserError(
-            f"{path}: {len(absent):,} of {len(listed):,} listed samples are not in the data (first: {absent[0]}); use "
-            "the data and the arguments it was drawn with"
-        )
+    refuse_absent(listed, frame["id"], path)
     frame = frame.assign(split=frame["id"].map(listed))
     drop("not in the split file", int(frame["split"].isna().sum()))
     return frame[frame["split"].notna()].reset_index(drop=True)

@@ -151,6 +151,21 @@ def test_value_siim_balances_training_only(siim: tuple[Path, np.ndarray]) -> Non
     assert data.dropped == {"surplus negative training image": 1}
 
 
+def test_error_lists_of_another_release(siim: tuple[Path, np.ndarray]) -> None:
+    named = lists(siim[0], train=["a", "b", "1.2.276.0.7230010"], val=["c"], test=["e", "1.2.276.0.7230011"])
+    with pytest.raises(UserError, match=r"2 of 6 listed samples are not in the data \(first: 1.2.276.0.7230010\)"):
+        SIIMPneumothoraxDataModule(str(siim[0]), lists=named).setup()
+
+
+def test_value_lists_and_excluded_patients(siim: tuple[Path, np.ndarray]) -> None:
+    named = lists(siim[0], train=["a", "b"], val=["c"], test=["d", "e"])
+    (siim[0] / "leaking.json").write_text('["e"]')
+    data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named, exclude=[str(siim[0] / "leaking.json")])
+    data.setup()
+    assert data.spec is not None and data.spec.counts == {"train": 2, "val": 1, "test": 1}
+    assert data.dropped == {"excluded patient": 1}
+
+
 def test_value_siim_stage_2_file(siim: tuple[Path, np.ndarray]) -> None:
     table = siim[0] / "train-rle.csv"
     table.rename(siim[0] / "stage_2_train.csv")

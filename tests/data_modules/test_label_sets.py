@@ -188,6 +188,9 @@ def test_error_nih(nih: Path) -> None:
         NIHChestXray14DataModule(str(nih), labels=["Hernja"]).setup()
     with pytest.raises(UserError, match="lists belong to 70/10/20"):
         NIHChestXray14DataModule(str(nih), split="official", lists=str(nih))
+    (nih / "test_list.txt").write_text("00000060_001.png\n00000061_000.png\n")
+    with pytest.raises(UserError, match=r"1 of 98 listed samples are not in the data \(first: 00000061_000\)"):
+        NIHChestXray14DataModule(str(nih), split="official").setup()
     (nih / "test_list.txt").unlink()
     with pytest.raises(UserError, match=r"test_list.txt: split list not found"):
         NIHChestXray14DataModule(str(nih), split="official").setup()
