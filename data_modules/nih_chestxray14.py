@@ -8,6 +8,7 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.labels import same_class
+from data_modules.splits import listed_splits, take_lists
 from data_modules.stratified import hold_out, stratified_splits
 from data_modules.tables import find_table, read_table
 from data_modules.text import DEFAULT_TEXT, TextOptions
@@ -34,7 +35,7 @@ CLASSES = (
 """In the order of MRM's lists."""
 NORMAL = "No Finding"
 SOURCE = "it comes with NIH ChestX-ray14 (nihcc.app.box.com/v/ChestXray-NIHCC); set data.root to its folder"
-LISTS = {"train": ("train_1.txt", "train.txt"), "val": ("val.txt",), "test": ("test.txt",)}
+OFFICIAL = {"train": "train_val_list.txt", "test": "test_list.txt"}
 HELD_OUT = 1 / 8
 """Share of the training patients that validate: 10 of 80 %."""
 
@@ -47,8 +48,8 @@ class NIHChestXray14DataModule(DataModule):
             ``Data_Entry_2017_v2020``, .csv or .csv.gz.
         split: ``official``: ``test_list.txt`` tests, an eighth of the patients of ``train_val_list.txt`` validate.
             ``70/10/20``: drawn by patient, as MRM and BenchX drew theirs, stratified. The two are different protocols.
-        lists: folder of published 70/10/20 lists, ``train.txt`` (or MRM's ``train_1.txt``), ``val.txt``, ``test.txt``:
-            one line an image, name first. They take the place of the draw.
+        lists: folder of published 70/10/20 lists, ``train.txt``, ``val.txt`` and ``test.txt`` or, as MRM's whole lists,
+            ``train_list.txt`` and so on: one line an image, name first. They take the place of the draw.
         labels: names, in the order of ``labels`` columns.
 
     The other arguments are those of ``DataModule``.
@@ -79,7 +80,7 @@ class NIHChestXray14DataModule(DataModule):
         )  # fmt: skip
         if lists and split == "official":
             raise UserError("found data.lists with data.split official; lists belong to 70/10/20")
-        self.root, self.split, self.lists = Path(root), split, Path(lists) if lists else None
+        self.root, self.split, self.lists = Path(root), split, lists
         self.labels, self.label_names = list(labels), list(labels)
 
     def read_index(self) -> pd.DataFrame:
@@ -89,15 +90,15 @@ class NIHChestXray14DataModule(DataModule):
         )
         frame["image"] = self._locate(frame["id"])
         frame = frame.join(label_columns(path, table["Finding Labels"], self.label_names))
-        splits = self._official() if self.split == "official" else self._listed() if self.lists else None
         known = label_columns(path, table["Finding Labels"], list(CLASSES))  # one draw for any data.labels
-        if splits is None:
+        if self.lists:
+            return take_lists(frame, self.lists, self.drop)
+        if self.split == "70/10/20":
             return frame.assign(split=stratified_splits(frame["patient"], known, (0.7, 0.1, 0.2), self.seed))
-        frame["split"] = frame["id"].map(splits)
-        if not (frame["split"] == "val").any():
-            rest = frame.index[frame["split"] == "train"]
-            validating = hold_out(frame["patient"].loc[rest], known.loc[rest], HELD_OUT, self.seed)
-            frame.loc[rest[validating], "split"] = "val"
+        frame["split"] = listed_splits(frame["id"], self._official())
+        rest = frame.index[frame["split"] == "train"]
+        validating = hold_out(frame["patient"].loc[rest], known.loc[rest], HELD_OUT, self.seed)
+        frame.loc[rest[validating], "split"] = "val"
         self.drop("image in no list", int(frame["split"].isna().sum()))
         return frame[frame["split"].notna()].reset_index(drop=True)
 
@@ -122,23 +123,12 @@ class NIHChestXray14DataModule(DataModule):
         found = {file.name: str(file) for file in sorted(self.root.glob("images*/**/*.png"))}
         return names.map(lambda name: found.get(name, str(self.root / "images" / name)))
 
-    def _official(self) -> dict[str, str]:
-        return self._read_list("train_val_list.txt", "train") | self._read_list("test_list.txt", "test")
-
-    def _listed(self) -> dict[str, str]:
-        assert self.lists is not None
-        splits: dict[str, str] = {}
-        for split, names in LISTS.items():
-            name = next((name for name in names if (self.lists / name).is_file()), names[-1])
-            splits |= self._read_list(name, split, self.lists)
-        return splits
-
-    def _read_list(self, name: str, split: str, folder: Path | None = None) -> dict[str, str]:
-        path = (folder or self.root) / name
-        if not path.is_file():
-            raise UserError(f"{path}: split list not found; {SOURCE}, or use data.split 70/10/20 without data.lists")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return {Path(line.split()[0]).name: split for line in lines if line.strip()}
+    def _official(self) -> dict[str, Path]:
+        files = {split: self.root / name for split, name in OFFICIAL.items()}
+        for path in files.values():
+            if not path.is_file():
+                raise UserError(f"{path}: split list not found; {SOURCE}, or use data.split 70/10/20")
+        return files
 
 
 def read_entries(root: Path) -> tuple[Path, pd.DataFrame]:

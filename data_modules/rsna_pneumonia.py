@@ -29,7 +29,8 @@ class RSNAPneumoniaDataModule(DataModule):
     Args:
         root: ``stage_2_train_images/<patientId>.dcm`` and ``stage_2_train_labels.csv``.
         split: shares of train/val/test; MGCA's classification has 70/15/15 and its detection 60/20/20.
-        lists: folder of published lists, ``train.txt``, ``val.txt`` and ``test.txt``, in place of the draw.
+        lists: folder of published lists, ``train.txt`` or ``train_list.txt`` and so on, in place of the draw.
+            All they name must be here: MRM's test list, of ``stage_2_test_images``, is refused.
         positives: training keeps only images with a box.
 
     The other arguments are those of ``DataModule``.

@@ -25,7 +25,7 @@ class SIIMPneumothoraxDataModule(DataModule):
 
     Args:
         root: ``dicom-images-train/<study>/<series>/<ImageId>.dcm`` and ``train-rle.csv`` or ``stage_2_train.csv``.
-        lists: folder of published lists, ``train.txt``, ``val.txt`` and ``test.txt``, in place of the draw.
+        lists: folder of published lists, ``train.txt`` or ``train_list.txt`` and so on, in place of the draw.
         balanced: training keeps all positives and as many negatives, drawn by seed; validation and test keep all.
 
     The other arguments are those of ``DataModule``.

@@ -1,7 +1,8 @@
 """Splits: their many names, patients to leave out, a drawn split, and the check that no patient is in two."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,6 +27,9 @@ SPLIT_NAMES = {
 }
 PINNED = ("Path", "path", "dicom_id", "id")
 """Columns that may name the samples of a pinned list: CheXpert's, MIMIC-CXR's, ours; the first one that is there."""
+LISTS = {split: (f"{split}.txt", f"{split}_list.txt") for split in SPLITS}
+"""Names of published lists; MRM's end in ``_list``: its ``train_1.txt`` is 1 % of ``train_list.txt``."""
+ENDING = re.compile(r"\.(png|jpe?g|dcm|dicom)$", re.IGNORECASE)
 DRAWN = (("train", 0.8), ("val", 0.9), ("test", 1.0))
 """Upper ends of the drawn split: 80 % train, 10 % val, 10 % test."""
 
@@ -52,24 +56,57 @@ def random_splits(units: pd.Series, seed: int) -> pd.Series:
     return units.map({unit: draw(unit) for unit in units.unique()})
 
 
-def read_lists(folder: str) -> dict[str, str]:
-    """File name without folder and ending -> split, from ``train.txt``, ``val.txt`` and ``test.txt``: one image a line,
-    its path or id first; what follows a space is not read [MRM's lists]."""
-    splits: dict[str, str] = {}
-    for split in SPLITS:
-        path = Path(folder) / f"{split}.txt"
-        if not path.is_file():
-            raise UserError(f"{path}: split list not found; data.lists is a folder of train.txt, val.txt and test.txt")
+def list_files(folder: Path) -> dict[str, Path]:
+    """The published list of every split in ``folder``; a UserError where one is not there."""
+    files = {}
+    for split, names in LISTS.items():
+        found = [folder / name for name in names if (folder / name).is_file()]
+        if not found:
+            raise UserError(
+                f"{folder}: split list not found, neither {' nor '.join(names)}; data.lists is a folder of train.txt, "
+                "val.txt and test.txt, or of train_list.txt, val_list.txt and test_list.txt"
+            )
+        files[split] = found[0]
+    return files
+
+
+def listed_splits(ids: pd.Series, files: dict[str, Path]) -> pd.Series:
+    """Split of each sample, blank where no list of ``files`` has it.
+
+    A list has one image a line, its path or id first; what follows a space is not read [MRM's lists]. Folder and ending
+    may differ from those of the id.
+
+    Raises:
+        UserError: a list names what is not in ``ids``, with the first such name.
+    """
+    listed: dict[str, str] = {}
+    for split, path in files.items():
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        splits |= {Path(line.split()[0]).stem: split for line in lines if line.strip()}
-    return splits
+        listed |= {_bare(line.split()[0]): split for line in lines if line.strip()}
+    bare = ids.map(_bare)
+    refuse_absent(listed, bare, ", ".join(map(str, files.values())))
+    return bare.map(listed)
+
+
+def _bare(name: str) -> str:
+    """Without folder and ending; the dots of an id, such as SIIM's, are none."""
+    return ENDING.sub("", name.rpartition("/")[2])
 
 
 def take_lists(frame: pd.DataFrame, folder: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
     """``frame`` with the splits of the lists in ``folder``; what they do not list is left out."""
-    frame["split"] = frame["id"].map(read_lists(folder))
+    frame["split"] = listed_splits(frame["id"], list_files(Path(folder)))
     drop("image in no list", int(frame["split"].isna().sum()))
     return frame[frame["split"].notna()].reset_index(drop=True)
+
+
+def refuse_absent(listed: Collection[str], ids: pd.Series, source: str) -> None:
+    """UserError where ``source`` lists what is not among ``ids``: a smaller split would go by the same name."""
+    if absent := sorted(set(listed) - set(ids)):
+        raise UserError(
+            f"{source}: {len(absent):,} of {len(listed):,} listed samples are not in the data (first: {absent[0]}); "
+            "use the release and the arguments that the split was drawn with"
+        )
 
 
 def read_pinned(path: str) -> list[str]:
@@ -168,12 +205,7 @@ def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], N
     if table["id"].duplicated().any():
         raise UserError(f"{path}: found id {table['id'][table['id'].duplicated()].iloc[0]} twice; ids must be unique")
     listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
-    absent = sorted(set(listed) - set(frame["id"]))
-    if absent:
-        raise UserError(
-            f"{path}: {len(absent):,} of {len(listed):,} listed samples are not in the data (first: {absent[0]}); use "
-            "the data and the arguments it was drawn with"
-        )
+    refuse_absent(listed, frame["id"], path)
     frame = frame.assign(split=frame["id"].map(listed))
     drop("not in the split file", int(frame["split"].isna().sum()))
     return frame[frame["split"].notna()].reset_index(drop=True)

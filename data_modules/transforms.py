@@ -157,6 +157,15 @@ class Placement:
             return cls((height, width), scale, (float((side - columns) // 2), float((side - rows) // 2)))
         return cls((height, width), scale, (-float((columns - side) // 2), -float((rows - side) // 2)))
 
+    def film(self, side: int) -> tuple[slice, slice]:
+        """Rows and columns of the crop of ``side`` that show the image: all but a letterbox's bars."""
+        edges = [
+            (max(0, round(shift)), min(side, round(shift + length * scale)))
+            for length, scale, shift in zip(self.size, self.scale[::-1], self.shift[::-1], strict=True)
+        ]
+        rows, columns = (slice(*edge) for edge in edges)
+        return rows, columns
+
     def mask_back(self, crop: np.ndarray) -> np.ndarray:
         """(S, S) of the crop as (H, W) of the image, nearest; 0 where the crop did not reach."""
         height, width = self.size

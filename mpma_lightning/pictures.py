@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from data_modules.text import Tokenizer
-from mpma_lightning.evaluation.grounding import pointed_at
+from mpma_lightning.evaluation.grounding import Film, pointed_at
 from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
 
@@ -160,15 +160,15 @@ def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, T
     return figure
 
 
-def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str]) -> Figure:
-    """Images under the map of their phrase, with its boxes (green) and the most similar patch (cross)."""
+def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film]) -> Figure:
+    """Images under the map of their phrase, with its boxes (green) and the most similar patch of the film (cross)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         size = image.shape[-2:]
         heat = torch.nn.functional.interpolate(maps[i][None, None].float(), size, mode="bilinear")[0, 0].cpu().numpy()
         ax.imshow(gray(image[i]), cmap="gray")
         ax.imshow(heat, cmap="inferno", alpha=0.45)
-        y, x = pointed_at(maps[i].float().cpu().numpy(), *heat.shape)
+        y, x = pointed_at(maps[i].float().cpu().numpy(), heat.shape[0], heat.shape[1], films[i])
         ax.plot(x, y, marker="+", color="white", markersize=10)
         for box in truth[i].tolist():
             _rectangle(ax, box, TRUTH, "")

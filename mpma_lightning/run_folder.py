@@ -17,6 +17,9 @@ from mpma_lightning.errors import UserError
 
 CONFIG_NAME = "config.yaml"
 _CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
+_SPLITTING = ("seed", "split", "split_file", "lists", "protocol", "val_share")
+"""Arguments of data modules that decide which sample is in which split."""
+_SPLIT_FILES = ("split_file", "lists")
 _OF_FIT, _OF_EVALUATION = ("bad_samples", "non_finite"), ("ckpt_path",)
 _FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
 _SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
@@ -72,6 +75,48 @@ def check_continues(run: Path, settings: dict[str, Any]) -> None:
             f"{run} was started with other settings: {'; '.join(changed)}. Set them back to continue it, or start a "
             f"new run with --trainer.default_root_dir OTHER, or delete {run}"
         )
+
+
+def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Refuse to evaluate ``checkpoint`` on another split of the data that its run was fitted on: it may hold what was
+    trained on. Another data set is free, and so is a split file or list of another root.
+
+    Args:
+        checkpoint: a file; its run's config is in its folder or the one above, else nothing is compared.
+        settings: the whole effective config of the command, plain types.
+    """
+    stored_file = next((up / CONFIG_NAME for up in checkpoint.parents[:2] if (up / CONFIG_NAME).is_file()), None)
+    if stored_file is None:
+        return
+    fitted, new = dict(_flat({"data": _load(stored_file).get("data")})), dict(_flat({"data": settings.get("data")}))
+    if _class_name(fitted) != _class_name(new):
+        return
+    roots = [key for key in fitted if key.endswith("root")]
+    elsewhere = any(not _same(fitted[key], new.get(key)) for key in roots)
+    changed = []
+    for key in fitted.keys() & new.keys():
+        name = key.rpartition(".")[2]
+        free = elsewhere and name in _SPLIT_FILES and new[key] is not None
+        if name in _SPLITTING and not free and not _same(fitted[key], new[key]):
+            changed.append((key.replace(".init_args", ""), fitted[key], new[key]))
+    if changed:
+        told = "; ".join(f"{key} {old!r} -> {value!r}" for key, old, value in sorted(changed))
+        again = " ".join(f"--{key} {'null' if old is None else old}" for key, old, _ in sorted(changed))
+        raise UserError(
+            f"{checkpoint} was fitted on another split ({stored_file}): {told}; what is tested now may have been "
+            f"trained on. Add {again}"
+        )
+
+
+def _class_name(data: dict[str, Any]) -> str:
+    return str(data.get("data.class_path")).rpartition(".")[2]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or two ways to write one path."""
+    if isinstance(one, str) and isinstance(other, str):
+        return Path(one).resolve() == Path(other).resolve()
+    return bool(one == other)
 
 
 def config_sha256(settings: dict[str, Any], subcommand: str) -> str:

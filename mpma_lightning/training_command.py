@@ -34,7 +34,14 @@ from mpma_lightning.config_files import config_arguments, defaults_file
 from mpma_lightning.errors import UserError
 from mpma_lightning.faults import explain_fault
 from mpma_lightning.quiet import silence_noise
-from mpma_lightning.run_folder import CONFIG_NAME, best_checkpoint, check_continues, last_checkpoint, run_folder
+from mpma_lightning.run_folder import (
+    CONFIG_NAME,
+    best_checkpoint,
+    check_continues,
+    check_same_split,
+    last_checkpoint,
+    run_folder,
+)
 from mpma_lightning.run_record import RunRecord
 from mpma_lightning.suggestions import Explainer, UsageError, one_line
 from mpma_lightning.weights import read_file
@@ -89,7 +96,7 @@ class TrainingCLI(LightningCLI):
         """Keep the written config: Lightning would lay the checkpoint's hyper-parameters over it."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run folder and the checkpoint, and refuse to continue a run with other settings."""
+        """Settle the run folder and the checkpoint, and refuse to continue or to score a run with other settings."""
         settings = self.config[self.subcommand]
         self.run_folder = Path(settings.trainer.default_root_dir)
         _leave_out_what_is_switched_off(settings.trainer)
@@ -99,6 +106,8 @@ class TrainingCLI(LightningCLI):
         self._checkpoint = self._find_checkpoint(settings.ckpt_path, bool(settings.trainer.fast_dev_run))
         if self._checkpoint is not None:
             read_file(Path(self._checkpoint), mmap=True)  # a broken file is one line, not lightning's traceback
+            if self.subcommand in ("validate", "test"):  # `predict` scores nothing
+                check_same_split(Path(self._checkpoint), self.config_dump)
 
     def _find_checkpoint(self, asked: str | None, trial: bool) -> str | None:
         """The file that ``--ckpt_path asked`` means. ``trial`` runs (fast_dev_run) neither read nor write the run."""

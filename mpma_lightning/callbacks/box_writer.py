@@ -14,7 +14,8 @@ from mpma_lightning.metrics import gather_objects
 
 
 class BoxWriter(BasePredictionWriter):
-    """``boxes.json`` in the run folder, boxes in pixels of the images; ``file_name`` is the sample's id.
+    """``boxes.json`` in the run folder, boxes in pixels of the images; ``file_name`` is the sample's id. What of a
+    detection lies on the bars of a letterbox is cut off, and left out where nothing remains.
 
     Args:
         least_score: detections below are left out.
@@ -55,6 +56,8 @@ class BoxWriter(BasePredictionWriter):
         rows = []
         for (x1, y1, x2, y2), score, label in zip(corners.tolist(), scores.tolist(), labels.tolist(), strict=True):
             box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+            if min(box[2:]) <= 0:
+                continue
             rows.append(
                 {
                     "category_id": label + 1,

@@ -15,7 +15,7 @@ MEASURED = 1  # the step whose operations are counted: the second of the process
 
 class CostCard(Callback):
     """Measured over the training batches of this process since it started; evaluation and checkpoints are left out of
-    every figure but ``gpu_hours``.
+    every figure but ``gpu_hours`` and ``peak_memory_mib``, which is the peak of the whole process.
 
     Operations are those executed (matrix products, convolutions and attention, forward and backward, with what
     gradient checkpointing repeats), counted once and multiplied by the batches; a compiled model is counted

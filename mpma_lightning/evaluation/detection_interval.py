@@ -69,6 +69,9 @@ def map_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of mAP@.50:.95 over all images; units (patients) are drawn, with all their images.
 
+    Recall is read off in float64, as by pycocotools; torchmetrics, which gives the mAP itself, reads it off in float32,
+    so that the interval may sit slightly off that figure.
+
     Args:
         found, truth: of N images.
         unit: N names.

@@ -7,6 +7,9 @@ import numpy as np
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 LUNGS = {"right": (0.3, 0.45), "left": (0.7, 0.45)}
 """Centre of each lung on a frontal film, as shares of width and height; the patient's right is on the left."""
+Film = tuple[slice, slice]
+"""Rows and columns of the crop that show the image; what is outside, the bars of a letterbox, counts nowhere."""
+WHOLE: Film = (slice(None), slice(None))
 
 
 def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -18,13 +21,26 @@ def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     return region
 
 
-def pointed_at(similarity: np.ndarray, height: int, width: int) -> tuple[int, int]:
-    """Row and column of the pixel at the centre of the most similar patch of (h, w)."""
-    row, column = np.unravel_index(similarity.argmax(), similarity.shape)
-    return int((row + 0.5) * height / similarity.shape[0]), int((column + 0.5) * width / similarity.shape[1])
+def patches_on(film: slice, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and centre pixels of those of ``count`` patches along ``length`` pixels whose centre is on the film; of
+    the nearest patch where the film is narrower than one."""
+    start, stop, _ = film.indices(length)
+    centres = ((np.arange(count) + 0.5) * length / count).astype(int)
+    found = np.flatnonzero((centres >= start) & (centres < stop))
+    if not len(found):
+        found = np.array([np.abs(centres - (start + stop) / 2).argmin()])
+    return found, centres[found]
 
 
-def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray) -> dict[str, float]:
+def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHOLE) -> tuple[int, int]:
+    """Row and column of the pixel at the centre of the most similar patch of (h, w) on the film."""
+    rows, y = patches_on(film[0], similarity.shape[0], height)
+    columns, x = patches_on(film[1], similarity.shape[1], width)
+    row, column = np.unravel_index(similarity[np.ix_(rows, columns)].argmax(), (len(rows), len(columns)))
+    return int(y[row]), int(x[column])
+
+
+def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, film: Film = WHOLE) -> dict[str, float]:
     """Scores of one phrase.
 
     ``pointing_game``: whether the centre of the most similar patch lies in the region; of the drawn-up map, a maximum
@@ -36,8 +52,11 @@ def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray) 
         patches: (h, w) float.
         similarity: (H, W) float, the same drawn up.
         region: (H, W) bool.
+        film: what of them is scored.
     """
-    scores = {"pointing_game": float(region[pointed_at(patches, *region.shape)])}
+    height, width = region.shape
+    scores = {"pointing_game": float(region[pointed_at(patches, height, width, film)])}
+    similarity, region = similarity[film], region[film]
     within, around = similarity[region], similarity[~region]
     if len(within) and len(around):
         noise = np.sqrt(within.var() + around.var())
@@ -49,7 +68,7 @@ def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray) 
     return scores
 
 
-def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int]) -> dict[str, float]:
+def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: Film = WHOLE) -> dict[str, float]:
     """Pointing game of guesses, in expectation.
 
     ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of either lung with equal
@@ -59,12 +78,13 @@ def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int]) -> dict
         region: (H, W) bool.
         phrase: the text.
         grid: patches (rows, columns).
+        film: where guesses are made.
     """
-    height, width = region.shape
-    rows = ((np.arange(grid[0]) + 0.5) * height / grid[0]).astype(int)
-    columns = ((np.arange(grid[1]) + 0.5) * width / grid[1]).astype(int)
+    (_, rows), (_, columns) = (patches_on(*along) for along in zip(film, grid, region.shape, strict=True))
+    shown = region[film]
+    height, width = shown.shape
     named = [side for side in LUNGS if re.search(rf"\b{side}\b", phrase.lower())]
-    hits = {side: float(region[int(y * height), int(x * width)]) for side, (x, y) in LUNGS.items()}
+    hits = {side: float(shown[int(y * height), int(x * width)]) for side, (x, y) in LUNGS.items()}
     either = sum(hits.values()) / len(hits)
     return {
         "random_patch": float(region[np.ix_(rows, columns)].mean()),

@@ -8,8 +8,6 @@ from torch import nn
 from mpma_lightning.errors import UserError
 from mpma_lightning.suggestions import suggest
 
-TRUNCATED_STD = 0.02
-
 
 @dataclass(frozen=True)
 class Protocol:
@@ -17,7 +15,8 @@ class Protocol:
 
     Attributes:
         norm: LayerNorm before the linear layer.
-        init: of the linear layer: truncated normal of deviation 0.02 with zero bias, or torch's default.
+        init: of the linear layer: truncated normal with zero bias, or torch's default.
+        init_std: deviation of the truncated normal.
         encoder_lr: learning rate of the backbone, as a share of the head's.
         drop_path: stochastic depth of the image encoder.
         frozen: only the head is trained (``LinearProbeTask``), or everything (``ClassificationTask``).
@@ -27,6 +26,7 @@ class Protocol:
 
     norm: bool = True
     init: Literal["truncated_normal", "default"] = "truncated_normal"
+    init_std: float = 0.02
     encoder_lr: float = 1.0
     drop_path: float = 0.0
     frozen: bool = False
@@ -36,7 +36,7 @@ class Protocol:
 
 PROTOCOLS = {
     "cls-finetune-benchx": Protocol(encoder_lr=0.1),
-    "cls-finetune-mrm": Protocol(drop_path=0.1),
+    "cls-finetune-mrm": Protocol(init_std=2e-5, drop_path=0.1),  # both of MRM's train.py
     "cls-multimodal": Protocol(encoder_lr=0.1, inputs=("image", "text", "both")),  # else as cls-finetune-benchx
     "cls-linear-mgca": Protocol(norm=False, init="default", frozen=True),
     "cls-linear": Protocol(norm=False, frozen=True, own_probe=True),  # ours: truncated-normal start
@@ -71,6 +71,6 @@ def linear_head(width: int, classes: int, protocol: Protocol) -> nn.Sequential:
     """(B, width) features to (B, classes) logits."""
     linear = nn.Linear(width, classes)
     if protocol.init == "truncated_normal":
-        nn.init.trunc_normal_(linear.weight, std=TRUNCATED_STD)
+        nn.init.trunc_normal_(linear.weight, std=protocol.init_std)
         nn.init.zeros_(linear.bias)
     return nn.Sequential(nn.LayerNorm(width) if protocol.norm else nn.Identity(), linear)

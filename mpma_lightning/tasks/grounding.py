@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from data_modules.transforms import Placement
 from mpma_lightning import pictures
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.errors import UserError
-from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores
+from mpma_lightning.evaluation.grounding import Film, guess_scores, inside, map_scores, patches_on
 from mpma_lightning.evaluation.intervals import mean_interval
 from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.state import words_of
@@ -82,16 +83,22 @@ class GroundingTask(Task):
             raise UserError("grounding is scored against boxes; `predict` writes maps without")
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
-        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, side).cpu().numpy()
+        films = self.films(batch, side)
+        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, films, side).cpu().numpy()
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
             grid = (maps.shape[-2], maps.shape[-1])
-            own = map_scores(patches[i], drawn[i], region)
-            scores = {**own, **guess_scores(region, phrase, grid)}
+            own = map_scores(patches[i], drawn[i], region, films[i])
+            scores = {**own, **guess_scores(region, phrase, grid, films[i])}
             values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
             names = {name: [batch[name][i]] for name in ("id", "patient")}
             self.rows.add(values=values, category=[self._category(batch, i)], **names)
-        return {"maps": maps}
+        return {"maps": maps, "films": films}
+
+    def films(self, batch: dict[str, Any], side: int) -> list[Film]:
+        """Where each image lies in its crop."""
+        fit = self.trainer.datamodule.spec.fit  # type: ignore[attr-defined]
+        return [Placement.of(height, width, side, fit).film(side) for height, width in batch["size"].tolist()]
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
         labels = batch["box_labels"][i].tolist()
@@ -113,10 +120,10 @@ class GroundingTask(Task):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image; a callback writes them."""
-        maps = _drawn_up(self.similarity(batch), batch["image"].shape[-1]).flatten(1)
+        side = batch["image"].shape[-1]
+        maps = _drawn_up(self.similarity(batch), self.films(batch, side), side).flatten(1)
         low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
         scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255
-        side = batch["image"].shape[-1]
         return {
             "id": batch["id"],
             "mask": scaled.round().to(torch.uint8).unflatten(1, (1, side, side)),
@@ -125,12 +132,21 @@ class GroundingTask(Task):
 
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
         """Maps and boxes, with the phrase above."""
-        return pictures.grounding(batch["image"][:count], outcome["maps"][:count], batch["boxes"], batch["text"])
+        images, maps = batch["image"][:count], outcome["maps"][:count]
+        return pictures.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
 
     def result_entries(self) -> dict[str, Any]:
         return {"protocol": PROTOCOLS["pointing_game"], "protocols": PROTOCOLS, "label_fraction": 0.0}
 
 
-def _drawn_up(maps: Tensor, side: int) -> Tensor:
-    """(B, H', W') to (B, side, side)."""
-    return F.interpolate(maps.unsqueeze(1).float(), (side, side), mode="bilinear")[:, 0]
+def _drawn_up(maps: Tensor, films: list[Film], side: int) -> Tensor:
+    """(B, H', W') to (B, side, side); what lies on a bar takes the value of the nearest patch on the film, so that it
+    does not shine into the film."""
+    shown = []
+    for one, film in zip(maps.float(), films, strict=True):
+        places = []
+        for along, count in zip(film, one.shape, strict=True):
+            found, _ = patches_on(along, count, side)
+            places.append(torch.arange(count, device=one.device).clamp(int(found[0]), int(found[-1])))
+        shown.append(one[places[0]][:, places[1]])
+    return F.interpolate(torch.stack(shown).unsqueeze(1), (side, side), mode="bilinear")[:, 0]

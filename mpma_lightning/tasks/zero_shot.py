@@ -36,8 +36,9 @@ class ZeroShotTask(Task):
     """``test`` and ``predict`` only: nothing is trained. Protocol ``zs-prompt``.
 
     A finding's score is the similarity to its positive prompts less that to its negative ones: globally to the mean
-    embedding of each ensemble, locally the mean over prompts of the word-aggregated similarity that local alignment
-    trains. ``combined`` is the mean of both after z-normalisation over the images [GLoRIA].
+    embedding of each ensemble, locally the mean over prompts of the word-aggregated similarity, which local alignment
+    trains with ``negatives: batch`` only. ``combined`` is the mean of both after z-normalisation over the images
+    [GLoRIA].
 
     Args:
         backbone: see :class:`Task`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import torch
@@ -20,6 +21,7 @@ from data_modules.partners import partners
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.run_lengths import encode_runs
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
+from data_modules.splits import list_files, listed_splits
 from data_modules.transforms import Augment
 from mpma_lightning.errors import UserError
 
@@ -149,6 +151,31 @@ def test_value_siim_balances_training_only(siim: tuple[Path, np.ndarray]) -> Non
     data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named)
     assert data.read_index()["split"].value_counts().to_dict() == {"train": 2, "val": 1, "test": 1}
     assert data.dropped == {"surplus negative training image": 1}
+
+
+def test_error_lists_of_another_release(siim: tuple[Path, np.ndarray]) -> None:
+    named = lists(siim[0], train=["a", "b", "1.2.276.0.7230010"], val=["c"], test=["e", "1.2.276.0.7230011"])
+    with pytest.raises(UserError, match=r"2 of 6 listed samples are not in the data \(first: 1.2.276.0.7230010\)"):
+        SIIMPneumothoraxDataModule(str(siim[0]), lists=named).setup()
+
+
+def test_value_dots_of_an_id_are_no_ending(tmp_path: Path) -> None:
+    """MRM's lists of SIIM name bare ids, those of RSNA a path and a label, those of NIH a file name."""
+    lines = {"train": "1.2.276.30\n", "val": "stage_2_train_images/1.2.276.31.dcm 0 \n", "test": "a.png 0 1\n"}
+    for split, text in lines.items():
+        (tmp_path / f"{split}_list.txt").write_text(text)
+    ids = pd.Series(["1.2.276.30", "1.2.276.31", "a.png", "1.2.276.32"])
+    assert listed_splits(ids, list_files(tmp_path)).tolist()[:3] == ["train", "val", "test"]
+    assert listed_splits(ids, list_files(tmp_path)).isna().tolist() == [False, False, False, True]
+
+
+def test_value_lists_and_excluded_patients(siim: tuple[Path, np.ndarray]) -> None:
+    named = lists(siim[0], train=["a", "b"], val=["c"], test=["d", "e"])
+    (siim[0] / "leaking.json").write_text('["e"]')
+    data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named, exclude=[str(siim[0] / "leaking.json")])
+    data.setup()
+    assert data.spec is not None and data.spec.counts == {"train": 2, "val": 1, "test": 1}
+    assert data.dropped == {"excluded patient": 1}
 
 
 def test_value_siim_stage_2_file(siim: tuple[Path, np.ndarray]) -> None:

@@ -161,16 +161,26 @@ def test_value_nih_official_and_70_10_20(nih: Path) -> None:
     assert 0.5 < share["train"] < 0.9 and 0.05 < share["test"] < 0.35
 
 
-def test_value_nih_published_lists(nih: Path) -> None:
+@pytest.mark.parametrize("ending", ["", "_list"])
+def test_value_nih_published_lists(nih: Path, ending: str) -> None:
+    """MRM's folder also has ``train_1.txt`` and ``train_10.txt``: 1 and 10 % of its training list."""
     lists = nih / "lists"
     lists.mkdir()
     names = [f"{n + 1:08d}_{visit:03d}.png" for n in range(60) for visit in range(2)]
-    for name, part in (("train_1", names[:60]), ("val", names[60:80]), ("test", names[80:118])):
+    parts = {"train": names[:60], "val": names[60:80], "test": names[80:118]}
+    for name, part in {
+        "train_1": names[:1],
+        "train_10": names[:6],
+        **{k + ending: v for k, v in parts.items()},
+    }.items():
         (lists / f"{name}.txt").write_text("".join(f"images/{x} 0 1 0\n" for x in part))
     data = NIHChestXray14DataModule(str(nih), lists=str(lists))
     data.setup()
     assert data.spec is not None and data.spec.counts == {"train": 60, "val": 20, "test": 38}
     assert data.spec.dropped == {"image in no list": 2}
+    (lists / f"train{ending}.txt").unlink()
+    with pytest.raises(UserError, match=r"split list not found, neither train.txt nor train_list.txt"):
+        NIHChestXray14DataModule(str(nih), lists=str(lists)).setup()
 
 
 def test_error_nih(nih: Path) -> None:
@@ -178,6 +188,9 @@ def test_error_nih(nih: Path) -> None:
         NIHChestXray14DataModule(str(nih), labels=["Hernja"]).setup()
     with pytest.raises(UserError, match="lists belong to 70/10/20"):
         NIHChestXray14DataModule(str(nih), split="official", lists=str(nih))
+    (nih / "test_list.txt").write_text("00000060_001.png\n00000061_000.png\n")
+    with pytest.raises(UserError, match=r"1 of 98 listed samples are not in the data \(first: 00000061_000\)"):
+        NIHChestXray14DataModule(str(nih), split="official").setup()
     (nih / "test_list.txt").unlink()
     with pytest.raises(UserError, match=r"test_list.txt: split list not found"):
         NIHChestXray14DataModule(str(nih), split="official").setup()

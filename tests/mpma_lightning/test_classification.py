@@ -122,6 +122,8 @@ def test_value_protocols_decide_the_head() -> None:
     benchx, mgca = (linear_head(64, 5, PROTOCOLS[name]) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
     assert isinstance(benchx[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
     assert 0.01 < benchx[1].weight.std() < 0.03 and (benchx[1].bias == 0).all()
+    mrm = linear_head(64, 5, PROTOCOLS["cls-finetune-mrm"])
+    assert 1e-5 < mrm[1].weight.std() < 3e-5 and (mrm[1].bias == 0).all()
     assert mgca[1].weight.std() > 0.04
     assert PROTOCOLS["cls-finetune-benchx"].encoder_lr == 0.1 and PROTOCOLS["cls-finetune-mrm"].drop_path == 0.1
     with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):

@@ -15,6 +15,7 @@ from torchvision.ops import box_iou
 from data_modules.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
+from mpma_lightning.callbacks.box_writer import BoxWriter
 from mpma_lightning.callbacks.mask_writer import png_path
 from mpma_lightning.errors import UserError
 from mpma_lightning.heads import detection_head, segmentation_head
@@ -192,6 +193,14 @@ def test_value_crops_find_their_place(fit: str, shape: tuple[int, int]) -> None:
     whole = place.mask_back(np.ones((128, 128), np.uint8))
     cut = abs(shape[0] - shape[1]) if fit == "crop" else 0
     assert abs(int((whole == 0).sum()) - cut * min(shape)) <= 2 * min(shape)
+
+
+def test_value_detections_on_bars_are_not_written() -> None:
+    """Of a film of 40 x 80 between bars of 2 rows in a crop of 8: one inside, one half on a bar, one wholly."""
+    boxes = torch.tensor([[1.0, 3.0, 3.0, 5.0], [1.0, 0.0, 3.0, 4.0], [1.0, 0.0, 3.0, 2.0]])
+    found = {"boxes": boxes, "scores": torch.tensor([0.9, 0.8, 0.7]), "labels": torch.zeros(3, dtype=torch.long)}
+    rows = BoxWriter()._rows(found, [40, 80], SimpleNamespace(image_size=8, fit="letterbox"))
+    assert [row["bbox"] for row in rows] == [[10, 10, 20, 20], [10, 0, 20, 20]]
 
 
 def test_value_masks_stay_in_their_folder() -> None:

@@ -9,11 +9,13 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from data_modules.transforms import Placement
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, match
-from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, pointed_at
+from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at
 from mpma_lightning.evaluation.intervals import mean_interval
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
+from mpma_lightning.tasks.grounding import _drawn_up
 
 
 def test_value_dice_three_ways() -> None:
@@ -177,6 +179,34 @@ def test_value_the_centre_of_the_best_patch_is_pointed_at() -> None:
     region[3:8, 45:55] = True
     assert map_scores(patches, drawn, region)["pointing_game"] == 1
     assert map_scores(patches[::-1], drawn, region)["pointing_game"] == 0
+
+
+def test_value_bars_of_a_letterbox_count_nowhere() -> None:
+    """A film of 4 x 8 in a crop of 8 x 8, patches of 2: whatever the bars say, the scores are those of the film."""
+    film = Placement.of(40, 80, 8, "letterbox").film(8)
+    assert film == (slice(2, 6), slice(0, 8))
+    patches = np.array([[0.1, 0.2, 0.9, 0.3], [0.4, 0.0, 0.5, 0.2]])
+    boxes, drawn = np.array([[4.0, 0.0, 6.0, 3.0]]), np.repeat(np.repeat(patches, 2, 0), 2, 1)
+    region = inside(boxes, 4, 8)
+    barred = np.full((4, 4), 7.0)
+    barred[1:3] = patches
+    framed = np.full((8, 8), -7.0)
+    framed[2:6] = drawn
+    lower = inside(boxes + np.array([0, 2, 0, 2]), 8, 8)
+    assert pointed_at(barred, 8, 8, film) == (3, 5)
+    assert map_scores(barred, framed, lower, film) == map_scores(patches, drawn, region)
+    for phrase in ("left effusion", "effusion"):
+        assert guess_scores(lower, phrase, (4, 4), film) == guess_scores(region, phrase, (2, 4))
+    up = _drawn_up(torch.tensor(barred)[None], [film], 8)[0, 2:6]
+    alone = torch.nn.functional.interpolate(torch.tensor(patches)[None, None].float(), (4, 8), mode="bilinear")[0, 0]
+    assert torch.allclose(up, alone)
+
+
+def test_value_other_fits_show_the_film_everywhere() -> None:
+    for fit in ("crop", "stretch"):
+        assert Placement.of(40, 81, 8, fit).film(8) == (slice(0, 8), slice(0, 8))
+    assert Placement.of(8, 900, 8, "letterbox").film(8)[1] == slice(0, 8)
+    assert patches_on(slice(3, 4), 2, 8)[1].tolist() == [2]  # no centre on so narrow a film: the nearest
 
 
 def test_value_regions_and_guesses() -> None:

@@ -44,6 +44,15 @@ def test_schedule_value() -> None:
     assert rates[100] == pytest.approx(0.1 * peak)
 
 
+def test_value_a_constant_rate() -> None:
+    """As the frozen protocols of MGCA are trained: ``warmup: 0, min_lr: 1``."""
+    optimizer, scheduler = Optim(lr=5e-4, reference_batch=None, warmup=0, min_lr=1).build(torch.nn.Linear(2, 2), 16, 10)
+    for _ in range(12):
+        assert all(group["lr"] == 5e-4 for group in optimizer.param_groups)
+        optimizer.step()
+        scheduler.step()
+
+
 def test_reference_batch_null_takes_the_rate_as_it_is() -> None:
     optimizer, _ = Optim(lr=0.5, reference_batch=None, warmup=0).build(torch.nn.Linear(2, 2), 512, 10)
     assert optimizer.param_groups[0]["lr"] == 0.5

@@ -109,6 +109,7 @@ def data(exclusive: bool) -> tuple[SimpleNamespace, dict[str, Any]]:
         mask_class="Pneumothorax",
         box_classes=["Pneumonia"],
         image_size=32,
+        fit="stretch",
     )
     return SimpleNamespace(spec=spec, seed=0, index=pd.DataFrame({"id": ids, "study": ids})), batch
 

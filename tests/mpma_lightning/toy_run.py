@@ -69,7 +69,9 @@ class ToyDataBase(LightningDataModule):
 
 
 class ToyData(ToyDataBase):
-    def __init__(self, root: str, batch_size: int = 2, num_workers: int = 0) -> None:
+    def __init__(
+        self, root: str, batch_size: int = 2, num_workers: int = 0, seed: int = 0, split_file: str | None = None
+    ) -> None:
         super().__init__()
         self.root, self.batch_size = root, batch_size
 
