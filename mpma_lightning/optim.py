@@ -13,6 +13,7 @@ from mpma_lightning.errors import UserError, expect
 from mpma_lightning.suggestions import suggest
 
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
+NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")
 
 
 @dataclass
@@ -101,7 +102,8 @@ def parameter_groups(
             near = suggest(prefix, {".".join(name.split(".")[:2]) for name, _ in trainable})
             raise UserError(f"model.optim.scale names '{prefix}', which fits no trainable parameter{near}")
     for name, parameter in trainable:
-        exempt = parameter.ndim < 2 or "position_embeddings" in name or name.rsplit(".", 1)[-1] in NO_DECAY_NAMES
+        listed = name.rsplit(".", 1)[-1] in NO_DECAY_NAMES or any(table in name for table in NO_DECAY_TABLES)
+        exempt = parameter.ndim < 2 or listed
         factor = scale[max(fits, key=len)] if (fits := [p for p in scale if name.startswith(p)]) else 1.0
         groups.setdefault((factor, 0.0 if exempt else weight_decay), []).append(parameter)
     return [

@@ -20,7 +20,16 @@ def test_parameter_groups_value() -> None:
     assert decayed["weight_decay"] == 0.05 and plain["weight_decay"] == 0
     assert len(decayed["params"]) + len(exempt) == len(names)
     for name in names.values():
-        no_decay = ("bias", "norm", "LayerNorm", "pos_embed", "cls_token", "memory_", "position_embeddings")
+        no_decay = (
+            "bias",
+            "norm",
+            "LayerNorm",
+            "pos_embed",
+            "cls_token",
+            "memory_",
+            "position_embeddings",
+            "token_type",
+        )
         assert (name in exempt) == any(part in name for part in no_decay), name
 
 
