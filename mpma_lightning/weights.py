@@ -37,6 +37,7 @@ class Checkpoint:
         tokenizer: tokeniser as JSON text, if carried.
         normalisation: (mean, std), if carried.
         step: optimiser steps taken, if known.
+        text_config: of a published text encoder, if carried.
         heads: tensors of an MPMA checkpoint outside the backbone; names begin with the task's attribute.
     """
 
@@ -46,6 +47,7 @@ class Checkpoint:
     tokenizer: str | None = None
     normalisation: tuple[float, float] | None = None
     step: int | None = None
+    text_config: dict[str, Any] | None = None
     heads: dict[str, Tensor] = field(default_factory=dict)
 
     def head(self, name: str) -> dict[str, Tensor]:
@@ -79,7 +81,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     heads = {name: value for name, value in tensors.items() if not name.startswith("backbone.")}
     mean, std = cargo["normalisation"]
     spec, step = BackboneSpec(**cargo["spec"]), content.get("global_step")
-    return Checkpoint(path, mine, spec, cargo["tokenizer"], (mean, std), step, heads)
+    return Checkpoint(path, mine, spec, cargo["tokenizer"], (mean, std), step, cargo.get("text_config"), heads)
 
 
 def read_file(path: Path, mmap: bool = False) -> Any:

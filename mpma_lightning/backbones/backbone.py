@@ -25,6 +25,7 @@ class Backbone(nn.Module):
         spec: a complete spec (see :func:`resolve`).
         parts: any of ``PARTS``; ``fusion`` and the alignment heads bring the encoders they read.
         vocabulary: needed when the text encoder is built.
+        text_config: of a published text encoder whose weights a checkpoint will bring, see ``published_bert``.
     """
 
     image: Any
@@ -33,7 +34,13 @@ class Backbone(nn.Module):
     align_global: AlignmentHeads
     align_local: AlignmentHeads
 
-    def __init__(self, spec: BackboneSpec, parts: Iterable[str], vocabulary: Vocabulary | None = None) -> None:
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        parts: Iterable[str],
+        vocabulary: Vocabulary | None = None,
+        text_config: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec = resolve(spec)
         _check_numbers(spec)
@@ -57,7 +64,10 @@ class Backbone(nn.Module):
         if "text" in wanted:
             if vocabulary is None:
                 raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
-            self.text = REGISTRY.build("text", spec.text, **self._text_options(vocabulary))
+            options = self._text_options(vocabulary)
+            if spec.text != "bert":
+                options["config"] = text_config
+            self.text = REGISTRY.build("text", spec.text, **options)
         if "fusion" in wanted:
             if spec.fusion == "cross":
                 _check_heads("fusion_heads", self.text.width, spec.fusion_heads)
@@ -77,6 +87,12 @@ class Backbone(nn.Module):
             if part in wanted:
                 heads = AlignmentHeads(self.image.width, self.text.width, spec.align_hidden or 0, spec.align_width or 0)
                 self.add_module(part, heads)
+
+    @property
+    def text_config(self) -> dict[str, Any] | None:
+        """Of a published text encoder; ``None`` without one."""
+        published = "text" in self.parts and self.spec.text != "bert"
+        return self.text.config if published else None
 
     def _text_options(self, vocabulary: Vocabulary) -> dict[str, object]:
         spec = self.spec

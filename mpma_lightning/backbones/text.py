@@ -1,10 +1,11 @@
 """Text encoders, from transformers: a BERT of any depth with random weights, or a published one."""
 
+import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from mpma_lightning.backbones.features import Features
@@ -26,6 +27,12 @@ class TextEncoder(nn.Module):
     def word_embeddings(self) -> Tensor:
         """(vocabulary, D) table, shared with the report head."""
         return self.bert.get_input_embeddings().weight
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of transformers' model, plain types."""
+        plain: dict[str, Any] = json.loads(self.bert.config.to_json_string(use_diff=False))
+        return plain
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, bias: Tensor | None = None) -> Features:
         """Encode (B, T) ids; ``bias`` (B, D) shifts every token of a sample, after the embeddings' LayerNorm [MRM's
@@ -81,15 +88,27 @@ def random_bert(
 
 @REGISTRY.register("text", "hf/")
 def published_bert(
-    name: str, vocab_size: int, depth: int | None = 6, dropout: float = 0.1, pool: str = "cls", pad_id: int = 0
+    name: str,
+    vocab_size: int,
+    depth: int | None = 6,
+    dropout: float = 0.1,
+    pool: str = "cls",
+    pad_id: int = 0,
+    config: dict[str, Any] | None = None,
 ) -> TextEncoder:
     """A BERT-like model from the hub or a local folder, cut to its first ``depth`` layers [MGCA].
 
-    In train mode, as a random one is; transformers loads in eval mode, which Lightning would keep.
+    In train mode, as a random one is; transformers loads in eval mode, which Lightning would keep. With ``config``, a
+    :attr:`TextEncoder.config` of such an encoder, it is built from that alone, with random weights for a checkpoint to
+    fill: the model itself may be out of reach.
 
     Raises:
         UserError: the model is not to be had, or its vocabulary is not the tokeniser's.
     """
+    if config is not None:
+        options = {key: value for key, value in config.items() if key != "model_type"}
+        known = AutoConfig.for_model(config["model_type"], **options)
+        return TextEncoder(AutoModel.from_config(known, add_pooling_layer=False), pool)
     try:
         bert = AutoModel.from_pretrained(
             name,

@@ -131,9 +131,12 @@ class Task(LightningModule):
             return
         if self.tokenizer_json is None:
             self.tokenizer_json = self.trainer.datamodule.spec.tokenizer  # type: ignore[attr-defined]
-        filled = self.source is not None and (self.checkpoint_parts is None or "image" in self.checkpoint_parts)
-        spec = replace(self.spec, image_weights=None) if filled else self.spec  # that file may be on another machine
-        self.backbone = Backbone(spec, self.parts, self._vocabulary())
+        spec, text_config = self.spec, None
+        if self.source is not None:  # what it fills is not fetched again: those files may be on another machine
+            filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
+            spec = replace(spec, image_weights=None) if "image" in filled else spec
+            text_config = self.source.text_config if "text" in filled else None
+        self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config)
         self.build_heads()
         if self.source is not None:
             load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
@@ -231,6 +234,7 @@ class Task(LightningModule):
             "spec": asdict(self.spec),
             "tokenizer": self.tokenizer_json,
             "normalisation": list(self.normalisation),
+            "text_config": self.backbone.text_config,
         }
 
     def _stop_at_broken_weights(self, weights: dict[str, Tensor]) -> None:

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from shipped import label_arguments
+from tokenizers import Tokenizer
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.cli import main
@@ -77,13 +79,32 @@ def test_checkpoint_feeds_a_new_run(trained: tuple[Path, list[str]], tmp_path: P
     assert json.loads((tmp_path / "results.json").read_text())["initialisation"] == "checkpoint"
 
 
-def test_checkpoint_does_not_ask_for_the_file_it_once_started_from(
+def test_checkpoint_does_not_ask_for_the_files_it_once_started_from(
     trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path
 ) -> None:
-    content = torch.load(trained[0] / "checkpoints" / "last.ckpt", weights_only=True)
+    run, arguments = trained
+    published = tmp_path / "published"
+    tokenizer = Tokenizer.from_str(read_checkpoint(run).tokenizer)
+    special = {
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+        "unk_token": "[UNK]",
+    }
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(published)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), **size), add_pooling_layer=False).save_pretrained(
+        published
+    )
+    more = ["--model.backbone.text", f"hf/{published}", "--data.text.tokenizer", str(published)]
+    more += ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.limit_val_batches", "0"]
+    assert main(["fit", *arguments, *more, "--trainer.max_steps", "2"]) == 0
+    shutil.rmtree(published)
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     content["mpma"]["spec"]["image_weights"] = "gone.pth"
     torch.save(content, tmp_path / "moved.ckpt")
-    words = label_arguments("zero_shot", phantom, tmp_path / "moved.ckpt", tmp_path / "run")
+    words = label_arguments("zero_shot", phantom, tmp_path / "moved.ckpt", tmp_path / "zero_shot")
     assert main(["test", *words]) == 0
 
 

@@ -1,6 +1,8 @@
 """The backbone registry: presets, token dropping, any grid, fusion and its memory."""
 
+import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -124,6 +126,23 @@ def test_published_text_encoder_from_a_folder(tmp_path) -> None:
     assert torch.equal(backbone.text.word_embeddings, bert.embeddings.word_embeddings.weight.float())
     with pytest.raises(UserError, match="50 vocabulary rows"):
         Backbone(resolve(f"hf/{tmp_path}"), ["text"], Vocabulary(60))
+
+
+def test_value_published_text_encoder_is_rebuilt_from_its_config(tmp_path) -> None:
+    """As from a checkpoint on a machine that does not have the model: same tensors, same output."""
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "model")
+    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}/model", text_depth=2))
+    first = Backbone(spec, ["text"], Vocabulary(50)).eval()
+    carried = json.loads(json.dumps(first.text_config))
+    shutil.rmtree(tmp_path / "model")
+    again = Backbone(spec, ["text"], Vocabulary(50), carried)
+    assert again.training and again.text_config == carried
+    again.load_state_dict(first.state_dict())
+    ids, mask = torch.arange(1, 7)[None], torch.ones(1, 6, dtype=torch.long)
+    assert torch.equal(again.eval().text(ids, mask).tokens, first.text(ids, mask).tokens)
+    with pytest.raises(UserError, match="could not be loaded"):
+        Backbone(spec, ["text"], Vocabulary(50))
 
 
 def test_value_published_text_encoder_trains_with_the_dropout_of_the_spec(tmp_path) -> None:
