@@ -110,8 +110,11 @@ class Transform:
         import albumentations as A  # importing takes two seconds: only where images are fitted
 
         size = self.image_size
-        resize: dict[str, Any] = {"interpolation": cv2.INTER_CUBIC, "area_for_downscale": "image"}
-        resize["mask_interpolation"] = cv2.INTER_NEAREST_EXACT  # the plain nearest samples a cell's corner
+        resize: dict[str, Any] = {
+            "interpolation": cv2.INTER_CUBIC,
+            "area_for_downscale": "image",
+            "mask_interpolation": cv2.INTER_NEAREST_EXACT,  # the plain nearest samples a cell's corner
+        }
         steps: list[Any]
         if self.augment.fit == "crop":
             steps = [A.SmallestMaxSize(size, **resize), A.CenterCrop(size, size)]

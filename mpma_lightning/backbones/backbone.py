@@ -64,10 +64,7 @@ class Backbone(nn.Module):
         if "text" in wanted:
             if vocabulary is None:
                 raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
-            options = self._text_options(vocabulary)
-            if spec.text != "bert":
-                options["config"] = text_config
-            self.text = REGISTRY.build("text", spec.text, **options)
+            self.text = REGISTRY.build("text", spec.text, **self._text_options(vocabulary, text_config))
         if "fusion" in wanted:
             if spec.fusion == "cross":
                 _check_heads("fusion_heads", self.text.width, spec.fusion_heads)
@@ -94,7 +91,7 @@ class Backbone(nn.Module):
         published = "text" in self.parts and self.spec.text != "bert"
         return self.text.config if published else None
 
-    def _text_options(self, vocabulary: Vocabulary) -> dict[str, object]:
+    def _text_options(self, vocabulary: Vocabulary, text_config: dict[str, Any] | None) -> dict[str, object]:
         spec = self.spec
         options: dict[str, object] = {
             "vocab_size": vocabulary.size,
@@ -105,8 +102,8 @@ class Backbone(nn.Module):
         }
         if spec.text == "bert":
             _check_heads("text_heads", spec.text_width, spec.text_heads)
-            options |= {"width": spec.text_width, "heads": spec.text_heads}
-        return options
+            return options | {"width": spec.text_width, "heads": spec.text_heads}
+        return options | {"config": text_config}
 
     def fuse(self, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Fused text tokens H (B, T, D). ``text`` may be ``None`` for pooled fusion, which reads the ids itself."""

@@ -168,16 +168,16 @@ def timm_encoder(
             vit.patch_embed = ConvolutionalStem(
                 first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels
             )
-        encoder: Any = ViTEncoder(vit, pool)
-        if weights not in (None, "hub"):
-            fill_from_file(encoder, vit, weights)
-        return encoder
+        return _filled(ViTEncoder(vit, pool), vit, weights)
     model = timm.create_model(name, pretrained=weights == "hub", num_classes=0, **options)
     if not hasattr(model, "feature_info") or hasattr(model, "patch_embed"):
         raise UserError(f"timm/{name} is neither a plain ViT nor a CNN with feature maps; choose one of those families")
-    encoder = CNNEncoder(model)
+    return _filled(CNNEncoder(model), model, weights)
+
+
+def _filled(encoder: Any, model: Any, weights: str | None) -> Any:
     if weights not in (None, "hub"):
-        fill_from_file(encoder, model, weights)
+        fill_from_file(encoder, model, str(weights))
     return encoder
 
 
