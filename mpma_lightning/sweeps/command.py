@@ -1,9 +1,11 @@
 """The command `sweep`: reads, checks, and runs or prints every line of a sweep file."""
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from mpma_lightning.sweeps.trial import Trial, write_json
 if TYPE_CHECKING:
     from mpma_lightning.sweeps.check import Checked
 
+GOES_ON = "the same command goes on with what is left"
+
 
 def main(argv: Sequence[str]) -> None:
     """``SWEEP.yaml [--workers N] [--launcher local|submitit] [--storage URL] [--print-commands]``.
@@ -22,6 +26,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         UsageError: the file, or one of its lines, cannot be read as written; nothing has been started.
         UserError: trials failed; the others have been done.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; what ran has been stopped too.
     """
     options = _options(argv)
     sweep = read_sweep(options.sweep)
@@ -40,13 +45,34 @@ def main(argv: Sequence[str]) -> None:
 
         more = ["--storage", options.storage] if options.storage else []
         submit(sweep, ["sweep", str(sweep.path), *more], options.workers)
-    elif sweep.search is not None:
-        from mpma_lightning.sweeps.search import Search
+        return None
+    with stopping_together():
+        if sweep.search is not None:
+            from mpma_lightning.sweeps.search import Search
 
-        Search(sweep, checked, options.storage).run(options.workers)
-    else:
-        _work(sweep, checked, options.workers)
+            Search(sweep, checked, options.storage).run(options.workers)
+        else:
+            _work(sweep, checked, options.workers)
     return None
+
+
+@contextmanager
+def stopping_together() -> Iterator[None]:
+    """SIGTERM ends the sweep as Ctrl-C does: what it runs ends too, each at its last checkpoint."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GOES_ON) from None
+    except SystemExit:
+        print(f"stopped by SIGTERM: {GOES_ON}", file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _planned(trial: Trial, checked: "Checked") -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 from mpma_lightning.sweeps import lock as locks
 from mpma_lightning.sweeps import worker as workers
+from mpma_lightning.sweeps.command import stopping_together
 from mpma_lightning.sweeps.lock import claim, is_held
 from mpma_lightning.sweeps.trial import RUN, SEED, Step, Trial, read_row
 from mpma_lightning.sweeps.worker import Worker
@@ -25,7 +26,7 @@ word, folder, seed = sys.argv[1:4]
 folder = pathlib.Path(folder)
 with (folder / "starts").open("a") as file:
     file.write(word + "\\n")
-time.sleep(0.3)
+time.sleep(600 if seed == "600" else 0.3)
 starts = (folder / "starts").read_text().split()
 if seed == "13" and len(starts) == 1:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -127,6 +128,24 @@ def test_value_worker_killed_then_two_at_once_do_everything_once(tmp_path: Path)
         process.join(60)
     found = starts(top)
     assert found == {f"{s}/{n}": w for s, w in (("a", ["fit"]), ("b", ["fit", "test"])) for n in range(5)}
+
+
+def work_until_stopped(top: Path) -> None:
+    with stopping_together():
+        Worker(trials(top, [600]), Rows(), 1).run()  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 1)])
+def test_value_a_stopped_worker_stops_what_it_runs(tmp_path: Path, number: int, code: int) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=work_until_stopped, args=(tmp_path / "runs",))
+    worker.start()
+    while not starts(tmp_path / "runs"):
+        time.sleep(0.02)
+    assert worker.pid
+    os.kill(worker.pid, number)
+    worker.join(60)
+    assert worker.exitcode == code and not is_held(tmp_path / "runs" / "a" / "600")
 
 
 def test_value_lock_is_held_once_and_by_the_process_that_inherits_it(tmp_path: Path) -> None:
