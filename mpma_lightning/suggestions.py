@@ -127,6 +127,8 @@ class Explainer:
         return f"missing: {missing}{hint}"
 
     def _type(self, match: re.Match[str], at: str, class_path: str) -> str:
+        if choices := _choices([match[1]]):
+            return _not_among(match[2], choices)
         return f"expected {_plain(match[1])}, got {match[2]!r}"
 
     def _choice(self, message: str) -> str:
@@ -136,10 +138,8 @@ class Explainer:
         if not (forms and given):
             return one_line(message)
         key, value = ".".join(_KEY.findall(message)), given[1].strip()
-        literals = [form[form.index("[") + 1 : form.rindex("]")] for form in forms if "Literal[" in form]
-        choices = list(dict.fromkeys(choice.strip(" '") for form in literals for choice in form.split(",")))
-        if choices:
-            return f"{key}: unknown choice {value!r}{nearest(value, choices)} (one of {', '.join(choices)})"
+        if choices := _choices(forms):
+            return f"{key}: {_not_among(value, choices)}"
         wanted = "a class_path with init_args" if key in self.bases else " or ".join(map(_plain, forms))
         return f"{key}: expected {wanted}, got {value!r}"
 
@@ -180,6 +180,16 @@ def _family(root: type) -> Iterator[type]:
     for child in children:
         yield child
         yield from _family(child)
+
+
+def _choices(forms: Iterable[str]) -> list[str]:
+    """Of the literals among ``forms``."""
+    literals = [form[form.index("[") + 1 : form.rindex("]")] for form in forms if "Literal[" in form]
+    return list(dict.fromkeys(choice.strip(" '") for form in literals for choice in form.split(",")))
+
+
+def _not_among(value: str, choices: list[str]) -> str:
+    return f"unknown choice {value!r}{nearest(value, choices)} (one of {', '.join(choices)})"
 
 
 def _plain(form: str) -> str:

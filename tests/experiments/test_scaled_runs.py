@@ -16,6 +16,9 @@ STEPS = (
     "--trainer.check_val_every_n_epoch", "null",
 )  # fmt: skip
 PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
+NARROW = [f"--model.backbone.{word}" for word in ("text_width=96", "text_heads=3", "text_depth=1", "fusion_heads=3",
+          "fusion_depth=1", "align_hidden=64", "image_size=64")]  # fmt: skip
+VIT = ["--model.backbone.image_options", "{depth: 1, embed_dim: 96, num_heads: 3}"]
 PATIENCE = 1800
 
 
@@ -25,7 +28,11 @@ def settings(path: Path, weights: Path) -> list[str]:
     if "checkpoint: runs/" in text:
         more += ["--model.checkpoint", str(weights)]
     elif "name: mpma_vit" in text or "backbone: mpma_vit" in text:
-        more += ["--model.backbone.text_depth", "1", "--model.backbone.image_size", "64"]
+        more += [
+            *NARROW,
+            *VIT * ("timm/resnet" not in text),
+            *["--data.image_size", "64"] * ("    image_size: " in text),
+        ]
     if subcommand(path) == "fit":
         more += PROBE if "LinearProbeTask" in text else STEPS
     return more

@@ -28,6 +28,8 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--model.optm.lr", "3"], "model: ToyTask has no argument 'optm.lr'; did you mean 'optim'?"),
         (["--model.optim.lrr", "3"], "model.optim: ToyOptim has no argument 'lrr'; did you mean 'lr'?"),
         (["--model.optim.lr", "abc"], "model.optim.lr: expected a number, got 'abc'"),
+        (["--model.optim.decay", "coz"], "model.optim.decay: unknown choice 'coz' (one of cosine, linear)"),
+        (["--model.optim.decay", "coseen"], "unknown choice 'coseen'; did you mean 'cosine'? (one of cosine, linear)"),
         (["--model", "ToyTsk"], "model: unknown class 'ToyTsk'; did you mean 'ToyTask'?"),
         (["--trainer.max_stepz", "3"], "unknown key 'trainer.max_stepz'; did you mean 'trainer.max_steps'?"),
         (["--trainer.max_steps", "many"], "trainer.max_steps: expected a whole number, got 'many'"),

@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -18,9 +18,11 @@ from mpma_lightning.cli import main
 class ToyOptim:
     """Attributes:
     lr: learning rate.
+    decay: not read.
     """
 
     lr: float = 0.1
+    decay: Literal["cosine", "linear"] = "cosine"
 
 
 class ToyBase(LightningModule):
