@@ -17,7 +17,7 @@ STEPS = (
 )  # fmt: skip
 PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
 NARROW = [f"--model.backbone.{word}" for word in ("text_width=96", "text_heads=3", "text_depth=1", "fusion_heads=3",
-          "fusion_depth=1", "align_hidden=64", "image_size=64")]  # fmt: skip
+          "align_hidden=64", "image_size=64")]  # fmt: skip
 VIT = ["--model.backbone.image_options", "{depth: 1, embed_dim: 96, num_heads: 3}"]
 PATIENCE = 1800
 
