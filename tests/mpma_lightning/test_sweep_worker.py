@@ -131,20 +131,22 @@ def test_value_worker_killed_then_two_at_once_do_everything_once(tmp_path: Path)
 
 
 def work_until_stopped(top: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with stopping_together():
         Worker(trials(top, [600]), Rows(), 1).run()  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("program")
-def test_value_a_stopped_worker_stops_what_it_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 1)])
+def test_value_a_stopped_worker_stops_what_it_runs(tmp_path: Path, number: int, code: int) -> None:
     worker = multiprocessing.get_context("fork").Process(target=work_until_stopped, args=(tmp_path / "runs",))
     worker.start()
     while not starts(tmp_path / "runs"):
         time.sleep(0.02)
     assert worker.pid
-    os.kill(worker.pid, signal.SIGTERM)
+    os.kill(worker.pid, number)
     worker.join(60)
-    assert worker.exitcode == 128 + signal.SIGTERM and not is_held(tmp_path / "runs" / "a" / "600")
+    assert worker.exitcode == code and not is_held(tmp_path / "runs" / "a" / "600")
 
 
 def test_value_lock_is_held_once_and_by_the_process_that_inherits_it(tmp_path: Path) -> None:
