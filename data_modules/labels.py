@@ -79,7 +79,8 @@ def odd_labels(path: Path, labels: list[str]) -> list[str]:
 def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, list[str]]:
     chosen = [_column(path, name, table.columns.tolist()) for name in labels]
     values = table[chosen].set_axis(labels, axis=1).astype("string")
-    known = values.map({"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}.get, na_action="ignore")
+    meant = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}
+    known = values.map(lambda text: meant.get(text, np.nan))
     places = np.argwhere((known.isna() & values.notna()).to_numpy())
     return known, [f"{path}: found {values.iat[r, c]!r} in row {r + 2}, column {labels[c]}" for r, c in places]
 

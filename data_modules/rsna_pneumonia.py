@@ -72,8 +72,9 @@ class RSNAPneumoniaDataModule(DataModule):
         odd |= (table["Target"] == "1") & numbers.isna().any(axis=1)
         if odd.any():
             row = int(odd.to_numpy().argmax())
+            found = ", ".join(table.iloc[row].fillna(""))
             raise UserError(
-                f"{path}: found {', '.join(map(str, table.iloc[row]))} in row {row + 2}, expected patientId, four "
+                f"{path}: found {found} in row {row + 2}, expected patientId, four "
                 "numbers and Target 1, or blanks and Target 0; download the table again"
             )
         corners = numbers.assign(x2=numbers["x"] + numbers["width"], y2=numbers["y"] + numbers["height"])

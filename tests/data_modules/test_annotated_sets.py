@@ -103,7 +103,7 @@ def test_value_rsna_positives_and_shares(rsna: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "line"),
     [
-        ("e,1,2,,4,1", "found e, 1, 2, nan, 4, 1 in row 7, expected patientId, four numbers"),
+        ("e,1,2,,4,1", "found e, 1, 2, , 4, 1 in row 7, expected patientId, four numbers"),
         ("e,,,,,2", "in row 7, expected patientId"),
     ],
 )
