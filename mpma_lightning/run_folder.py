@@ -47,9 +47,11 @@ def best_checkpoint(last: Path) -> Path:
     from mpma_lightning.weights import read_file
 
     states = read_file(last, mmap=True).get("callbacks", {}).values()
-    best = [state["best_model_path"] for state in states if state.get("monitor") and state.get("best_model_path")]
+    monitoring = [state for state in states if state.get("monitor")]
+    best = [state["best_model_path"] for state in monitoring if state.get("best_model_path")]
     if not best:
-        raise UserError(f"{last} knows no best checkpoint: give its ModelCheckpoint a `monitor`, or --ckpt_path last")
+        why = "no validation has ended yet" if monitoring else "no ModelCheckpoint of the run has a `monitor`"
+        raise UserError(f"{last} knows no best checkpoint: {why}; give --ckpt_path last")
     return last.parent / Path(best[0]).name
 
 

@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from toy_run import EXPERIMENT, fit, toy, write
 
 from mpma_lightning.cli import main
+from mpma_lightning.errors import UserError
+from mpma_lightning.run_folder import best_checkpoint
 
 pytestmark = pytest.mark.usefixtures("toy")
 DATA = "data: {class_path: ToyData, init_args: {root: x}}\n"
@@ -115,3 +118,14 @@ def test_error_reaches_the_shell_as_one_line() -> None:
 
 
 __all__ = ["toy"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "why"),
+    [(None, "no ModelCheckpoint of the run has a `monitor`"), ("val/loss", "no validation has ended")],
+)
+def test_error_best_of_a_run_that_has_none(tmp_path: Path, monitor: str | None, why: str) -> None:
+    state = {"monitor": monitor, "best_model_path": "step=100.ckpt" if monitor is None else ""}
+    torch.save({"state_dict": {}, "callbacks": {"ModelCheckpoint": state}}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=f"knows no best checkpoint: {why}.*--ckpt_path last"):
+        best_checkpoint(tmp_path / "last.ckpt")
