@@ -117,9 +117,6 @@ def test_error_reaches_the_shell_as_one_line() -> None:
     assert done.stderr.startswith("error: broken.yaml:9: not valid YAML") and done.stderr.count("\n") == 1
 
 
-__all__ = ["toy"]
-
-
 @pytest.mark.parametrize(
     ("monitor", "why"),
     [(None, "no ModelCheckpoint of the run has a `monitor`"), ("val/loss", "no validation has ended")],
@@ -129,3 +126,6 @@ def test_error_best_of_a_run_that_has_none(tmp_path: Path, monitor: str | None, 
     torch.save({"state_dict": {}, "callbacks": {"ModelCheckpoint": state}}, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match=f"knows no best checkpoint: {why}.*--ckpt_path last"):
         best_checkpoint(tmp_path / "last.ckpt")
+
+
+__all__ = ["toy"]
