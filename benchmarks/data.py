@@ -27,13 +27,13 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from data_modules.images import read_image
-from data_modules.labels import CHEXPERT
+from data_modules.images.decode import read_image
+from data_modules.images.transforms import Augment
+from data_modules.index.labels import CHEXPERT
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.phantom import write_phantom
-from data_modules.prepare import Options, prepare
-from data_modules.text import TextOptions, Tokenizer
-from data_modules.transforms import Augment
+from data_modules.store.prepare import Options, prepare
+from data_modules.text.tokenizer import TextOptions, Tokenizer
 
 HEIGHT, WIDTH = 3056, 2544
 GRAIN = 3.0

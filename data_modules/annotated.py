@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.coco import read_coco
-from data_modules.folder import folder_index
-from data_modules.pair_tables import find_column, locate_images, read_pairs
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.coco import read_coco
+from data_modules.index.folder import folder_index
+from data_modules.index.pair_tables import find_column, locate_images, read_pairs
+from data_modules.index.partners import partners
 from data_modules.pairs import GROUP, IMAGE, LICENCE, PATIENT, SPLIT
-from data_modules.partners import partners
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 NAME = "name"
 """Path below ``images/``, or below the root."""

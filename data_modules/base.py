@@ -11,19 +11,17 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from data_modules.annotations import refuse_outside
-from data_modules.batch_sampler import ShardedBatchSampler
-from data_modules.dataset import SampleDataset
-from data_modules.folder import folder_index
-from data_modules.fractions import draw_fraction, ids_sha256
-from data_modules.groups import connected_groups
-from data_modules.hashing import stable_hash
-from data_modules.index import drop_missing_images, manifest_hash
-from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
-from data_modules.origin import is_phantom
-from data_modules.reading import Reading
-from data_modules.spec import DEFAULT_IMAGE_SIZE, DataSpec
-from data_modules.splits import (
+from data_modules.contract import DEFAULT_IMAGE_SIZE, DataSpec
+from data_modules.errors import UserError, expect
+from data_modules.images.annotations import refuse_outside
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
+from data_modules.index.folder import folder_index
+from data_modules.index.fractions import draw_fraction, ids_sha256
+from data_modules.index.groups import connected_groups
+from data_modules.index.hashing import stable_hash
+from data_modules.index.manifest import drop_missing_images, manifest_hash
+from data_modules.index.origin import is_phantom
+from data_modules.index.splits import (
     SPLITS,
     check_disjoint,
     count_excluded,
@@ -32,11 +30,13 @@ from data_modules.splits import (
     short_name,
     take_split_file,
 )
-from data_modules.store import Store, open_store
-from data_modules.stratified import draw_splits, has_splits
-from data_modules.text import DEFAULT_TEXT, TextOptions, Tokenizer
-from data_modules.transforms import DEFAULT_AUGMENT, Augment, Transform
-from mpma_lightning.errors import UserError, expect
+from data_modules.index.stratified import draw_splits, has_splits
+from data_modules.loading.batch_sampler import ShardedBatchSampler
+from data_modules.loading.dataset import SampleDataset
+from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.loading.reading import Reading
+from data_modules.store.store import Store, open_store
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
 
 
 class DataModule(LightningDataModule):

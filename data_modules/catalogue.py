@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mpma_lightning.suggestions import UsageError, suggest
+from data_modules.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule

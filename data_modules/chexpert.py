@@ -7,13 +7,13 @@ from typing import Literal
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.labels import Blank, Uncertain, read_labels
-from data_modules.splits import pin_test, read_pinned
-from data_modules.stratified import hold_out
-from data_modules.tables import find_table, read_table
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError, expect
+from data_modules.errors import UserError, expect
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.labels import Blank, Uncertain, read_labels
+from data_modules.index.splits import pin_test, read_pinned
+from data_modules.index.stratified import hold_out
+from data_modules.index.tables import find_table, read_table
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.splits import SPLITS
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.splits import SPLITS
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 
 class CorporaDataModule(DataModule):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.stratified import hold_out
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError, expect
+from data_modules.errors import UserError, expect
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.stratified import hold_out
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""

@@ -7,14 +7,14 @@ from typing import Any, Literal, Self
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.labels import CHEXPERT, Blank, Uncertain, read_labels
-from data_modules.mimic_reports import has_reports, read_reports, report_names
-from data_modules.reports import Sections
-from data_modules.splits import pin_test, read_pinned
-from data_modules.tables import find_table, read_table
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.labels import CHEXPERT, Blank, Uncertain, read_labels
+from data_modules.index.splits import pin_test, read_pinned
+from data_modules.index.tables import find_table, read_table
+from data_modules.text.mimic_reports import has_reports, read_reports, report_names
+from data_modules.text.sections import Sections
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 TABLE = "mimic-cxr-2.0.0-"
 SOURCE = "it comes with MIMIC-CXR-JPG (physionet.org/content/mimic-cxr-jpg); complete the download"

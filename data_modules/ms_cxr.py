@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.coco import read_coco
-from data_modules.tables import find_table, read_table
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.coco import read_coco
+from data_modules.index.tables import find_table, read_table
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 SPLIT_TABLE = "mimic-cxr-2.0.0-split"
 SOURCE = "it comes with MS-CXR (physionet.org/content/ms-cxr); set data.root to its folder"

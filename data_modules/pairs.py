@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.pair_tables import find_column, label_columns_to_numbers, locate_images, read_pairs
-from data_modules.reports import clean, count_words
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.pair_tables import find_column, label_columns_to_numbers, locate_images, read_pairs
+from data_modules.text.sections import clean, count_words
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
 TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")

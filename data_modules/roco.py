@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.hub import is_hub_form, read_columns
-from data_modules.reports import clean
-from data_modules.roco_files import read_flat, read_original, read_v2
-from data_modules.splits import normalise_splits
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.hub import is_hub_form, read_columns
+from data_modules.index.splits import normalise_splits
+from data_modules.text.roco_captions import read_flat, read_original, read_v2
+from data_modules.text.sections import clean
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 RETRIEVAL_SEED = 42
 

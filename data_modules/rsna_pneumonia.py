@@ -7,12 +7,12 @@ from typing import Literal
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.splits import take_lists
-from data_modules.stratified import stratified_splits
-from data_modules.tables import find_table, read_table
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.splits import take_lists
+from data_modules.index.stratified import stratified_splits
+from data_modules.index.tables import find_table, read_table
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumonia"
 SOURCE = "it comes with kaggle.com/c/rsna-pneumonia-detection-challenge; set data.root to its folder"

@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.hashing import stable_hash
-from data_modules.run_lengths import EMPTY
-from data_modules.splits import take_lists
-from data_modules.stratified import stratified_splits
-from data_modules.tables import find_table, read_table
-from data_modules.text import DEFAULT_TEXT, TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.run_lengths import EMPTY
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.hashing import stable_hash
+from data_modules.index.splits import take_lists
+from data_modules.index.stratified import stratified_splits
+from data_modules.index.tables import find_table, read_table
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumothorax"
 TABLES = ("train-rle", "stage_2_train")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_modules.question_files import question_frame, read_records
-from data_modules.text import TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.vqa import QUESTION_TEXT, VQADataModule
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.questions import QUESTION_TEXT, VQADataModule
+from data_modules.text.question_files import question_frame, read_records
+from data_modules.text.tokenizer import TextOptions
 
 FILES = {"train": ("train.json",), "val": ("validate.json", "validation.json"), "test": ("test.json",)}
 COLUMNS = {

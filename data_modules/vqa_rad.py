@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from data_modules.answers import guess_types, normalise_answer, twins
-from data_modules.hashing import stable_hash
-from data_modules.hub import encoded_image, is_hub_form, read_columns
-from data_modules.question_files import question_frame, read_records
-from data_modules.splits import check_disjoint, normalise_splits, random_splits
-from data_modules.text import TextOptions
-from data_modules.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.vqa import QUESTION_TEXT, VQADataModule
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.hashing import stable_hash
+from data_modules.index.hub import encoded_image, is_hub_form, read_columns
+from data_modules.index.splits import check_disjoint, normalise_splits, random_splits
+from data_modules.questions import QUESTION_TEXT, VQADataModule
+from data_modules.text.answers import guess_types, normalise_answer, twins
+from data_modules.text.question_files import question_frame, read_records
+from data_modules.text.tokenizer import TextOptions
 
 PUBLIC = "VQA_RAD Dataset Public.json"
 FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mpma_lightning.errors import expect
+from data_modules.errors import expect
 
 IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM = range(1, 6)
 OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7

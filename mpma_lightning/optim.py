@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mpma_lightning.errors import UserError, expect
-from mpma_lightning.suggestions import suggest
+from data_modules.errors import UserError, expect, suggest
 
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
 NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")

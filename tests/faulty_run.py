@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from data_modules.dataset import SampleDataset
-from mpma_lightning.cli import main
+from data_modules.loading.dataset import SampleDataset
+from mpma_lightning.cli.main import main
 from mpma_lightning.tasks.base import Task
 from mpma_lightning.tasks.pretraining import PretrainingTask
 

@@ -12,7 +12,7 @@ import torch
 from demo_run import demo_arguments
 
 from data_modules.phantom import write_phantom
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
 

@@ -14,8 +14,8 @@ from demo_run import DEMO
 from test_kill import EVERY, SETTINGS
 
 from data_modules.phantom import write_phantom
-from mpma_lightning import training_command
-from mpma_lightning.cli import main
+from mpma_lightning.cli import training as training_command
+from mpma_lightning.cli.main import main
 
 PATIENCE, GRACE = 1800, 60
 """Seconds: for a run, and for the other processes of one that was killed, which torchrun then ends."""

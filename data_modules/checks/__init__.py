@@ -20,11 +20,11 @@ from data_modules.base import DataModule
 from data_modules.checks.annotations import check_annotations
 from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
-from data_modules.checks.report import Report, examine_rows
+from data_modules.checks.outcome import Report, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
-from data_modules.splits import drop_excluded, normalise_splits, take_split_file
-from data_modules.stratified import draw_splits, has_splits
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.index.splits import drop_excluded, normalise_splits, take_split_file
+from data_modules.index.stratified import draw_splits, has_splits
 
 SAMPLE = 2000
 """Images decoded unless all are, or all are compared with a store."""

@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 from rich.progress import track
 
-from data_modules.annotations import MASK_COLUMNS, read_boxes, read_mask
-from data_modules.checks.report import Report
-from data_modules.hashing import stable_hash
-from data_modules.images import image_size
-from mpma_lightning.errors import UserError
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.images.annotations import MASK_COLUMNS, read_boxes, read_mask
+from data_modules.images.decode import image_size
+from data_modules.index.hashing import stable_hash
 
 
 def check_annotations(frame: pd.DataFrame, report: Report, sample: int | None) -> None:

@@ -14,12 +14,12 @@ import pandas as pd
 from PIL import Image
 from rich.progress import track
 
-from data_modules.checks.report import Report
-from data_modules.hashing import stable_hash
-from data_modules.hub import is_reference
-from data_modules.images import decode, is_dicom, source_bytes
-from data_modules.perceptual import near_pairs, perceptual_hash
-from mpma_lightning.errors import UserError
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.images.decode import decode, is_dicom, source_bytes
+from data_modules.images.perceptual import near_pairs, perceptual_hash
+from data_modules.index.hashing import stable_hash
+from data_modules.index.hub import is_reference
 
 THUMBNAIL = 64
 ALIKE = 0.995

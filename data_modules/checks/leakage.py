@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_modules.checks.report import Report
-from data_modules.perceptual import near_pairs
-from data_modules.store import Store, open_store
-from mpma_lightning.errors import UserError
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.images.perceptual import near_pairs
+from data_modules.store.store import Store, open_store
 
 
 def check_splits(frame: pd.DataFrame, report: Report) -> None:

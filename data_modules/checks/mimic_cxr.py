@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.checks.report import Report
-from data_modules.labels import odd_labels
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.index.labels import odd_labels
+from data_modules.index.tables import find_table, read_table
 from data_modules.mimic_cxr import SOURCE, TABLE, MIMICCXRDataModule
-from data_modules.mimic_reports import read_reports, report_names
-from data_modules.tables import find_table, read_table
-from mpma_lightning.errors import UserError
+from data_modules.text.mimic_reports import read_reports, report_names
 
 OFFICIAL = {"images": 377_110, "studies": 227_835}
 NEEDED = {

@@ -6,11 +6,11 @@ from statistics import median
 
 import pandas as pd
 
-from data_modules.checks.report import Report
-from data_modules.openi import read_openi
-from data_modules.reports import clean, count_words, normalise
-from data_modules.sentences import sentences
-from mpma_lightning.errors import UserError
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.text.openi_reports import read_openi
+from data_modules.text.sections import clean, count_words, normalise
+from data_modules.text.sentences import sentences
 
 ARCHIVE = "NLMCXR_reports.tgz"
 OFFICIAL = 3955

@@ -17,13 +17,13 @@ from rich.progress import track
 
 from data_modules.base import DataModule
 from data_modules.checks.images import THUMBNAIL, check_duplicates, thumbnail
-from data_modules.checks.report import Report
-from data_modules.hashing import stable_hash
-from data_modules.images import read_image, shrunk_size
-from data_modules.index import manifest_hash
-from data_modules.shards import SCHEMA
-from data_modules.store import IMAGES, MANIFEST, ROWS, Store, read_manifest, seal
-from mpma_lightning.errors import UserError
+from data_modules.checks.outcome import Report
+from data_modules.errors import UserError
+from data_modules.images.decode import read_image, shrunk_size
+from data_modules.index.hashing import stable_hash
+from data_modules.index.manifest import manifest_hash
+from data_modules.store.shards import SCHEMA
+from data_modules.store.store import IMAGES, MANIFEST, ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
 KEYS = {

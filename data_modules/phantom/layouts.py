@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.progress import track
 
+from data_modules.errors import UserError
 from data_modules.phantom.truth import read_films
-from mpma_lightning.errors import UserError
 
 LAYOUTS = (
     "annotated",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_modules.phantom.layouts import link
 from data_modules.phantom.truth import PhantomFilm
-from data_modules.reports import extract
+from data_modules.text.sections import extract
 
 
 def write(films: list[PhantomFilm], out: Path) -> None:

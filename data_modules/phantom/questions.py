@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.hashing import stable_hash
+from data_modules.index.hashing import stable_hash
 from data_modules.phantom.truth import PhantomFilm
 
 ASKED = {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_modules.images.run_lengths import encode_runs
 from data_modules.phantom.dicom_files import write_dicom
 from data_modules.phantom.tables import write_lists
 from data_modules.phantom.truth import PhantomFilm
-from data_modules.run_lengths import encode_runs
 
 
 def write(films: list[PhantomFilm], out: Path) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_modules.errors import UserError
 from data_modules.phantom.patient import decode_mask
 from data_modules.phantom.plan import LABELS
-from mpma_lightning.errors import UserError
 
 
 @dataclass(frozen=True)

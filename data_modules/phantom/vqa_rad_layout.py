@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_modules.hashing import stable_hash
+from data_modules.index.hashing import stable_hash
 from data_modules.phantom.layouts import link
 from data_modules.phantom.questions import Question, questions
 from data_modules.phantom.truth import PhantomFilm

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from data_modules.errors import UserError
 from data_modules.phantom import tables
 from data_modules.phantom.layouts import write_layouts
 from data_modules.phantom.patient import Options, Rows, write_patient
-from mpma_lightning.errors import UserError
 
 VERSION = 1  # raise when the same options give other bytes
 _CHUNK = 8

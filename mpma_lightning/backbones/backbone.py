@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones.alignment import AlignmentHeads
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.fusion import PooledFusion
@@ -13,7 +14,6 @@ from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text, token_at, with_mask_token
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
-from mpma_lightning.errors import expect
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
 

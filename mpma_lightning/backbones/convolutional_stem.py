@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 
 AROUND, ABOVE_LEFT, BELOW_RIGHT = (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1)
 """Zeros on the left, on the right, above and below."""

@@ -9,10 +9,10 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
+from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.errors import UserError, expect
 
 
 class KeepVisible(nn.Module):
@@ -189,9 +189,9 @@ def fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
     and patch embeddings.
 
     Raises:
-        UserError: no such file, or a poor match, see :func:`mpma_lightning.weights.load_weights`.
+        UserError: no such file, or a poor match, see :func:`mpma_lightning.backbones.weights.load_weights`.
     """
-    from mpma_lightning.weights import fill, read_checkpoint
+    from mpma_lightning.backbones.weights import fill, read_checkpoint
 
     checkpoint = read_checkpoint(path)
     translate = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)

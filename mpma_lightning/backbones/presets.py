@@ -2,9 +2,9 @@
 
 import difflib
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.spec import BackboneSpec
-from mpma_lightning.errors import UserError
 
 
 @REGISTRY.register("backbone", "mpma_vit_b16")

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 
 Builder = Callable[..., Any]
 KINDS = ("backbone", "image", "text", "fusion", "memory")

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.errors import UserError
 
 HEADS, TOP = 8, 32  # [R2GenCMN]
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text
-from mpma_lightning.errors import UserError
 
 
 class TextEncoder(nn.Module):

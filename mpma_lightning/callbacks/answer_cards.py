@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
 from mpma_lightning.callbacks.pictures import keep
-from mpma_lightning.pictures import PLAIN, RIGHT, WRONG, canvas, gray
+from mpma_lightning.drawing import PLAIN, RIGHT, WRONG, canvas, gray
 from mpma_lightning.tasks.vqa import VQATask
 
 

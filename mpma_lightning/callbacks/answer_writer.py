@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 
-from mpma_lightning.metrics import gather_objects
+from mpma_lightning.evaluation.epoch import gather_objects
 
 
 class AnswerWriter(BasePredictionWriter):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
-from mpma_lightning.metrics import gather_objects
+from mpma_lightning.evaluation.epoch import gather_objects
 
 LOG = logging.getLogger("lightning.pytorch")
 

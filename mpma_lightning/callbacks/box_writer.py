@@ -9,8 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 
-from data_modules.transforms import Placement
-from mpma_lightning.metrics import gather_objects
+from data_modules.images.transforms import Placement
+from mpma_lightning.evaluation.epoch import gather_objects
 
 
 class BoxWriter(BasePredictionWriter):

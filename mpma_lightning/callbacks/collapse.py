@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from mpma_lightning.metrics import gather_objects
+from mpma_lightning.evaluation.epoch import gather_objects
 
 ENCODERS = ("image", "text")
 

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from mpma_lightning.errors import UserError
-from mpma_lightning.metrics import gather_objects
+from data_modules.errors import UserError
+from mpma_lightning.evaluation.epoch import gather_objects
 
 Columns = dict[str, list[Any]]
 

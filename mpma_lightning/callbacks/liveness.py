@@ -7,8 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mpma_lightning.errors import UserError
-from mpma_lightning.metrics import gather_objects
+from data_modules.errors import UserError
+from mpma_lightning.evaluation.epoch import gather_objects
 
 TRIAL = 100
 """Steps below which a run that ends in its first epoch tells nothing."""

@@ -7,8 +7,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 
-from data_modules.hashing import stable_hash
-from data_modules.transforms import Placement
+from data_modules.images.transforms import Placement
+from data_modules.index.hashing import stable_hash
 
 
 class MaskWriter(BasePredictionWriter):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from data_modules.errors import UserError
 from mpma_lightning.distributed import sum_over_ranks
-from mpma_lightning.errors import UserError
-from mpma_lightning.metrics import gather_objects
+from mpma_lightning.evaluation.epoch import gather_objects
 
 FILE = "non_finite.jsonl"
 REMEDY = "lower model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"

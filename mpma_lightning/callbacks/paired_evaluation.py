@@ -7,16 +7,16 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from data_modules.loader import collate
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError
+from data_modules.loading.loader import collate
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
-from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import probe_from_few
 from mpma_lightning.evaluation.retrieval import chance_recall, retrieval
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces, other_patient
 from mpma_lightning.evaluation.zero_shot import auroc_by_class, load_prompts, macro, zero_shot_scores
-from mpma_lightning.metrics import gather_objects
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
 Rows = dict[str, list[np.ndarray]]

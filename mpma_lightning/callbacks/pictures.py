@@ -8,8 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
-from data_modules.text import Tokenizer
-from mpma_lightning import pictures
+from data_modules.text.tokenizer import Tokenizer
+from mpma_lightning import drawing
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces
 from mpma_lightning.evaluation.zero_shot import load_prompts
 from mpma_lightning.objectives.state import words_of
@@ -46,14 +46,14 @@ class Pictures(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, state: Any, batch: dict[str, Any]) -> None:
         assert isinstance(task, PretrainingTask)
         if "image_prediction" in state.outputs:
-            keep(trainer, "reconstruction", pictures.reconstruction(state, self.samples))
+            keep(trainer, "reconstruction", drawing.reconstruction(state, self.samples))
         if task.tokenizer_json is not None and "report_prediction" in state.outputs:
             tokenizer = Tokenizer.from_json(task.tokenizer_json)
-            keep(trainer, "report", pictures.report(state, tokenizer, self.samples))
+            keep(trainer, "report", drawing.report(state, tokenizer, self.samples))
         if "align_global" in task.backbone.parts:
             features = task.encode(batch)
             embeddings = features["image_embedding"], features["text_embedding"]
-            keep(trainer, "similarity", pictures.similarity(*embeddings, batch["group"]))
+            keep(trainer, "similarity", drawing.similarity(*embeddings, batch["group"]))
         if "align_local" in task.backbone.parts:
             for row in range(min(self.samples, len(batch["id"]))):
                 self._word_maps(trainer, task, state, batch, row)
@@ -75,7 +75,7 @@ class Pictures(Callback):
         assert image.grid is not None
         maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
         names = [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen]
-        keep(trainer, f"word_maps_{row}", pictures.word_maps(state.image[row], maps, names, batch["text"][row][:140]))
+        keep(trainer, f"word_maps_{row}", drawing.word_maps(state.image[row], maps, names, batch["text"][row][:140]))
 
 
 def keep(trainer: Trainer, name: str, figure: Figure) -> None:

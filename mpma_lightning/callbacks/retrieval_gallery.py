@@ -9,10 +9,10 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_modules.dataset import SampleDataset
+from data_modules.loading.dataset import SampleDataset
 from mpma_lightning.callbacks.pictures import keep
+from mpma_lightning.drawing import PLAIN, RIGHT, WRONG, canvas, gray
 from mpma_lightning.evaluation.both_directions import DIRECTIONS
-from mpma_lightning.pictures import PLAIN, RIGHT, WRONG, canvas, gray
 from mpma_lightning.tasks.retrieval import RetrievalTask
 
 BEST = 5

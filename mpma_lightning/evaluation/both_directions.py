@@ -6,9 +6,9 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 
 from mpma_lightning.distributed import rank, world_size
+from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.rerank import ALPHAS, MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
 from mpma_lightning.evaluation.retrieval import Ranked, Retrieval, rank_queries, summarise
-from mpma_lightning.metrics import gather_objects
 
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 Columns = dict[str, np.ndarray]

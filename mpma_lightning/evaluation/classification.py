@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.evaluation.zero_shot import macro
 
 

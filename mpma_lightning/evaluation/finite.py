@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 
 
 def refuse_broken(ids: np.ndarray, **columns: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.distributed import rank
-from mpma_lightning.metrics import gather_objects
+from mpma_lightning.evaluation.epoch import gather_objects
 
 PAIRS_AT_ONCE = 256
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from data_modules.text import Tokenizer
+from data_modules.text.tokenizer import Tokenizer
 
 
 def finding_word_pieces(input_ids: Tensor, word_ids: Tensor, tokenizer: Tokenizer, words: frozenset[str]) -> Tensor:

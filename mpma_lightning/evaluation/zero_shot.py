@@ -9,9 +9,9 @@ import yaml
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 
-PROMPTS = Path(__file__).parent.parent / "prompts"
+PROMPTS = Path(__file__).with_name("prompts")
 
 
 @dataclass

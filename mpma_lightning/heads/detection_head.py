@@ -11,10 +11,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.image import ViTEncoder
-from mpma_lightning.errors import UserError
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, last_level
-from mpma_lightning.suggestions import suggest
 
 STRIDES = (4, 8, 16, 32)
 RATIOS = (0.5, 1.0, 2.0)

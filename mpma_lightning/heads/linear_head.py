@@ -5,8 +5,7 @@ from typing import Literal
 
 from torch import nn
 
-from mpma_lightning.errors import UserError
-from mpma_lightning.suggestions import suggest
+from data_modules.errors import UserError, suggest
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.image import ViTEncoder
 from mpma_lightning.distributed import gather_rows
-from mpma_lightning.errors import UserError
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
 from mpma_lightning.precision import full
-from mpma_lightning.suggestions import suggest
 
 SETR_WIDTHS = (512, 256, 128, 64)  # [MGCA]
 UNET_WIDTHS = (256, 128, 64, 32, 16)

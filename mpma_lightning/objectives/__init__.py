@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
-from mpma_lightning.errors import expect
+from data_modules.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions

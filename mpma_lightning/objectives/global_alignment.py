@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.distributed import first_local_row, gather_rows
-from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
 from mpma_lightning.precision import full_precision

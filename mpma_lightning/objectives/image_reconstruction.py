@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.errors import UserError
 from mpma_lightning.heads.cross_image_decoder import CrossImageDecoder
 from mpma_lightning.heads.image_decoder import ImageDecoder
 from mpma_lightning.masking import choose_predicted

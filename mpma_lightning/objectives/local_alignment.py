@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.errors import expect
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import bounded, group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words

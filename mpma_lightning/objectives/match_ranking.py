@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.errors import expect
 from mpma_lightning.masking import OTHER_IMAGE_STREAM
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives

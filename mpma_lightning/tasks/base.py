@@ -7,12 +7,12 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
+from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 from mpma_lightning.distributed import global_mean, sum_over_ranks
-from mpma_lightning.errors import UserError, expect
-from mpma_lightning.metrics import RunningMeans
+from mpma_lightning.evaluation.epoch import RunningMeans
 from mpma_lightning.optim import Optim
-from mpma_lightning.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 
 GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
 Step = dict[str, Any]
@@ -144,7 +144,7 @@ class Task(LightningModule):
         self._built = True
 
     def _vocabulary(self) -> Vocabulary | None:
-        from data_modules.text import Tokenizer
+        from data_modules.text.tokenizer import Tokenizer
 
         if self.tokenizer_json is None:
             return None
@@ -221,7 +221,7 @@ class Task(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout follows from (seed, step, rank) alone, so a resumed run draws what the undisturbed one drew."""
-        from data_modules.hashing import stable_hash
+        from data_modules.index.hashing import stable_hash
 
         seed = stable_hash(self.trainer.datamodule.seed, self.global_step, batch_idx, self.global_rank)  # type: ignore[attr-defined]
         torch.manual_seed(seed % (1 << 63))

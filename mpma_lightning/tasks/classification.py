@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_modules.labels import same_class
+from data_modules.errors import UserError
+from data_modules.index.labels import same_class
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation.classification import (
     auroc_interval,
     best_thresholds,
@@ -17,9 +17,9 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     sample_scores,
 )
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.heads.linear_head import linear_head, protocol_for
-from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.labels import same_class
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.index.labels import same_class
+from mpma_lightning.backbones.weights import CARGO
 from mpma_lightning.tasks.base import Task
-from mpma_lightning.weights import CARGO
 
 STRUCTURES = "structures"
 """Key of the names a head finds in a checkpoint."""

@@ -6,12 +6,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning import pictures
+from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.detection import Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
+from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
-from mpma_lightning.metrics import gather_objects
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.dense import DenseTask
@@ -111,7 +111,7 @@ class DetectionTask(DenseTask):
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
         """Boxes of the data and those found."""
         found: list[dict[str, Tensor]] = outcome["found"][:count]
-        return pictures.boxes(batch["image"][:count], self.targets(batch), found, self.classes)
+        return drawing.boxes(batch["image"][:count], self.targets(batch), found, self.classes)
 
     def result_entries(self) -> dict[str, Any]:
         return {"protocol": self.protocol, "classes": self.classes, "detector": "Faster R-CNN"}

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from data_modules.transforms import Placement
-from mpma_lightning import pictures
+from data_modules.errors import UserError
+from data_modules.images.transforms import Placement
+from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.grounding import Film, guess_scores, inside, map_scores, patches_on
 from mpma_lightning.evaluation.intervals import mean_interval
-from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.state import words_of
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
@@ -133,7 +133,7 @@ class GroundingTask(Task):
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
         """Maps and boxes, with the phrase above."""
         images, maps = batch["image"][:count], outcome["maps"][:count]
-        return pictures.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
+        return drawing.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
 
     def result_entries(self) -> dict[str, Any]:
         return {"protocol": PROTOCOLS["pointing_game"], "protocols": PROTOCOLS, "label_fraction": 0.0}

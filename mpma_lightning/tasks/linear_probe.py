@@ -9,19 +9,19 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from data_modules.fractions import draw_fraction, ids_sha256
+from data_modules.errors import UserError, expect
+from data_modules.index.fractions import draw_fraction, ids_sha256
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     best_thresholds,
     classification_scores,
     exclusive_scores,
     sample_scores,
 )
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.heads.linear_head import linear_head
-from mpma_lightning.metrics import Rows
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.classification import ClassificationTask, refuse_without_positive

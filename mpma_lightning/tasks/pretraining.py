@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError, expect
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError, expect
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction

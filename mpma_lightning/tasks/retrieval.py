@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.both_directions import (
     Columns,
     choose_alpha,
@@ -18,13 +18,13 @@ from mpma_lightning.evaluation.both_directions import (
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.intervals import mean_intervals
 from mpma_lightning.evaluation.rerank import Shortlist
 from mpma_lightning.evaluation.retrieval import KS, chance_recall
 from mpma_lightning.masking import ReportMask
-from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
 from mpma_lightning.objectives.state import PretrainingState

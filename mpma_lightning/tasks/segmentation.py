@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning import pictures
+from data_modules.errors import expect
+from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import expect
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.intervals import mean_interval
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
-from mpma_lightning.metrics import Rows
 from mpma_lightning.optim import Optim, layer_scales, multiplied
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.dense import DenseTask
@@ -132,7 +132,7 @@ class SegmentationTask(DenseTask):
 
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
         """Image, truth and prediction, one row a sample."""
-        return pictures.masks(batch["image"][:count], batch["mask"][:count], outcome["mask"][:count], batch["id"])
+        return drawing.masks(batch["image"][:count], batch["mask"][:count], outcome["mask"][:count], batch["id"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

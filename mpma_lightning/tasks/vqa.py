@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, BackboneSpec
-from mpma_lightning.errors import UserError
+from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.intervals import mean_intervals
 from mpma_lightning.heads.answer_head import AnswerHead
-from mpma_lightning.metrics import gather_objects
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
-from mpma_lightning.weights import load_weights
 
 ANSWERS = "answers"
 """Key of the answer vocabulary in a checkpoint."""

@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from data_modules.labels import same_class
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError, expect
+from data_modules.index.labels import same_class
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     auroc_interval,
     classification_scores,
@@ -19,9 +19,9 @@ from mpma_lightning.evaluation.classification import (
     one_class_each,
     sample_scores,
 )
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
-from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
 from mpma_lightning.precision import full

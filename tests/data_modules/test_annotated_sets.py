@@ -15,15 +15,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from data_modules.annotated import AnnotatedDataModule
 from data_modules.base import DataModule
-from data_modules.loader import collate
+from data_modules.errors import UserError
+from data_modules.images.run_lengths import encode_runs
+from data_modules.images.transforms import Augment
+from data_modules.index.partners import partners
+from data_modules.index.splits import list_files, listed_splits
+from data_modules.loading.loader import collate
 from data_modules.ms_cxr import MSCXRDataModule
-from data_modules.partners import partners
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
-from data_modules.run_lengths import encode_runs
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
-from data_modules.splits import list_files, listed_splits
-from data_modules.transforms import Augment
-from mpma_lightning.errors import UserError
 
 STRETCH = Augment(fit="stretch")
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 from data_modules.base import DataModule
-from data_modules.groups import connected_groups
-from data_modules.hashing import stable_hash
-from data_modules.text import TextOptions, Tokenizer
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.index.groups import connected_groups
+from data_modules.index.hashing import stable_hash
+from data_modules.text.tokenizer import TextOptions, Tokenizer
 
 TEXT = TextOptions(max_tokens=16, vocab_size=300)
 

@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from data_modules.batch_sampler import ShardedBatchSampler
+from data_modules.loading.batch_sampler import ShardedBatchSampler
 
 
 def test_smoke() -> None:

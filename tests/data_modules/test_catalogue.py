@@ -9,10 +9,10 @@ import torch
 from data_modules.base import DataModule
 from data_modules.catalogue import DATA_MODULES, data_module
 from data_modules.checks import check
+from data_modules.images.transforms import Augment
 from data_modules.phantom import write_phantom
-from data_modules.prepare import Options, prepare
-from data_modules.text import TextOptions
-from data_modules.transforms import Augment
+from data_modules.store.prepare import Options, prepare
+from data_modules.text.tokenizer import TextOptions
 
 WARNED = {"vqa_rad": {"frame questions"}}
 """What is officially wrong is part of the layout."""

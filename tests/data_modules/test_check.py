@@ -12,14 +12,14 @@ from PIL import Image
 
 from data_modules.checks import check
 from data_modules.checks.images import check_images, look_at
-from data_modules.checks.report import Report
+from data_modules.checks.outcome import Report
+from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
-from data_modules.perceptual import near_pairs, perceptual_hash
 from data_modules.phantom import write_phantom
-from data_modules.prepare import prepare
+from data_modules.store.prepare import prepare
 from data_modules.vqa_rad import VQARADDataModule
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 
 @pytest.fixture(scope="session")

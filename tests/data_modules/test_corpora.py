@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data_modules.corpora import CorporaDataModule
+from data_modules.errors import UserError
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
-from mpma_lightning.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from data_modules.dicom import read_dicom
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.dicom import read_dicom
 
 
 def test_value_real_files(sample_data: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_modules.fractions import draw_fraction, ids_sha256
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.index.fractions import draw_fraction, ids_sha256
 
 
 def table(studies: int = 1000) -> tuple[pd.Series, pd.DataFrame]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.images import read_image
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.decode import read_image
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

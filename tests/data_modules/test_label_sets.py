@@ -10,10 +10,10 @@ from PIL import Image
 
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.covidx import COVIDxDataModule
-from data_modules.labels import read_labels, same_class
+from data_modules.errors import UserError
+from data_modules.index.labels import read_labels, same_class
+from data_modules.index.splits import read_pinned
 from data_modules.nih_chestxray14 import CLASSES, NIHChestXray14DataModule, read_entries
-from data_modules.splits import read_pinned
-from mpma_lightning.errors import UserError
 
 CHEXPERT_HEADER = "Path,Sex,Age,Frontal/Lateral,AP/PA,Lung Lesion,Edema,Consolidation,Atelectasis"
 FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Dataset
 
-from data_modules.batch_sampler import ShardedBatchSampler
-from data_modules.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.loading.batch_sampler import ShardedBatchSampler
+from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
 
 SAMPLES, BATCH = 22, 4
 BATCHES = SAMPLES // BATCH

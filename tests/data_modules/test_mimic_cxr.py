@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data_modules.labels import CHEXPERT
+from data_modules.contract import DataSpec
+from data_modules.errors import UserError
+from data_modules.index.labels import CHEXPERT
 from data_modules.mimic_cxr import MIMICCXRDataModule
-from data_modules.spec import DataSpec
-from data_modules.text import TextOptions
-from mpma_lightning.errors import UserError
+from data_modules.text.tokenizer import TextOptions
 
 if TYPE_CHECKING:
     from tests.data_modules.conftest import Tree

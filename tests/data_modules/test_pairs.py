@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data_modules.errors import UserError
 from data_modules.pairs import PairsDataModule
-from data_modules.text import TextOptions
-from mpma_lightning.errors import UserError
+from data_modules.text.tokenizer import TextOptions
 
 ROWS = [
     {"image": f"{n}.png", "text": f"A report of number {n}.", "split": "train" if n < 6 else "validation", "patient": n}

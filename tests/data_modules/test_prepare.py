@@ -17,16 +17,16 @@ import torch
 from PIL import Image
 
 from data_modules.corpora import CorporaDataModule
+from data_modules.errors import UserError
+from data_modules.images.transforms import Augment
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
-from data_modules.prepare import Options, prepare
-from data_modules.shards import ShardJob, write_shard
-from data_modules.store import open_store
-from data_modules.text import TextOptions
-from data_modules.transforms import Augment
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
+from data_modules.store.prepare import Options, prepare
+from data_modules.store.shards import ShardJob, write_shard
+from data_modules.store.store import open_store
+from data_modules.text.tokenizer import TextOptions
+from mpma_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 TEXT = TextOptions(max_tokens=48, vocab_size=400)
@@ -207,7 +207,7 @@ def test_error_nothing_is_overwritten(phantom: Path, tmp_path: Path) -> None:
 def test_error_too_little_disk_is_said_beforehand(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_modules.prepare.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
+    monkeypatch.setattr("data_modules.store.prepare.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
     with pytest.raises(UserError, match=r"found 0\.00 MB free, expected .* MB for"):
         prepare(mimic(phantom), tmp_path / "store", workers=1)
     assert not list(tmp_path.iterdir())
@@ -230,7 +230,7 @@ def test_value_full_disk_leaves_the_previous_store_and_goes_on_later(phantom: Pa
         write_shard(job)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_modules.shards.write_shard", fill)
+        patch.setattr("data_modules.store.shards.write_shard", fill)
         with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
             prepare(mimic(phantom), out, settings, replace=True, per_shard=16, workers=1)
     assert content(out) == before and first.is_file()
@@ -295,7 +295,7 @@ def kill_and_restart(phantom: Path, folder: Path, kills: int, seed: int) -> None
 if __name__ == "__main__":
     from pathlib import Path
     from data_modules.mimic_cxr import MIMICCXRDataModule
-    from data_modules.prepare import Options, prepare
+    from data_modules.store.prepare import Options, prepare
     data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
     prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
 """
@@ -356,7 +356,9 @@ def test_value_ended_while_finishing(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if moment == "manifest":
-            patch.setattr("data_modules.prepare._swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(
+                "data_modules.store.prepare._swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
         else:
             patch.setattr(Path, "replace", replace)
         prepare(mimic(phantom), out, options, workers=1, replace=moment == "old")

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from data_modules.annotated import AnnotatedDataModule
-from data_modules.annotations import fit_mask
 from data_modules.checks import check
-from data_modules.prepare import Options, prepare
-from data_modules.transforms import Augment
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.annotations import fit_mask
+from data_modules.images.transforms import Augment
+from data_modules.store.prepare import Options, prepare
 
 BOX = (40, 24, 104, 72)
 """x1, y1, x2, y2 of the bright rectangle in a film of 192 x 144 pixels."""

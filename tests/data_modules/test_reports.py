@@ -7,10 +7,10 @@ from statistics import median
 
 import pytest
 
-from data_modules.openi import read_openi
-from data_modules.report_tables import EXCEPTION_SECTIONS, EXCEPTION_SLICES
-from data_modules.reports import clean, count_words, extract, normalise, section_name, split_sections
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.text.openi_reports import read_openi
+from data_modules.text.section_tables import EXCEPTION_SECTIONS, EXCEPTION_SLICES
+from data_modules.text.sections import clean, count_words, extract, normalise, section_name, split_sections
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data_modules.errors import UserError
 from data_modules.roco import ROCODataModule
-from mpma_lightning.errors import UserError
 
 
 def picture(path: Path) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_modules.run_lengths import decode_runs, encode_runs
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.run_lengths import decode_runs, encode_runs
 
 
 def test_value_offsets_are_relative_and_columns_come_first() -> None:

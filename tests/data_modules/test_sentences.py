@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_modules.sentences import drop_sentences, sentences
+from data_modules.text.sentences import drop_sentences, sentences
 
 
 @pytest.mark.parametrize(

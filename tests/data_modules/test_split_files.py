@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.errors import UserError
+from data_modules.index.split_files import stratified_splits, write_split_file
 from data_modules.pairs import PairsDataModule
-from data_modules.prepare import prepare
-from data_modules.split_files import stratified_splits, write_split_file
-from data_modules.text import TextOptions
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
+from data_modules.store.prepare import prepare
+from data_modules.text.tokenizer import TextOptions
+from mpma_lightning.cli.main import main
 
 
 def write(root: Path, patients: int = 40) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.index.splits import SPLITS
+from data_modules.index.stratified import draw_splits, hold_out, stratified_splits
 from data_modules.pairs import PairsDataModule
-from data_modules.prepare import prepare
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
-from data_modules.splits import SPLITS
-from data_modules.stratified import draw_splits, hold_out, stratified_splits
-from data_modules.text import TextOptions
+from data_modules.store.prepare import prepare
+from data_modules.text.tokenizer import TextOptions
 
 SHARES = (0.7, 0.1, 0.2)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.openi import read_openi
-from data_modules.reports import clean
-from data_modules.text import SPECIAL, TextOptions, Tokenizer
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.text.openi_reports import read_openi
+from data_modules.text.sections import clean
+from data_modules.text.tokenizer import SPECIAL, TextOptions, Tokenizer
 
 TEXTS = [
     "The heart is normal in size. No pleural effusion or pneumothorax.",
@@ -69,7 +69,7 @@ def test_value_training_is_the_same_in_every_process(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     texts = [f"word{n % 37} is{n % 11}like {n % 5}ness é{n % 3}xx" for n in range(300)]
     script.write_text(
-        "import json, sys\nfrom data_modules.text import Tokenizer\n"
+        "import json, sys\nfrom data_modules.text.tokenizer import Tokenizer\n"
         f"sys.stdout.write(Tokenizer.train(json.loads({json.dumps(json.dumps(texts))}), 330).to_json())"
     )
     runs = [subprocess.run([sys.executable, script], capture_output=True, check=True).stdout for _ in range(3)]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_modules.transforms import Augment, Transform
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.images.transforms import Augment, Transform
 
 STILL = Augment(crop_scale=(0.3, 0.6), rotate=0, brightness=0, contrast=0)
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from data_modules.checks import check
+from data_modules.errors import UserError
 from data_modules.slake import SLAKEDataModule
 from data_modules.vqa_rad import VQARADDataModule
-from mpma_lightning.errors import UserError
 
 Row = dict[str, Any]
 

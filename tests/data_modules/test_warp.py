@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.images import read_image
-from data_modules.transforms import Augment, Transform
-from data_modules.warp import ATTEMPTS, DRAWS, RATIO, Warp, shortest_side
+from data_modules.images.decode import read_image
+from data_modules.images.transforms import Augment, Transform
+from data_modules.images.warp import ATTEMPTS, DRAWS, RATIO, Warp, shortest_side
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
 

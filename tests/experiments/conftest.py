@@ -7,7 +7,7 @@ import pytest
 from shipped import EXPERIMENTS, SMALL, TINY, data_arguments
 
 from data_modules.phantom import write_phantom
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"

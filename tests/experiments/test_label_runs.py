@@ -7,8 +7,8 @@ import pytest
 import torch
 from shipped import EXPERIMENTS, PLANTED, SMALL, label_arguments, results, start
 
-from mpma_lightning.cli import main
-from mpma_lightning.weights import read_checkpoint
+from mpma_lightning.backbones.weights import read_checkpoint
+from mpma_lightning.cli.main import main
 
 
 def test_classification_is_tuned_tested_and_tested_on_other_data(

@@ -11,9 +11,9 @@ from shipped import label_arguments
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from mpma_lightning.backbones.weights import read_checkpoint
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
-from mpma_lightning.cli import main
-from mpma_lightning.weights import read_checkpoint
+from mpma_lightning.cli.main import main
 
 
 def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:

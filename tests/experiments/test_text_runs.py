@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 from shipped import EXPERIMENTS, SMALL, data_arguments, results, start
 
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 
 def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

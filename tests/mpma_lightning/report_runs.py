@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mpma_lightning.reports.rows import find_runs
-from mpma_lightning.reports.tables import Table, make_tables
+from mpma_lightning.lab.reports.rows import find_runs
+from mpma_lightning.lab.reports.tables import Table, make_tables
 
 
 def row(seed: int = 0, auroc: float = 0.9, **more: Any) -> dict[str, Any]:

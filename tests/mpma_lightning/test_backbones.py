@@ -9,10 +9,10 @@ import torch
 from model_fixtures import SMALL, small_backbone, small_state
 from transformers import BertConfig, BertModel
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import PARTS, Backbone, BackboneSpec, Vocabulary, list_backbones, resolve
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
-from mpma_lightning.errors import UserError
 
 
 @pytest.mark.parametrize("name", [name for name, _ in list_backbones("mpma_*")])

@@ -11,7 +11,7 @@ import torch
 from lightning import Trainer
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.evaluation.classification import (
     auroc_interval,
     best_thresholds,
@@ -19,10 +19,10 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     weighted_auroc,
 )
+from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
 from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_for
-from mpma_lightning.metrics import Rows
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.classification import ClassificationTask

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.cli import LightningCLI
 from toy_run import EXPERIMENT, ToyTask, fit, toy, write
 
-from mpma_lightning.cli import COMMANDS, main
+from mpma_lightning.cli.main import COMMANDS, main
 
 pytestmark = pytest.mark.usefixtures("toy")
 RUN = Path("runs/toy/first")
@@ -41,7 +41,7 @@ def test_smoke_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_smoke_help_and_phantom_do_not_import_torch() -> None:
     code = (
-        "import sys; from mpma_lightning.cli import main; main(['--help']); main(['phantom', '--help']); "
+        "import sys; from mpma_lightning.cli.main import main; main(['--help']); main(['phantom', '--help']); "
         "main(['fit', '--config', 'absent.yaml']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
@@ -105,7 +105,7 @@ def test_value_references_on_the_command_line_as_inline_yaml() -> None:
 
 
 def test_error_without_a_checkout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("mpma_lightning.config_files.__file__", "/nowhere/mpma_lightning/config_files.py")
+    monkeypatch.setattr("mpma_lightning.cli.config_files.__file__", "/nowhere/mpma_lightning/config_files.py")
     assert fit() == 2
     assert "/nowhere/experiments/defaults.yaml not found" in capsys.readouterr().err
 
@@ -269,7 +269,7 @@ def test_smoke_backbones(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_smoke_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
-    from data_modules.text import Tokenizer
+    from data_modules.text.tokenizer import Tokenizer
 
     texts = ["No acute disease.", "Small left effusion."]
     write("folder/a/1.txt", texts[0]), write("folder/b/2.txt", texts[1])

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 
 def test_smoke_short_class_names(capsys: pytest.CaptureFixture[str]) -> None:

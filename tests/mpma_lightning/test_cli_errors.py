@@ -9,9 +9,9 @@ import pytest
 import torch
 from toy_run import EXPERIMENT, fit, toy, write
 
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
-from mpma_lightning.run_folder import best_checkpoint
+from data_modules.errors import UserError
+from mpma_lightning.cli.main import main
+from mpma_lightning.runs.folder import best_checkpoint
 
 pytestmark = pytest.mark.usefixtures("toy")
 DATA = "data: {class_path: ToyData, init_args: {root: x}}\n"

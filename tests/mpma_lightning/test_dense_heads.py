@@ -12,12 +12,12 @@ from model_fixtures import SMALL, small_backbone
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from data_modules.transforms import Augment, Placement, Transform
+from data_modules.errors import UserError
+from data_modules.images.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
 from mpma_lightning.callbacks.box_writer import BoxWriter
 from mpma_lightning.callbacks.mask_writer import png_path
-from mpma_lightning.errors import UserError
 from mpma_lightning.heads import detection_head, segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread

@@ -9,7 +9,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data_modules.transforms import Placement
+from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, match
 from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.text import Tokenizer
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import linear_probe, probe_from_few
 from mpma_lightning.evaluation.retrieval import average_precision, chance_recall, retrieval

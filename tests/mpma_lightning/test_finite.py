@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_tasks_distributed import build, rows
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.evaluation.finite import refuse_broken
 
 

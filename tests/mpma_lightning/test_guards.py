@@ -12,16 +12,16 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from data_modules.dataset import SampleDataset
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError
+from data_modules.loading.dataset import SampleDataset
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.cost_card import CostCard
 from mpma_lightning.callbacks.efficiency import Efficiency, blocks_of, recompute
 from mpma_lightning.callbacks.liveness import Liveness, parts_of
 from mpma_lightning.callbacks.non_finite import NonFinite
-from mpma_lightning.checkpoint_io import AtomicCheckpointIO
-from mpma_lightning.errors import UserError
-from mpma_lightning.faults import explain_fault
+from mpma_lightning.cli.faults import explain_fault
+from mpma_lightning.runs.checkpoints import AtomicCheckpointIO
 
 
 class Net(LightningModule):

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, resolve
-from mpma_lightning.errors import UserError
 
 
 def bare() -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.masking import hashed_uniform, mask_image, mask_report
 
 MASK = 4

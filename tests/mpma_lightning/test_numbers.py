@@ -7,7 +7,7 @@ import pytest
 
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.covidx import COVIDxDataModule
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions

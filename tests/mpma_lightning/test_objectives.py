@@ -7,7 +7,7 @@ import pytest
 import torch
 from model_fixtures import MASK, small_backbone, small_state
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, group_contrast
 from mpma_lightning.objectives.image_reconstruction import (

@@ -7,7 +7,7 @@ import pytest
 import torch
 from model_fixtures import small_backbone
 
-from mpma_lightning.errors import UserError
+from data_modules.errors import UserError
 from mpma_lightning.optim import Optim, layer_scales, multiplied, parameter_groups
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from report_runs import only_table, planned, row, samples, write_run
 
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
-from mpma_lightning.reports.rows import find_runs
-from mpma_lightning.reports.tables import make_tables
-from mpma_lightning.reports.writers import markdown
-from mpma_lightning.sweeps import worker
+from data_modules.errors import UserError
+from mpma_lightning.cli.main import main
+from mpma_lightning.lab.reports.rows import find_runs
+from mpma_lightning.lab.reports.tables import make_tables
+from mpma_lightning.lab.reports.writers import markdown
+from mpma_lightning.lab.sweeps import worker
 
 VALUES = {"mpma": (0.90, 0.92, 0.94), "mrm": (0.80, 0.82, 0.81)}
 AUROC = {(method, seed): value for method, values in VALUES.items() for seed, value in enumerate(values)}

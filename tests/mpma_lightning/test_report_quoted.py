@@ -10,7 +10,7 @@ from report_runs import only_table, row, write_run
 
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
-from mpma_lightning.reports.published import quoted_for
+from mpma_lightning.lab.reports.published import quoted_for
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]

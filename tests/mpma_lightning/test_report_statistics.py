@@ -7,7 +7,7 @@ from report_runs import samples
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from mpma_lightning.reports.statistics import bootstrap, detectable_difference, paired_difference
+from mpma_lightning.lab.reports.statistics import bootstrap, detectable_difference, paired_difference
 
 
 def test_value_bootstrap_of_an_auroc() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.callbacks.results_row import initialisation
+from mpma_lightning.runs.result import initialisation
 
 PUBLISHED = BackboneSpec(image_weights="hub", text="hf/some/bert")
 

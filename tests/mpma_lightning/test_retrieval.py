@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from model_fixtures import small_backbone, small_state
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import Features
-from mpma_lightning.errors import UserError
 from mpma_lightning.evaluation import both_directions
 from mpma_lightning.evaluation.both_directions import (
     choose_alpha,

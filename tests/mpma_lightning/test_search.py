@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
-from mpma_lightning.suggestions import UsageError
-from mpma_lightning.sweeps import search as searches
-from mpma_lightning.sweeps import worker
-from mpma_lightning.sweeps.check import Checked
-from mpma_lightning.sweeps.plan import read_sweep
-from mpma_lightning.sweeps.search import Search
-from mpma_lightning.sweeps.trial import Step, Trial, read_row
+from data_modules.errors import UsageError, UserError
+from mpma_lightning.cli.main import main
+from mpma_lightning.lab.sweeps import search as searches
+from mpma_lightning.lab.sweeps import worker
+from mpma_lightning.lab.sweeps.check import Checked
+from mpma_lightning.lab.sweeps.plan import read_sweep
+from mpma_lightning.lab.sweeps.search import Search
+from mpma_lightning.lab.sweeps.trial import Step, Trial, read_row
 
 optuna = pytest.importorskip("optuna")
 ROOT = Path(__file__).parents[2]

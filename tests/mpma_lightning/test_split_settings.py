@@ -7,9 +7,9 @@ import pytest
 import yaml
 from toy_run import fit, toy
 
-from mpma_lightning.cli import main
-from mpma_lightning.errors import UserError
-from mpma_lightning.run_folder import check_same_split
+from data_modules.errors import UserError
+from mpma_lightning.cli.main import main
+from mpma_lightning.runs.folder import check_same_split
 
 LAST = "runs/toy/first/checkpoints/last.ckpt"
 
@@ -46,7 +46,7 @@ def checkpoint(toy: Path) -> Path:
 
 def test_value_what_may_differ(checkpoint: Path, toy: Path) -> None:
     check_same_split(checkpoint, settings(split_file=str(toy / "mine.csv"), label_fraction=0.1))  # one file, two ways
-    check_same_split(checkpoint, settings("data_modules.openi.OpenIDataModule", seed=1))
+    check_same_split(checkpoint, settings("data_modules.text.openi_reports.OpenIDataModule", seed=1))
     check_same_split(checkpoint, settings(root="b", split_file="its_own.csv"))
     check_same_split(toy / "elsewhere.ckpt", settings(seed=1))  # no config to compare with
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mpma_lightning.errors import UserError
-from mpma_lightning.sweeps.cluster import submit
-from mpma_lightning.sweeps.plan import read_sweep
+from data_modules.errors import UserError
+from mpma_lightning.lab.sweeps.cluster import submit
+from mpma_lightning.lab.sweeps.plan import read_sweep
 
 submitit = pytest.importorskip("submitit")
 ROOT = Path(__file__).parents[2]

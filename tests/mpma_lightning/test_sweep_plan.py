@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mpma_lightning.cli import main
-from mpma_lightning.suggestions import UsageError
-from mpma_lightning.sweeps.plan import read_sweep
+from data_modules.errors import UsageError
+from mpma_lightning.cli.main import main
+from mpma_lightning.lab.sweeps.plan import read_sweep
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from mpma_lightning.sweeps import lock as locks
-from mpma_lightning.sweeps import worker as workers
-from mpma_lightning.sweeps.command import stopping_together
-from mpma_lightning.sweeps.lock import claim, is_held
-from mpma_lightning.sweeps.trial import RUN, SEED, Step, Trial, read_row
-from mpma_lightning.sweeps.worker import Worker
+from mpma_lightning.lab.sweeps import lock as locks
+from mpma_lightning.lab.sweeps import worker as workers
+from mpma_lightning.lab.sweeps.command import stopping_together
+from mpma_lightning.lab.sweeps.lock import claim, is_held
+from mpma_lightning.lab.sweeps.trial import RUN, SEED, Step, Trial, read_row
+from mpma_lightning.lab.sweeps.worker import Worker
 
 PROGRAM = """
 import json, os, pathlib, signal, sys, time

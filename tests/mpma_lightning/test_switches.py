@@ -9,10 +9,10 @@ import pytest
 import torch
 from model_fixtures import MASK, VOCABULARY, small_backbone, small_state
 
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.backbones.shared_memory import SharedMemory
-from mpma_lightning.errors import UserError
 from mpma_lightning.masking import OTHER_IMAGE_STREAM, ReportMask, choose_predicted, mask_image, soften_like_bert
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, own_contrast

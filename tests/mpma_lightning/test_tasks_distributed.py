@@ -14,8 +14,8 @@ from process_group import averaged, on_ranks, worst_difference
 from test_switches import DECODER
 from torch import nn
 
-from data_modules.batch_sampler import ShardedBatchSampler
-from data_modules.text import Tokenizer
+from data_modules.loading.batch_sampler import ShardedBatchSampler
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.objectives import Objectives

@@ -5,10 +5,10 @@ import torch
 from model_fixtures import SMALL, small_backbone
 from safetensors.torch import save_file
 
-from data_modules.text import Tokenizer
+from data_modules.errors import UserError
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.errors import UserError
-from mpma_lightning.weights import CARGO, load_weights, read_checkpoint
+from mpma_lightning.backbones.weights import CARGO, load_weights, read_checkpoint
 
 
 def save(path, backbone, tokenizer=None):

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mpma_lightning.cli import main
+from mpma_lightning.cli.main import main
 
 
 @dataclass
@@ -97,7 +97,7 @@ trainer: {accelerator: cpu, devices: 1, max_steps: 3, enable_progress_bar: false
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A working directory with ``experiments/toy/first.yaml``; the toys take the place of Task and DataModule."""
-    from mpma_lightning import training_command
+    from mpma_lightning.cli import training as training_command
 
     monkeypatch.setattr(training_command, "base_classes", lambda: (ToyBase, ToyDataBase))
     monkeypatch.setattr(training_command, "_HOLDING_CLASSES", ())

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.errors import UserError
 from data_modules.phantom import decode_mask, write_phantom
 from data_modules.phantom.anatomy import Anatomy
 from data_modules.phantom.patient import encode_mask
@@ -18,7 +19,6 @@ from data_modules.phantom.plan import LABELS, OPACITIES, PLANTED, Finding, sampl
 from data_modules.phantom.render import render
 from data_modules.phantom.reporting import write_report
 from data_modules.phantom.truth import read_films
-from mpma_lightning.errors import UserError
 
 PATIENTS, SIZE = 40, 96
 

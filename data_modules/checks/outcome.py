@@ -1,0 +1,95 @@
+"""What a check found: findings by severity, as text for a person and as JSON for a machine."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.errors import UserError
+
+Severity = Literal["error", "warning", "info"]
+_SHOWN = 5
+OFFICIAL = {
+    "chexpert": 223_648,
+    "covidx": 30_530,
+    "ms_cxr": 1_162,
+    "nih_chestxray14": 112_120,
+    "roco": 81_807,
+    "rsna_pneumonia": 26_684,
+    "siim_pneumothorax": 12_047,
+    "slake": 7_033,
+}
+"""Samples of the whole set, whatever is left out: the default version, radiology (ROCO) and English (SLAKE)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``error``: would stop a run or corrupt a result. ``items`` names every case."""
+
+    severity: Severity
+    kind: str
+    message: str
+    items: list[str]
+
+
+@dataclass
+class Report:
+    """Findings about one data set; ``counts`` are what is there."""
+
+    dataset: str
+    root: str
+    counts: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, severity: Severity, kind: str, message: str, items: Iterable[str] = ()) -> None:
+        """``kind`` is a stable key such as ``unreadable image``; ``message`` says how many and what to do."""
+        self.findings.append(Finding(severity, kind, message, list(items)))
+
+    def found(self, severity: Severity, kind: str, items: Iterable[str], advice: str) -> None:
+        """One finding that counts ``items``; none where there is none."""
+        if listed := list(items):
+            self.add(severity, kind, f"{len(listed):,} x {kind}: {advice}", listed)
+
+    def left_out(self, reason: str, count: int) -> None:
+        """Rows that a run does not see; nothing where there is none."""
+        if count:
+            self.add("info", "left out", f"{count:,} samples left out: {reason}")
+
+    @property
+    def failed(self) -> bool:
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def as_text(self) -> str:
+        """Counts, then findings, errors first, each with its first few cases."""
+        lines = [f"{self.dataset} in {self.root}"]
+        lines += [f"  {name}: {count:,}" for name, count in self.counts.items()]
+        for severity in ("error", "warning", "info"):
+            for finding in (f for f in self.findings if f.severity == severity):
+                lines.append(f"{severity:<8} {finding.message}")
+                lines += [f"           {item}" for item in finding.items[:_SHOWN]]
+                if len(finding.items) > _SHOWN:
+                    lines.append(f"           and {len(finding.items) - _SHOWN:,} more (--json FILE lists all)")
+        number = {s: sum(f.severity == s for f in self.findings) for s in ("error", "warning")}
+        lines.append(f"{number['error']} kinds of errors, {number['warning']} of warnings")
+        return "\n".join(lines)
+
+    def as_json(self) -> str:
+        return json.dumps({**asdict(self), "failed": self.failed}, indent=1, ensure_ascii=False)
+
+
+def examine_rows(data: DataModule, report: Report) -> pd.DataFrame | None:
+    """The rows of the data module, and what it leaves out; its complaint where it cannot read them."""
+    try:
+        frame = data.read_index().reset_index(drop=True)
+    except UserError as error:
+        report.add("error", "unreadable", str(error))
+        return None
+    for reason, count in sorted(data.dropped.items()):
+        report.left_out(reason, count)
+    listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(report.dataset)
+    if official not in (None, listed):
+        report.add("info", "counts", f"{listed:,} samples listed, officially {official:,}")
+    return frame

@@ -1,0 +1,1 @@
+"""Pixels: where an image lies, decoding, DICOM, masks and boxes, augmentation."""

@@ -1,0 +1,1 @@
+"""Which samples there are: tables, ids, labels, splits, fractions and groups."""

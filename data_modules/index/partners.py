@@ -1,0 +1,60 @@
+"""Which annotation file belongs to which image: the one of the same path, else the only one of the same name."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
+from data_modules.errors import UserError
+
+
+def partners(images: Sequence[str], files: Sequence[str], kind: str) -> list[int | None]:
+    """(len(images),) place of each image's file among ``files``; ``None`` where it has none.
+
+    Endings do not count. A file of the same path in its folder comes first. Where that is wanting, the name alone
+    decides if no other image and no other file has it.
+
+    Args:
+        images: paths relative to the folder of the images.
+        files: paths relative to theirs.
+        kind: what the files are, for errors.
+
+    Raises:
+        UserError: two files of one path; a file that only the name could tell, and two of that name.
+    """
+    places = _by_key(files, _path)
+    for rivals in places.values():
+        if len(rivals) > 1:
+            names = f"{files[rivals[0]]} and {files[rivals[1]]}"
+            raise UserError(f"found {kind} {names}, expected one of this name; remove or rename one")
+    exact = [places.get(_path(image)) for image in images]
+    taken = {same[0] for same in exact if same}
+    ours, theirs = _by_key(images, _stem), _by_key(files, _stem)
+    found: list[int | None] = []
+    for image, same in zip(images, exact, strict=True):
+        named = theirs.get(_stem(image), [])
+        if same is None and not taken.issuperset(named):
+            alike = ("images", [images[i] for i in ours[_stem(image)]]), (kind, [files[i] for i in named])
+            for what, rival in alike:
+                if len(rival) > 1:
+                    raise UserError(
+                        f"found {what} {rival[0]} and {rival[1]}: the name does not tell what is of image {image}; "
+                        f"give {kind} the folders of their images, or every image a name of its own"
+                    )
+            same = named
+        found.append(same[0] if same else None)
+    return found
+
+
+def _by_key(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        found[key(name)].append(place)
+    return dict(found)
+
+
+def _path(name: str) -> str:
+    return str(PurePosixPath(name).parent / PurePosixPath(name).stem)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem

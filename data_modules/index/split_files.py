@@ -1,0 +1,51 @@
+"""Split files: which sample is in which split, drawn once, patient-disjoint and stratified, named by a hash."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from data_modules.base import DataModule
+from data_modules.errors import UserError
+from data_modules.index.fractions import draw_fraction
+from data_modules.index.groups import connected_groups
+from data_modules.index.splits import SPLITS, check_disjoint
+from data_modules.index.stratified import stratified_splits
+
+COLUMNS = ["id", "patient", "split"]
+
+
+def write_split_file(data: DataModule, out: Path, shares: Sequence[float], fraction: float = 1.0) -> str:
+    """Draw a split of all rows of ``data`` by its seed, write it and return what it holds, with its SHA-256.
+
+    Args:
+        data: its arguments choose the rows.
+        out: a new CSV table of id, patient and split: ``data.split_file``.
+        shares: of train, val and test.
+        fraction: share of the training studies that is kept, stratified; the others are not in the file.
+
+    Raises:
+        UserError: what reading ``data`` raises; odd shares; ``out`` exists.
+    """
+    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        found = ",".join(f"{share:g}" for share in shares)
+        raise UserError(f"found --shares [{found}], expected three that sum to 1, such as [0.8,0.1,0.1]")
+    if out.exists():
+        raise UserError(f"{out}: already exists; choose another --out, since results may name it by its hash")
+    rows = data.rows().reset_index(drop=True)
+    labels = rows[[name for name in data.label_names if name in rows]]
+    units = connected_groups(rows, ("patient", "study"), "patient")
+    rows["split"] = stratified_splits(units, labels, shares, data.seed)
+    check_disjoint(rows)
+    train = rows.index[rows["split"] == "train"]
+    taken = draw_fraction(rows["study"].loc[train], labels.loc[train], fraction, data.seed)
+    rows, labels = rows.drop(index=train[~taken]), labels.drop(index=train[~taken])
+    text = rows.sort_values("id")[COLUMNS].to_csv(index=False, lineterminator="\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    lines = [f"{out}: sha256 {sha256(text.encode()).hexdigest()}"]
+    for split in SPLITS:
+        own = rows[rows["split"] == split]
+        positive = ", ".join(f"{name} {int((own[name] == 1).sum()):,}" for name in labels)
+        patients = own["patient"].nunique()
+        lines.append(f"  {split}: {len(own):,} samples, {patients:,} patients{positive and f'; {positive}'}")
+    return "\n".join(lines)

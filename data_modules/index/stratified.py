@@ -1,0 +1,67 @@
+"""Drawn splits: whole units (patients), seeded, with every label's share in every split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from data_modules.index.fractions import NONE, strata
+from data_modules.index.groups import connected_groups
+from data_modules.index.hashing import stable_hash
+from data_modules.index.splits import SPLITS, random_splits
+
+USUAL = (0.8, 0.1, 0.1)
+
+
+def has_splits(frame: pd.DataFrame) -> bool:
+    """Whether the data set says which split a row is in; a column of blanks does not."""
+    return "split" in frame and bool(frame["split"].notna().any())
+
+
+def draw_splits(frame: pd.DataFrame, label_names: Sequence[str], seed: int) -> pd.Series:
+    """80/10/10 of a frame as ``read_index`` gives it, by patients joined by study and text.
+
+    Stratified by the labels and by the classes of the boxes that it has; without any, by a hash of the smallest patient
+    joined (of a sample's id where the patient is blank). A patient that shares no study and no text with another then
+    has the same split whatever else is in the index; one that does moves with those it is joined to.
+    """
+    units = connected_groups(frame, ("patient", "study", "text"), "patient")
+    labels = frame[[name for name in label_names if name in frame]].copy()
+    if "box_labels" in frame:
+        held = frame["box_labels"].map(set)
+        for place in sorted(set().union(*held)):
+            labels[f"box {place}"] = held.map(lambda own, place=place: place in own)
+    return random_splits(units, seed) if labels.columns.empty else stratified_splits(units, labels, USUAL, seed)
+
+
+def hold_out(units: pd.Series, labels: pd.DataFrame, share: float, seed: int) -> np.ndarray:
+    """bool (N,): rows of ``share`` of the units, stratified; arguments as of :func:`stratified_splits`."""
+    return (stratified_splits(units, labels, (1 - share, share, 0), seed) == "val").to_numpy()
+
+
+def stratified_splits(units: pd.Series, labels: pd.DataFrame, shares: Sequence[float], seed: int) -> pd.Series:
+    """train, val or test of each row: iterative stratification [Sechidis et al. 2011] of whole units.
+
+    Units are dealt rarest positive class first, those without one last, in the order of hash(seed, unit), each to the
+    split that lacks most of that class, and of samples where several do. A class is not met again after its own turn,
+    so that classes and samples end within about one unit of their shares.
+
+    Args:
+        units: (N,) what must not be divided: patients.
+        labels: (N, K) 0, 1 or NaN.
+        shares: of train, val and test, in samples.
+        seed: of the draw.
+    """
+    counts = (labels == 1).assign(**{NONE: True}).groupby(units.to_numpy(), sort=True).sum()
+    positive = counts.drop(columns=NONE) > 0
+    turns = [*positive.sum().sort_values(kind="stable").index, NONE]
+    turn = strata(positive).map({name: place for place, name in enumerate(turns)}).to_numpy(int)
+    numbers = counts[turns].to_numpy(float)
+    lacking = np.outer(numbers.sum(axis=0), shares)
+    drawn = np.zeros(len(counts), int)
+    order = np.array([stable_hash("stratified", seed, name) for name in counts.index], np.int64)
+    for unit in np.lexsort((order, turn)):
+        ranks = zip(lacking[turn[unit]].round(6).tolist(), lacking[-1].round(6).tolist(), (0, -1, -2), strict=True)
+        drawn[unit] = -max(ranks)[2]
+        lacking[:, drawn[unit]] -= numbers[unit]
+    return units.map(dict(zip(counts.index, np.array(SPLITS)[drawn], strict=True)))

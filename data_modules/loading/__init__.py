@@ -1,0 +1,1 @@
+"""From rows of an index to batches: data set, batch sampler, resumable loader."""

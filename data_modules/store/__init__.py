@@ -1,0 +1,1 @@
+"""The prepared store: images shrunk once, in memory-mapped shards."""

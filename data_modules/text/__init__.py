@@ -1,0 +1,1 @@
+"""Words: tokenisers, sections of reports, captions, questions and answers."""

@@ -1,0 +1,117 @@
+"""Read MIMIC-CXR reports from the unpacked folder or straight from mimic-cxr-reports.zip."""
+
+import zipfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+from rich.progress import track
+
+from data_modules.errors import UserError
+from data_modules.text.sections import Sections, count_words, extract
+
+THREADS = 8
+CHUNK = 200
+MANY = 5000
+"""Reports from which on a progress bar is shown."""
+
+
+class ReportStore:
+    """Reports named ``files/p10/p10000032/s50414267.txt``, below ``root``, ``root/mimic-cxr-reports`` or in a zip."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder: Path | None = None
+        archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
+        folder = next((f for f in (root, root / "mimic-cxr-reports") if (f / "files").is_dir()), None)
+        if folder is not None:
+            self.name, self._folder = str(folder), folder
+        elif archive.is_file():
+            self.name = str(archive)
+            try:
+                self._zip = zipfile.ZipFile(archive)
+            except zipfile.BadZipFile as error:
+                raise UserError(f"{archive}: broken zip file ({error}); download it again") from None
+            self._members = {name[name.find("files/") :]: name for name in self._zip.namelist() if "files/" in name}
+        else:
+            raise UserError(
+                f"{root}: found no reports, expected files/p10/p10000032/s50414267.txt, mimic-cxr-reports/files/... or "
+                "mimic-cxr-reports.zip (physionet.org/content/mimic-cxr); correct report_root or set it to null"
+            )
+
+    @property
+    def is_folder(self) -> bool:
+        return self._folder is not None
+
+    def read(self, name: str) -> bytes | None:
+        """The raw bytes, or None when there is no such report."""
+        try:
+            if self._folder is not None:
+                return (self._folder / name).read_bytes()
+            return self._zip.read(self._members[name]) if name in self._members else None
+        except FileNotFoundError:
+            return None
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.name}/{name}: cannot read the report ({error}); download it again") from None
+
+
+def report_names(subjects: pd.Series, studies: pd.Series) -> pd.Series:
+    """Path of a study's report, NEXT TO the study folder: ``files/p10/p10000032/s50414267.txt``."""
+    return "files/p" + subjects.str[:2] + "/p" + subjects + "/s" + studies + ".txt"
+
+
+def has_reports(root: Path) -> bool:
+    """Whether ``ReportStore`` would find reports there."""
+    archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
+    return archive.is_file() or any((root / folder / "files").is_dir() for folder in (".", "mimic-cxr-reports"))
+
+
+def read_reports(
+    root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int, strict: bool = True
+) -> pd.DataFrame:
+    """``text`` and ``reason`` by report name: the text, or why there is none (missing, empty, section, short).
+
+    Not ``strict``: a report that cannot be read or decoded is a reason too, and no UserError.
+    """
+    store = ReportStore(root)
+
+    def read(chunk: list[str]) -> list[tuple[str | None, str | None]]:
+        return [read_one(name) for name in chunk]
+
+    def read_one(name: str) -> tuple[str | None, str | None]:
+        try:
+            return _read(store, name, sections, encoding, min_words)
+        except UserError as error:
+            if strict:
+                raise
+            return None, str(error)
+
+    names = list(names)
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    with ThreadPoolExecutor(THREADS if store.is_folder else 1) as pool:  # a zip is read by one thread
+        done = track(pool.map(read, chunks), "reading reports", total=len(chunks), disable=len(names) < MANY)
+        rows = [row for chunk in done for row in chunk]
+    return pd.DataFrame(rows, columns=["text", "reason"], index=names)
+
+
+def _read(
+    store: ReportStore, name: str, sections: Sections, encoding: str, min_words: int
+) -> tuple[str | None, str | None]:
+    raw = store.read(name)
+    if raw is None:
+        return None, "report missing"
+    try:
+        report = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{store.name}/{name}: found byte 0x{raw[error.start]:02x} at position {error.start}, "
+            f"expected {encoding}; correct the file, or set data.encoding (latin-1 reads any byte)"
+        ) from None
+    if not report.strip():
+        return None, "report empty"
+    text = extract(report, sections, study=Path(name).stem)
+    if text is None:
+        return None, f"report without {sections.replace('+', ' or ')}"
+    if count_words(text) < min_words:
+        return None, f"report under {min_words} words"
+    return text, None

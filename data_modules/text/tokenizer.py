@@ -1,0 +1,202 @@
+"""Tokenisers: trained here on the reports, or loaded from a hub or a folder, and carried in checkpoints as text."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive forked workers
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+
+from data_modules.errors import UserError
+from data_modules.text.sections import DEIDENTIFIED
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ALIASES = {
+    "[PAD]": ("[PAD]", "<pad>"),
+    "[UNK]": ("[UNK]", "<unk>"),
+    "[CLS]": ("[CLS]", "<s>"),
+    "[SEP]": ("[SEP]", "</s>"),
+    "[MASK]": ("[MASK]", "<mask>"),
+}
+"""The same roles in BERT-like and in RoBERTa-like vocabularies."""
+ASCII = [chr(code) for code in range(33, 127)]
+LONGEST_WORD = 1000
+"""Characters; a longer word becomes [UNK] in WordPiece."""
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Which tokeniser, and how long texts are.
+
+    Args:
+        tokenizer: "train" (WordPiece on the training texts), a hub name, a local folder, or a tokenizer.json.
+        max_tokens: length T of ``input_ids``, special tokens included; longer texts are cut.
+        vocab_size: of a trained tokeniser.
+        min_tokens: texts of fewer words are dropped and counted.
+        sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
+            phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
+        length_window: training batches hold texts of similar length, shared out over this many batches; 0 does not.
+            Saves the padding, and makes the batch's other reports harder negatives.
+    """
+
+    tokenizer: str = "train"
+    max_tokens: int = 128
+    vocab_size: int = 8192
+    min_tokens: int = 3
+    sentence_dropout: float = 0.0
+    length_window: int = 0
+
+
+DEFAULT_TEXT = TextOptions()
+
+
+class Tokenizer:
+    """A ``tokenizers.Tokenizer`` with BERT's roles and the word of every piece.
+
+    A *word* is a pre-token with a letter or a digit: "x-ray" is two words and a hyphen. Bare punctuation and the
+    de-identification mark ``___`` stay visible in the text but are no words: nothing is learnt from guessing or
+    aligning them, so their ``word_ids`` are -1 as those of special tokens.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        ids: dict[str, int] = {}
+        for role, names in ALIASES.items():
+            known = [i for name in names if (i := backend.token_to_id(name)) is not None]
+            if not known:
+                raise UserError(f"tokeniser: found no {' or '.join(names)} ; use a masked-LM tokeniser")
+            ids[role] = known[0]
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[role] for role in SPECIAL)
+
+    @classmethod
+    def make(cls, options: TextOptions, texts: Sequence[str]) -> "Tokenizer":
+        """The tokeniser ``options`` ask for, checked on ``texts`` (the training texts)."""
+        if options.max_tokens < 3:
+            raise UserError(f"text.max_tokens: found {options.max_tokens}, expected 3 or more")
+        if options.tokenizer == "train":
+            return cls.train(texts, options.vocab_size)
+        made = cls.load(options.tokenizer)
+        made.check(texts, options.tokenizer)
+        return made
+
+    @classmethod
+    def train(cls, texts: Sequence[str], vocab_size: int = DEFAULT_TEXT.vocab_size) -> "Tokenizer":
+        """WordPiece, lower case, accents stripped; no character of ``texts`` (nor of ASCII) becomes [UNK].
+
+        The library's trainer numbers ``##x`` pieces in the order of a randomly seeded hash map, and breaks ties by
+        these numbers, so that two runs differ. Giving it every ``x`` and ``##x`` beforehand makes it deterministic.
+        """
+        lower = normalizers.BertNormalizer(lowercase=True)
+        seen = {c for text in texts for c in lower.normalize_str(text) if not c.isspace()}
+        alphabet = sorted(seen | {lower.normalize_str(c) for c in ASCII})
+        given = [*SPECIAL, DEIDENTIFIED, *alphabet, *(f"##{c}" for c in alphabet)]
+        if vocab_size < len(given):
+            raise UserError(f"text.vocab_size: found {vocab_size}, expected {len(given)} or more")
+        trained = _wordpiece({}, lowercase=True)
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocab_size, special_tokens=given, limit_alphabet=len(given), show_progress=False
+        )
+        trained.train_from_iterator((text.replace(DEIDENTIFIED, " ") for text in texts), trainer)
+        return cls(_wordpiece(trained.get_vocab(), lowercase=True))
+
+    @classmethod
+    def load(cls, name: str) -> "Tokenizer":
+        """A tokenizer.json, a folder holding one or a vocab.txt, else a hub name for transformers."""
+        path = Path(name)
+        file = path / "tokenizer.json" if path.is_dir() else path
+        if file.suffix == ".json" and file.is_file():
+            return cls.from_json(file.read_text(encoding="utf-8"), str(file))
+        if (path / "vocab.txt").is_file():
+            return cls(_from_vocabulary(path))
+        from transformers import AutoTokenizer  # slow to import, needed for hub names only
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(name).backend_tokenizer)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"text.tokenizer: found {name!r}, expected 'train', a folder with tokenizer.json or vocab.txt, "
+                f"or a hub name with a fast tokeniser ({reason})"
+            ) from None
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "tokeniser") -> "Tokenizer":
+        """Inverse of ``to_json``."""
+        try:
+            return cls(tokenizers.Tokenizer.from_str(text))
+        except UserError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{name}: not a tokenizers JSON ({error}); save the tokeniser again") from None
+
+    def to_json(self) -> str:
+        """The whole tokeniser as text, plain enough for a checkpoint."""
+        return self._backend.to_str()
+
+    def __len__(self) -> int:
+        return self._backend.get_vocab_size()
+
+    def check(self, texts: Sequence[str], name: str) -> None:
+        """UserError when most pieces of (the first 200 of) ``texts`` are [UNK]."""
+        pieces = [i for text in islice(texts, 200) for i in self._backend.encode(text, add_special_tokens=False).ids]
+        unknown = sum(i == self.unk_id for i in pieces)
+        if pieces and unknown > len(pieces) / 2:
+            raise UserError(
+                f"text.tokenizer: {name} turns {unknown} of {len(pieces)} pieces into [UNK], expected few; "
+                "its vocabulary is empty or of another language: correct the folder, or set text.tokenizer to train"
+            )
+
+    def encode(self, text: str, max_tokens: int) -> tuple[list[int], list[int], list[int]]:
+        """``input_ids``, ``attention_mask`` and ``word_ids``, each of length ``max_tokens``: [CLS] text [SEP] [PAD]."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        pieces = encoding.ids[: max_tokens - 2]
+        words: list[int] = []
+        number: dict[int | None, int] = {}
+        count = 0
+        for (start, end), word in zip(encoding.offsets[: len(pieces)], encoding.word_ids, strict=False):
+            if word not in number:
+                first, last = (start, end) if word is None else encoding.word_to_chars(word) or (start, end)
+                is_word = any(map(str.isalnum, text[first:last]))
+                number[word] = count if is_word else -1
+                count += is_word
+            words.append(number[word])
+        padding = max_tokens - len(pieces) - 2
+        ids = [self.cls_id, *pieces, self.sep_id, *[self.pad_id] * padding]
+        return ids, [1] * (len(pieces) + 2) + [0] * padding, [-1, *words, -1, *[-1] * padding]
+
+    def piece(self, token_id: int) -> str:
+        """The word-piece of an id, ``##`` and all."""
+        return self._backend.id_to_token(token_id) or ""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens: words and punctuation joined by single spaces, as the tokeniser saw them."""
+        return self._backend.decode(list(ids), skip_special_tokens=True)
+
+
+def _wordpiece(vocab: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
+    model = models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD)
+    made = tokenizers.Tokenizer(model)
+    made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece(cleanup=False)
+    made.add_special_tokens([token for token in SPECIAL if token in vocab])
+    if DEIDENTIFIED in vocab:
+        made.add_tokens([AddedToken(DEIDENTIFIED, normalized=False)])
+    return made
+
+
+def _from_vocabulary(folder: Path) -> tokenizers.Tokenizer:
+    """A folder with vocab.txt alone; transformers 5 ignores the file in silence and answers [UNK] to everything."""
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    config: dict[str, Any] = {}
+    if (folder / "tokenizer_config.json").is_file():
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return _wordpiece({line.rstrip(): i for i, line in enumerate(lines)}, config.get("do_lower_case", True))

@@ -1,0 +1,1 @@
+"""The command line: commands, config files, and explanations of mistakes."""

@@ -1,0 +1,94 @@
+"""The command line: a table of commands, imported when used, and every mistake as one line."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from data_modules.errors import UsageError, UserError, suggest
+from mpma_lightning import __version__
+
+PROG = "python -m mpma_lightning"
+
+
+@dataclass(frozen=True)
+class Command:
+    """``help`` is its line in ``--help``; ``function`` is "module:name" of a function that takes the arguments."""
+
+    help: str
+    function: str
+    passes_name: bool = False
+
+    def run(self, name: str, arguments: Sequence[str]) -> None:
+        """Import the function and call it with ``arguments``."""
+        module, _, attribute = self.function.partition(":")
+        function: Callable[[list[str]], object] = getattr(import_module(module), attribute)
+        function([name, *arguments] if self.passes_name else list(arguments))
+
+
+def _training(help_line: str) -> Command:
+    return Command(help_line, "mpma_lightning.cli.commands:training", passes_name=True)
+
+
+COMMANDS = {
+    "fit": _training("train what --config FILE says; the same command again continues the run"),
+    "validate": _training("the metrics of the validation split"),
+    "test": _training("the metrics of the test split"),
+    "predict": _training("the outputs for every sample"),
+    "sweep": Command(
+        "run every line of a sweep file; again, or elsewhere too, goes on", "mpma_lightning.lab.sweeps.command:main"
+    ),
+    "report": Command("tables and a page of the result rows below a folder", "mpma_lightning.lab.reports.command:main"),
+    "demo": Command("the whole story on synthetic data: CPU, minutes", "mpma_lightning.cli.demo:main"),
+    "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.cli.commands:phantom"),
+    "check": Command("what of a data set is missing, broken or leaking", "mpma_lightning.cli.data_commands:check"),
+    "split": Command("draw a split by patient, stratified, into a file", "mpma_lightning.cli.data_commands:split"),
+    "prepare": Command("shrink images once, into a store; resumable", "mpma_lightning.cli.data_commands:prepare"),
+    "backbones": Command("list the backbones by name", "mpma_lightning.cli.commands:backbones"),
+    "tokenizer": Command("train a tokeniser on report texts", "mpma_lightning.cli.commands:tokenizer"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: ``sys.argv``). Returns 0, 1 (cannot be done), 2 (cannot be read) or 130 (Ctrl-C)."""
+    try:
+        run(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        return _complain(f"error: {error}", 2)
+    except UserError as error:
+        return _complain(f"error: {error}", 1)
+    except KeyboardInterrupt as stop:
+        return _complain(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+    return 0
+
+
+def run(argv: Sequence[str]) -> None:
+    """Like :func:`main`, but errors are raised: UserError, its child UsageError, KeyboardInterrupt."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+    elif argv[0] == "--version":
+        print(__version__)
+    elif argv[0] in COMMANDS:
+        COMMANDS[argv[0]].run(argv[0], argv[1:])
+    else:
+        raise UsageError(f"unknown command '{argv[0]}'{suggest(argv[0], COMMANDS)}")
+
+
+def _complain(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+def _help() -> str:
+    lines = [f"  {name:<11}{command.help}" for name, command in COMMANDS.items()]
+    return f"""usage: {PROG} COMMAND ...
+
+{chr(10).join(lines)}
+
+examples:
+  {PROG} demo
+  {PROG} fit --config experiments/demo/pretraining.yaml --trainer.max_steps 200
+
+`{PROG} COMMAND --help` says more."""

@@ -1,0 +1,185 @@
+"""The result row of a run: what was measured, on what, from what, at which cost."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning import Callback, LightningModule, Trainer
+
+from mpma_lightning import __version__
+from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
+from mpma_lightning.runs.folder import file_sha256, last_checkpoint
+from mpma_lightning.runs.record import RunRecord
+
+
+class ResultsRow(Callback):
+    """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
+
+    ``test`` also writes ``samples_test.parquet``, what was measured of each sample, where the task says it.
+
+    ``seconds`` is the wall time of the stage: its batches, evaluations and checkpoints, not the reading of tables and
+    the building of the model before. A continued run adds what its checkpoint had taken; continued at its end, it
+    writes the metrics that were measured there.
+
+    Args:
+        protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column. A
+            task that knows its protocol names it itself.
+    """
+
+    def __init__(self, protocol: str = "pretraining") -> None:
+        self.protocol = protocol
+        self._metrics: dict[str, float] = {}
+        self._begin()
+
+    def _begin(self, seconds: float = 0.0, samples: int = 0) -> None:
+        self._start = time.monotonic() - seconds
+        self._samples = samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run goes on from; goes into every checkpoint."""
+        return {"seconds": time.monotonic() - self._start, "samples": self._samples, "metrics": self._metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._begin(state_dict["seconds"], state_dict["samples"])
+        self._metrics = state_dict["metrics"]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._metrics = _plain(trainer.callback_metrics)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path is None:
+            self._begin()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._begin()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin()
+
+    def _count(self, trainer: Trainer, batch: Any) -> None:
+        self._samples += len(batch["id"]) * trainer.world_size
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._count(trainer, batch)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn == "validate":
+            self._count(trainer, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._count(trainer, batch)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, pl_module, "results.json")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._write(trainer, pl_module, "results_validate.json")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, pl_module, "results_test.json")
+
+    def _write(self, trainer: Trainer, task: Any, name: str) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        seconds = time.monotonic() - self._start
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        source = task.source.path if task.source else trainer.ckpt_path
+        row = {
+            "protocol": self.protocol,
+            "task": type(task).__name__,
+            "dataset": data.spec.name,
+            "phantom": data.phantom,
+            "manifest_hash": data.spec.manifest_hash,
+            "split_sizes": data.spec.counts,
+            "dropped": data.spec.dropped,
+            "excluded_patients": data.spec.excluded,
+            "data_notes": data.spec.notes,
+            "label_fraction": data.spec.label_fraction,
+            "train_ids_sha256": data.spec.train_ids_sha256,
+            "seed": data.seed,
+            "initialisation": initialisation(task),
+            "checkpoint_parts": task.checkpoint_parts,
+            "checkpoint": str(source) if source else None,
+            "checkpoint_sha256": file_sha256(Path(source)) if source else None,
+            **_weights(trainer),
+            "backbone": task.spec.plain(),
+            "parameters": task.backbone.count_parameters(),
+            "steps": trainer.global_step,
+            "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
+            "seconds": round(seconds, 1),
+            "samples_per_second": round(self._samples / seconds, 1),
+            "peak_memory_mib": round(peak_memory_mib(), 0),
+            "cost": cost_of(trainer),
+            "version": __version__,
+            **_identity(trainer),
+            **task.result_entries(),
+        }
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        if trainer.state.fn == "test":  # before the row, which says that all is there
+            _write_samples(task.samples, folder / "samples_test.parquet")
+        partial = folder / f"{name}.partial"
+        partial.write_text(json.dumps(row, indent=2) + "\n")
+        partial.replace(folder / name)
+
+
+def initialisation(task: Any) -> str:
+    """What the backbone started from, in these words, joined by a comma where more than one holds.
+
+    ``checkpoint``: ``model.checkpoint``, all or the parts asked for; ``published image``: ``image_weights``, from the
+    hub or a file; ``published text``: an ``hf/`` encoder; ``random``: none of these. An encoder that the checkpoint
+    filled is not named again.
+    """
+    chosen = task.backbone.parts if task.checkpoint_parts is None else task.checkpoint_parts
+    filled = chosen if task.source else ()
+    published = {"image": bool(task.spec.image_weights), "text": str(task.spec.text).startswith("hf/")}
+    words = ["checkpoint"] if filled else []
+    words += [f"published {p}" for p in published if published[p] and p in task.backbone.parts and p not in filled]
+    return ", ".join(words) or "random"
+
+
+def _write_samples(samples: Mapping[str, Any], path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if samples:
+        partial = path.with_name(f"{path.name}.partial")
+        pd.DataFrame(samples).to_parquet(partial, index=False)
+        partial.replace(path)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _weights(trainer: Any) -> dict[str, str | None]:
+    """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash."""
+    last = last_checkpoint(Path(trainer.default_root_dir)) if trainer.state.fn == "fit" else trainer.ckpt_path
+    return {"weights": str(last) if last else None, "weights_sha256": file_sha256(Path(last)) if last else None}
+
+
+def _identity(trainer: Any) -> dict[str, str | None]:
+    """Hash of the config and commit of the code; without the command line neither is known."""
+    records = [callback for callback in trainer.callbacks if isinstance(callback, RunRecord)]
+    return records[0].identity if records else {"config_sha256": None, "commit": None}
