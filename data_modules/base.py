@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from data_modules.contract import DEFAULT_IMAGE_SIZE, DataSpec
+from data_modules.contract import DEFAULT_IMAGE_SIZE, AsksForData, DataRequest, DataSpec
 from data_modules.errors import UserError, expect
 from data_modules.images.annotations import refuse_outside
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
@@ -106,13 +106,26 @@ class DataModule(LightningDataModule):
         self.label_fraction, self.split_file = label_fraction, split_file
         self.label_names, self.box_classes = [], []
         self.index: pd.DataFrame | None = None
-        self.spec: DataSpec | None = None
+        self._spec: DataSpec | None = None
         self.tokenizer: Tokenizer | None = None
         self._dropped: dict[str, int] = {}
         self._excluded: dict[str, int] = {}
         self._notes: list[str] = []
         self._datasets: dict[str, SampleDataset] = {}
         self._readings: list[Reading] = []
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the data tell a task; ``setup`` fills it."""
+        if self._spec is None:
+            raise RuntimeError(f"{type(self).__name__} has no spec yet: call setup first")
+        return self._spec
+
+    @property
+    def request(self) -> DataRequest:
+        """What the attached task asks for; without one, everything there is."""
+        task = self.trainer.lightning_module if self.trainer else None
+        return task.data_request() if isinstance(task, AsksForData) else DataRequest()
 
     def read_index(self) -> pd.DataFrame:
         """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
@@ -194,15 +207,15 @@ class DataModule(LightningDataModule):
         """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
         if stage == "predict" and self.folder is not None:
             self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
-            if not getattr(self.trainer and self.trainer.lightning_module, "needs_tokenizer", False):
-                self.spec = self.spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
+            if not self.request.needs_tokenizer:
+                self._spec = self._spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
                 return
         if self.index is None:
             self.index = self.check_rows(self.rows())
             if "text" in self.index:
                 self.tokenizer = self._settle_tokenizer(self.index)
             counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
-            self.spec = self._make_spec(counts, manifest_hash(self.index, self.label_names))
+            self._spec = self._make_spec(counts, manifest_hash(self.index, self.label_names))
             rank_zero_info(self.summary())
         for split in SPLITS:
             if split not in self._datasets:
@@ -210,7 +223,6 @@ class DataModule(LightningDataModule):
 
     def summary(self) -> str:
         """One line: samples per split and what was dropped, with reasons; then the notes, one a line."""
-        assert self.spec is not None
         counts = ", ".join(f"{split} {n:,}" for split, n in self.spec.counts.items())
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.spec.dropped.items())) or "nothing"
         line = f"{self.spec.name}: {counts}; dropped: {dropped}; manifest {self.spec.manifest_hash[:12]}"
@@ -221,7 +233,7 @@ class DataModule(LightningDataModule):
 
         A task with ``encodes_once`` gets every training sample once, as evaluation sees it.
         """
-        if getattr(self.trainer and self.trainer.lightning_module, "encodes_once", False):
+        if self.request.encodes_once:
             self._datasets["train samples"] = self.samples("train")
             return self._eval_loader("train samples")
         sampler = self._sampler("train", train=True)
@@ -344,16 +356,11 @@ class DataModule(LightningDataModule):
             raise UserError(f"{type(self).__name__}: found no usable sample ({reasons}); loosen what leaves them out")
 
     def _settle_tokenizer(self, frame: pd.DataFrame) -> Tokenizer:
-        inherited = self._inherited_tokenizer()
-        if inherited is not None:
-            return Tokenizer.from_json(inherited)
+        if self.request.tokenizer is not None:
+            return Tokenizer.from_json(self.request.tokenizer)
         train_texts = frame.loc[frame["split"] == "train", "text"]
         texts = (train_texts if len(train_texts) else frame["text"]).tolist()
         return Tokenizer.make(self.text, texts)
-
-    def _inherited_tokenizer(self) -> str | None:
-        """The tokeniser a task brings from its checkpoint, as JSON text."""
-        return getattr(self.trainer.lightning_module, "tokenizer_json", None) if self.trainer else None
 
     def _dataset(self, frame: pd.DataFrame, split: str) -> SampleDataset:
         train = split == "train"
@@ -368,22 +375,15 @@ class DataModule(LightningDataModule):
             one_per_study=train and self.one_image_per_study,
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
             weights=self.row_weights(frame) if train else None,
-            annotations=self._annotations(),
+            annotations=self.request.annotations,
         )
-
-    def _annotations(self) -> tuple[str, ...]:
-        """Masks and boxes, where the task reads them."""
-        task = self.trainer.lightning_module if self.trainer else None
-        return tuple(getattr(task, "annotations", ("mask", "boxes")))
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
         """Whether to read the images (texts) there are: not when the task has no encoder for them."""
-        task = self.trainer.lightning_module if self.trainer else None
-        return modality in frame and modality in getattr(task, "modalities", (modality,))
+        return modality in frame and modality in self.request.modalities
 
     def _crop_size(self) -> int:
-        task = self.trainer.lightning_module if self.trainer else None
-        return self.image_size or getattr(task, "crop_size", None) or DEFAULT_IMAGE_SIZE
+        return self.image_size or self.request.crop_size or DEFAULT_IMAGE_SIZE
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
         train = None if self.index is None else self._split("train")
@@ -409,3 +409,11 @@ class DataModule(LightningDataModule):
             notes=list(self._notes),
             manifest_hash=digest,
         )
+
+
+def attached_data(trainer: Trainer) -> DataModule:
+    """The data module that ``trainer`` runs on; TypeError where there is none of this project."""
+    data = vars(trainer).get("datamodule")
+    if not isinstance(data, DataModule):
+        raise TypeError(f"the trainer's datamodule is a {type(data).__name__}, expected a DataModule of data_modules")
+    return data

@@ -1,33 +1,86 @@
-"""What passes between data and tasks: the keys of a batch, and what a task needs to know of the data set.
-
-Batch keys (an absent modality is an absent key; B samples, C channels, crop S x S, T tokens, K classes)::
-
-    id              list[str]        unique sample id (a DICOM id, a relative path, ...)
-    patient         list[str]
-    group           int64 (B,)       stable hash of the connected component "same study OR same normalised text"
-    seed            int64 (B,)       stable_hash(run seed, epoch, id), epoch 0 outside training; masks and
-                                     augmentation of a sample follow from it alone
-    image           uint8 (B,C,S,S)  ONE crop at target resolution; the task normalises and down-samples on the device
-    input_ids       int64 (B,T)      padded to the batch's longest text, a multiple of 8, at most max_tokens
-    attention_mask  int64 (B,T)      1 on tokens, 0 on padding
-    word_ids        int64 (B,T)      0..n-1: the word of a piece; -1 at [CLS], [SEP], [PAD] and bare punctuation
-    labels          float32 (B,K)    NaN = unknown
-    mask            uint8 (B,1,S,S)  1 on the structure, moved with the image
-    boxes           list[float32 (n,4)]  x1, y1, x2, y2 in pixels of the crop; n may be 0
-    box_labels      list[int64 (n,)] places in the data set's box classes
-    size            int64 (B,2)      height and width of the image file, to which masks and boxes refer; for tasks
-                                     with annotations
-    text            list[str]        the cleaned report, caption or question that was tokenised
-    answer          list[str]        normalised (VQA); so are the next three
-    answer_type     list[str]        OPEN or CLOSED
-    question_type   list[str]        as the data set has it
-    contrasted      list[bool]       the same question has another answer on another image
-    skipped         list[list[str]]  training under ``bad_samples.policy: skip``: the bad samples that this one replaces
-"""
+"""The contract between tasks and data: what a task asks for, what a batch holds, what the data tell a task."""
 
 from dataclasses import dataclass, field
+from typing import Protocol, TypedDict, runtime_checkable
+
+from torch import Tensor
 
 DEFAULT_IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What a task asks of the data. The defaults, everything there is, hold where no task is attached.
+
+    Attributes:
+        modalities: which of ``image`` and ``text`` to read.
+        annotations: which of ``mask`` and ``boxes`` to read beside them; with any, samples have their ``size``.
+        crop_size: side of the crops in pixels; None leaves it to the data.
+        tokenizer: a tokeniser that came with a checkpoint, as JSON text.
+        needs_tokenizer: the data must supply a tokeniser, even if only images are read.
+        reads_labels: its metrics are about the labels, so where labels come from is worth a note.
+        encodes_once: training reads every sample once, without augmentation, as evaluation does.
+    """
+
+    modalities: tuple[str, ...] = ("image", "text")
+    annotations: tuple[str, ...] = ("mask", "boxes")
+    crop_size: int | None = None
+    tokenizer: str | None = None
+    needs_tokenizer: bool = False
+    reads_labels: bool = False
+    encodes_once: bool = False
+
+
+@runtime_checkable
+class AsksForData(Protocol):
+    """What a task offers to its data module."""
+
+    def data_request(self) -> DataRequest: ...
+
+
+class Batch(TypedDict, total=False):
+    """The keys of a batch; an absent modality is an absent key.
+
+    B samples, C channels, crop S x S, T tokens, K classes.
+    """
+
+    id: list[str]
+    """Unique sample ids: a DICOM id, a relative path, …"""
+    patient: list[str]
+    group: Tensor
+    """int64 (B,): stable hash of the connected component "same study or same normalised text"."""
+    seed: Tensor
+    """int64 (B,): hash of (run seed, epoch, id), epoch 0 outside training; masks and augmentation follow from it."""
+    image: Tensor
+    """uint8 (B, C, S, S): one crop at target resolution; the task normalises and down-samples on the device."""
+    input_ids: Tensor
+    """int64 (B, T): padded to the batch's longest text, to a multiple of 8, at most ``max_tokens``."""
+    attention_mask: Tensor
+    """int64 (B, T): 1 on tokens, 0 on padding."""
+    word_ids: Tensor
+    """int64 (B, T): the word of each piece, from 0; -1 at [CLS], [SEP], [PAD] and bare punctuation."""
+    labels: Tensor
+    """float32 (B, K): 0, 1, or NaN for unknown."""
+    mask: Tensor
+    """uint8 (B, 1, S, S): 1 on the structure; moves with the image."""
+    boxes: list[Tensor]
+    """float32 (n, 4) each: x1, y1, x2, y2 in pixels of the crop; n may be 0."""
+    box_labels: list[Tensor]
+    """int64 (n,) each: places in the data set's box classes."""
+    size: Tensor
+    """int64 (B, 2): height and width of the image file, to which masks and boxes refer."""
+    text: list[str]
+    """The cleaned report, caption or question that was tokenised."""
+    answer: list[str]
+    """Normalised answer of a visual question."""
+    answer_type: list[str]
+    """OPEN or CLOSED."""
+    question_type: list[str]
+    """As the data set has it."""
+    contrasted: list[bool]
+    """Whether the same question has another answer on another image."""
+    skipped: list[list[str]]
+    """Training under ``bad_samples.policy: skip``: the unreadable samples that each sample replaces."""
 
 
 @dataclass

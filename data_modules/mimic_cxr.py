@@ -129,8 +129,7 @@ class MIMICCXRDataModule(DataModule):
         return pin_test(frame, [Path(name).stem for name in read_pinned(self.pinned)], self.pinned, self.drop)
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        task = self.trainer and self.trainer.lightning_module
-        if self.label_names and getattr(task, "reads_labels", False) and self._read("text", rows):
+        if self.label_names and self.request.reads_labels and self._read("text", rows):
             self.note(
                 f"labels are mined from the report ({self.labels_from}): what reads the report reads where its labels "
                 "come from; only figures of the image alone tell what the image shows"

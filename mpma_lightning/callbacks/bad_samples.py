@@ -6,6 +6,7 @@ from typing import Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from data_modules.base import attached_data
 from mpma_lightning.evaluation.epoch import gather_objects
 
 LOG = logging.getLogger("lightning.pytorch")
@@ -27,8 +28,7 @@ class BadSamples(Callback):
         self._told = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if (data := trainer.datamodule) is not None:  # type: ignore[attr-defined]
-            data.skip_bad_samples = self.policy == "skip"
+        attached_data(trainer).skip_bad_samples = self.policy == "skip"
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if isinstance(batch, dict):

@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_info
 
+from data_modules.base import attached_data
 from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.epoch import gather_objects
 
@@ -28,7 +29,7 @@ class BoxWriter(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule, predictions: Sequence[Any], batch_indices: Sequence[Any]
     ) -> None:
-        spec: Any = trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec: Any = attached_data(trainer).spec
         mine = [
             (name, size, self._rows(one, size, spec))
             for batch in predictions

@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 
+from data_modules.base import attached_data
 from data_modules.images.transforms import Placement
 from data_modules.index.hashing import stable_hash
 
@@ -32,7 +33,7 @@ class MaskWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        fit = trainer.datamodule.spec.fit  # type: ignore[attr-defined]
+        fit = attached_data(trainer).spec.fit
         root = Path(trainer.default_root_dir) / self.folder
         for name, mask, size in zip(prediction["id"], prediction["mask"], prediction["size"].tolist(), strict=True):
             target = root / png_path(name)

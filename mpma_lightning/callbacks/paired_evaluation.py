@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from data_modules.base import attached_data
 from data_modules.errors import UserError
 from data_modules.loading.loader import collate
 from data_modules.text.tokenizer import Tokenizer
@@ -125,7 +126,7 @@ class PairedEvaluation(EvaluationBatches):
     def _labels(self, trainer: Trainer, task: PretrainingTask, rows: dict[str, np.ndarray]) -> dict[str, float]:
         if "labels" not in rows:
             return {}
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = attached_data(trainer)
         classes, labels = datamodule.spec.classes, rows["labels"]
         scores: dict[str, float] = {}
         if "image_embedding" in rows:

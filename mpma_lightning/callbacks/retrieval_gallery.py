@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_modules.base import attached_data
 from data_modules.loading.dataset import SampleDataset
 from mpma_lightning.callbacks.pictures import keep
 from mpma_lightning.drawing import PLAIN, RIGHT, WRONG, canvas, gray
@@ -41,7 +42,7 @@ class RetrievalGallery(Callback):
         assert isinstance(task, RetrievalTask)
         if not trainer.is_global_zero or not len(task.evaluated["group"]):
             return
-        rows, data = task.evaluated, trainer.datamodule.samples(split)  # type: ignore[attr-defined]
+        rows, data = task.evaluated, attached_data(trainer).samples(split)
         place = {name: i for i, name in enumerate(data.table.column("id").to_pylist())}
         chosen = np.unique(np.linspace(0, len(rows["group"]) - 1, self.queries).astype(int))
         for name, (query, gallery) in DIRECTIONS.items():

@@ -109,7 +109,6 @@ def _thumbnail_auroc(options: argparse.Namespace) -> tuple[float, float]:
         str(options.data / "mimic-cxr-jpg"), str(options.data / "mimic-cxr"), image_size=96, seed=options.seed
     )
     data.setup("test")
-    assert data.spec is not None
     train, train_labels = _read(data.probe_samples(), "training thumbnails")
     test, test_labels = _read(data.samples("test"), "test thumbnails")
     common = (train, train_labels, test, test_labels, data.spec.classes)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
+from data_modules.base import attached_data
 from mpma_lightning import __version__
 from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.runs.folder import file_sha256, last_checkpoint
@@ -105,7 +106,7 @@ class ResultsRow(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         seconds = time.monotonic() - self._start
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = attached_data(trainer)
         source = task.source.path if task.source else trainer.ckpt_path
         row = {
             "protocol": self.protocol,

@@ -7,6 +7,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from data_modules.base import DataModule, attached_data
+from data_modules.contract import DataRequest, DataSpec
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
@@ -41,6 +43,8 @@ class Task(LightningModule):
     """``mask``, ``boxes``: what the data should read beside image and text."""
     reads_labels = False
     """Whether its figures are about the labels: labels that were taken from the text are then worth a note."""
+    encodes_once = False
+    """Whether training reads every sample once, without augmentation, to cache its features."""
     samples: dict[str, Any]
     """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
     that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
@@ -97,7 +101,7 @@ class Task(LightningModule):
         return {}
 
     def build_heads(self) -> None:
-        """Build what depends on the backbone and on ``trainer.datamodule.spec``."""
+        """Build what depends on the backbone and on ``data_spec``."""
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         """Losses and figures of one batch as (sum, count); ``stage`` is train, val or test."""
@@ -108,6 +112,28 @@ class Task(LightningModule):
         return {}
 
     # skeleton
+
+    @property
+    def data(self) -> DataModule:
+        """The data module of this run; its ``spec`` is filled before :meth:`configure_model`."""
+        return attached_data(self.trainer)
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """What the data tell this task; filled before :meth:`configure_model`."""
+        return self.data.spec
+
+    def data_request(self) -> DataRequest:
+        """What this task asks of the data."""
+        return DataRequest(
+            modalities=self.modalities,
+            annotations=self.annotations,
+            crop_size=self.crop_size,
+            tokenizer=self.tokenizer_json,
+            needs_tokenizer=self.needs_tokenizer,
+            reads_labels=self.reads_labels,
+            encodes_once=self.encodes_once,
+        )
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -130,7 +156,7 @@ class Task(LightningModule):
         if self._built:
             return
         if self.tokenizer_json is None:
-            self.tokenizer_json = self.trainer.datamodule.spec.tokenizer  # type: ignore[attr-defined]
+            self.tokenizer_json = self.data_spec.tokenizer
         spec, text_config = self.spec, None
         if self.source is not None:  # what it fills is not fetched again: those files may be on another machine
             filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
@@ -215,7 +241,7 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trainer = self.trainer
-        batch = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        batch = self.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
         optimizer, scheduler = self.optim.build(self, batch, trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -223,7 +249,7 @@ class Task(LightningModule):
         """Dropout follows from (seed, step, rank) alone, so a resumed run draws what the undisturbed one drew."""
         from data_modules.index.hashing import stable_hash
 
-        seed = stable_hash(self.trainer.datamodule.seed, self.global_step, batch_idx, self.global_rank)  # type: ignore[attr-defined]
+        seed = stable_hash(self.data.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(seed % (1 << 63))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

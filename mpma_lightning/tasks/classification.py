@@ -100,7 +100,7 @@ class ClassificationTask(Task):
         return self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
 
     def build_heads(self) -> None:
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         self.classes, self.exclusive = list(spec.classes), spec.exclusive
         if self.trainer.state.fn == "fit":
             self._refuse_unlearnable(spec)
@@ -114,7 +114,7 @@ class ClassificationTask(Task):
 
     @property
     def _data_seed(self) -> int:
-        return self.trainer.datamodule.seed  # type: ignore[attr-defined]
+        return self.data.seed
 
     def build_head(self) -> None:
         """What has one output a class."""
@@ -127,7 +127,7 @@ class ClassificationTask(Task):
 
     def aligned(self, labels: Tensor) -> Tensor:
         """(B, K) labels of the head's classes out of the data's; NaN where the data lack a class."""
-        theirs = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+        theirs = self.data_spec.classes
         names = [same_class(name, theirs) for name in self.classes]
         unknown = labels.new_full((len(labels), 1), torch.nan)
         places = [len(theirs) if name is None else theirs.index(name) for name in names]
@@ -181,7 +181,7 @@ class ClassificationTask(Task):
     def _refuse_useless(self) -> None:
         """A head that is not trained, or that shares no class with the data."""
         self._refuse_untrained()
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         if not self.shared_classes():
             raise UserError(
                 f"{spec.name} has the classes {', '.join(spec.classes) or '(none)'}; the checkpoint's head knows "
@@ -190,7 +190,7 @@ class ClassificationTask(Task):
 
     def shared_classes(self) -> list[str]:
         """The head's classes that the data have too."""
-        theirs = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+        theirs = self.data_spec.classes
         return [name for name in self.classes if same_class(name, theirs)]
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class DenseTask(Task):
     def build_heads(self) -> None:
         self.classes = self.annotated()
         if not self.classes and self.trainer.state.fn != "predict":
-            name = self.trainer.datamodule.spec.name  # type: ignore[attr-defined]
+            name = self.data_spec.name
             raise UserError(f"{name} has no {self.kind}; choose a data set with {self.kind}")
         self.build_head()
         if self.frozen:
@@ -72,7 +72,7 @@ class DenseTask(Task):
     def on_test_start(self) -> None:
         self.on_predict_start()
         if not self.shared():
-            spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+            spec = self.data_spec
             raise UserError(
                 f"{spec.name} has {', '.join(self.annotated())} drawn, the checkpoint's head finds "
                 f"{', '.join(self.classes)}: none in common; choose data that it was trained for"

@@ -53,10 +53,10 @@ class DetectionTask(DenseTask):
         self.seen: list[tuple[Boxes, Boxes, str]] = []
 
     def annotated(self) -> list[str]:
-        return list(self.trainer.datamodule.spec.box_classes)  # type: ignore[attr-defined]
+        return list(self.data_spec.box_classes)
 
     def build_head(self) -> None:
-        side = self.trainer.datamodule.spec.image_size  # type: ignore[attr-defined]
+        side = self.data_spec.image_size
         self.head = DetectionHead(self.backbone.image, len(self.classes), side, self.head_width)
 
     def targets(self, batch: dict[str, Any]) -> list[Boxes]:

@@ -56,7 +56,7 @@ class GroundingTask(Task):
         return ("align_local",)
 
     def build_heads(self) -> None:
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         if spec.tokenizer is None or not spec.box_classes:
             raise UserError(f"{spec.name} has no phrases with boxes; grounding needs both")
 
@@ -97,12 +97,12 @@ class GroundingTask(Task):
 
     def films(self, batch: dict[str, Any], side: int) -> list[Film]:
         """Where each image lies in its crop."""
-        fit = self.trainer.datamodule.spec.fit  # type: ignore[attr-defined]
+        fit = self.data_spec.fit
         return [Placement.of(height, width, side, fit).film(side) for height, width in batch["size"].tolist()]
 
     def _category(self, batch: dict[str, Any], i: int) -> str:
         labels = batch["box_labels"][i].tolist()
-        return self.trainer.datamodule.spec.box_classes[labels[0]] if labels else ""  # type: ignore[attr-defined]
+        return self.data_spec.box_classes[labels[0]] if labels else ""
 
     def _log_epoch(self, stage: str) -> None:
         rows = self.rows.gather()

@@ -101,7 +101,7 @@ class LinearProbeTask(ClassificationTask):
             found = getattr(trainer, name)
             whole = isinstance(found, float) and found == 1
             expect(whole, f"trainer.{name}", found, "1.0, the whole epoch, whose features the heads train on")
-        share = trainer.datamodule.label_fraction
+        share = self.data.label_fraction
         expect(share == 1, "data.label_fraction", share, "1, as model.fractions are drawn from all training samples")
 
     def train(self, mode: bool = True) -> "LinearProbeTask":
@@ -147,8 +147,9 @@ class LinearProbeTask(ClassificationTask):
     def _train_heads(self, train: dict[str, np.ndarray], val: dict[str, np.ndarray]) -> None:
         order = np.argsort(train["id"].astype(str))  # the same whatever the number of ranks
         ids, labels = pd.Series(train["id"][order]), pd.DataFrame(train["labels"][order], columns=self.classes)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        studies = ids.map(data.index.set_index("id")["study"])
+        index = self.data.index
+        assert index is not None
+        studies = ids.map(index.set_index("id")["study"])
         features = torch.tensor(train["features"][order], device=self.device)
         if self.probe.standardise:
             self.feature_mean, self.feature_std = features.mean(0), features.std(0).clamp(min=1e-6)

@@ -95,7 +95,7 @@ class PretrainingTask(Task):
         self.objectives = nn.ModuleDict({name: option.build(self.backbone) for name, option in self.options.items()})
         for objective in self.objectives.values():
             if isinstance(objective, ImageReconstruction):
-                objective.set_target(self.target_scale, self.trainer.datamodule.spec.channels)  # type: ignore[attr-defined]
+                objective.set_target(self.target_scale, self.data_spec.channels)
 
     def state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
         """Masked inputs of a batch; masks follow from the samples' seeds."""

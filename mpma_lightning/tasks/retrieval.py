@@ -109,7 +109,7 @@ class RetrievalTask(Task):
 
     def build_heads(self) -> None:
         self.global_alignment = self.contrast.build(self.backbone)
-        theirs: list[str] = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+        theirs: list[str] = self.data_spec.classes
         if odd := [name for name in self.multiclass if name not in theirs]:
             raise UserError(f"model.multiclass names {odd[0]!r}; classes of the data: {', '.join(theirs) or 'none'}")
         if not self._matches:
@@ -159,7 +159,7 @@ class RetrievalTask(Task):
         if self.trainer.sanity_checking:
             return
         if self._letter == "h":
-            classes: list[str] = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+            classes: list[str] = self.data_spec.classes
             rows["group"] = one_class_each(rows["id"], rows["labels"], classes, self.multiclass).argmax(1)
         ranked = ranked_everywhere(rows)
         found = figures(ranked, self._letter)
@@ -214,7 +214,7 @@ class RetrievalTask(Task):
         if not self._reranks:
             return
         self._refuse_untrained()
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self.data
         if not data.spec.counts["val"]:
             raise UserError(f"{data.spec.name} has no validation split to choose α of rerank on; use model.scorer dual")
         for batch in data.val_dataloader():

@@ -62,7 +62,7 @@ class SegmentationTask(DenseTask):
         self.rows = Rows()
 
     def annotated(self) -> list[str]:
-        name: str = self.trainer.datamodule.spec.mask_class  # type: ignore[attr-defined]
+        name: str = self.data_spec.mask_class
         return [name] if name else []
 
     def build_head(self) -> None:
@@ -70,7 +70,7 @@ class SegmentationTask(DenseTask):
 
     def build_heads(self) -> None:
         super().build_heads()
-        side = self.trainer.datamodule.spec.image_size  # type: ignore[attr-defined]
+        side = self.data_spec.image_size
         self.register_buffer("mean_mask", torch.zeros(side, side, dtype=torch.bool))
         if self.switches.layer_decay < 1:
             scales = layer_scales(self.backbone.image, self.switches.layer_decay, "backbone.image")
@@ -78,7 +78,7 @@ class SegmentationTask(DenseTask):
 
     def on_fit_start(self) -> None:
         """The mean-mask baseline, from training masks as evaluation sees them; the same on every rank."""
-        samples = self.trainer.datamodule.probe_samples(BASELINE_MASKS)  # type: ignore[attr-defined]
+        samples = self.data.probe_samples(BASELINE_MASKS)
         masks = np.stack([samples[i]["mask"][0].numpy() for i in range(len(samples))])
         self.mean_mask = torch.from_numpy(mean_mask(masks)).to(self.device)
 

@@ -57,7 +57,7 @@ class VQATask(Task):
         return ("fusion",)
 
     def build_heads(self) -> None:
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         if not spec.answers:
             raise UserError(
                 f"{spec.name} has no answers; VQATask needs a data set of questions, such as VQARADDataModule"

@@ -88,14 +88,14 @@ class ZeroShotTask(Task):
         return self.tokenizer_json is None
 
     def configure_model(self) -> None:
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         if self.tokenizer_json is None and spec.tokenizer is None:
             raise UserError("zero-shot needs the tokeniser of a pre-training: give --model.checkpoint")
         super().configure_model()
 
     def build_heads(self) -> None:
         """Which findings are scored: the data's classes that have prompts; all prompts where the data have none."""
-        spec: Any = self.trainer.datamodule.spec  # type: ignore[attr-defined]
+        spec = self.data_spec
         known = list(self.prompts.positive)
         named = {name: same_class(name, known) for name in spec.classes or known}
         self.classes = [name for name, prompt in named.items() if prompt]
@@ -164,7 +164,7 @@ class ZeroShotTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:
             raise UserError("zero-shot scores need labels to be compared with; `predict` writes them without")
-        theirs = self.trainer.datamodule.spec.classes  # type: ignore[attr-defined]
+        theirs = self.data_spec.classes
         labels = batch["labels"][:, [theirs.index(name) for name in self.classes]]
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
         return {}

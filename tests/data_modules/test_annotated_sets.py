@@ -76,7 +76,7 @@ def test_value_rsna_groups_boxes_by_image(rsna: Path) -> None:
     named = lists(rsna, train=["a", "b"], val=["c"], test=["d"])
     data = RSNAPneumoniaDataModule(str(rsna), lists=named, image_size=20, augment=STRETCH)
     one = sample(data, "a")
-    assert data.spec is not None and data.spec.counts == {"train": 2, "val": 1, "test": 1}
+    assert data.spec.counts == {"train": 2, "val": 1, "test": 1}
     assert data.spec.box_classes == ["Pneumonia"] and data.spec.fit == "stretch"
     # 40 rows on 20: the heights are halved, the widths stay
     assert near(one["boxes"], [[2, 2, 12, 6], [0, 15, 5, 20]]) and one["box_labels"].tolist() == [0, 0]
@@ -143,7 +143,7 @@ def test_value_siim_joins_the_rows_of_an_image(siim: tuple[Path, np.ndarray]) ->
     assert one["mask"].dtype.is_floating_point is False and one["mask"].shape == (1, 60, 60)
     assert (one["mask"][0].numpy() == np.repeat(np.repeat(mask, 2, 0), 3, 1)).all()
     assert sample(data, "b")["mask"].sum() == 0 and one["labels"].tolist() == [1]
-    assert data.spec is not None and data.spec.mask_class == "Pneumothorax" and data.spec.counts["train"] == 3
+    assert data.spec.mask_class == "Pneumothorax" and data.spec.counts["train"] == 3
 
 
 def test_value_siim_balances_training_only(siim: tuple[Path, np.ndarray]) -> None:
@@ -174,7 +174,7 @@ def test_value_lists_and_excluded_patients(siim: tuple[Path, np.ndarray]) -> Non
     (siim[0] / "leaking.json").write_text('["e"]')
     data = SIIMPneumothoraxDataModule(str(siim[0]), lists=named, exclude=[str(siim[0] / "leaking.json")])
     data.setup()
-    assert data.spec is not None and data.spec.counts == {"train": 2, "val": 1, "test": 1}
+    assert data.spec.counts == {"train": 2, "val": 1, "test": 1}
     assert data.dropped == {"excluded patient": 1}
 
 
@@ -219,7 +219,7 @@ def test_value_ms_cxr_groups_boxes_by_phrase(ms_cxr: Path) -> None:
     )
     data = MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg"), image_size=40, augment=Augment(fit="letterbox"))
     one = sample(data, "aa-bb/Pleural Effusion/left effusion")
-    assert data.spec is not None and data.spec.counts["test"] == 2
+    assert data.spec.counts["test"] == 2
     assert data.spec.notes == ["2 of 2 phrases are of patients in MIMIC-CXR's training split"]
     assert one["text"] == "left effusion" and one["patient"] == "10000032"
     # halved, then 5 black columns on the left
@@ -275,7 +275,7 @@ def annotated(tmp_path: Path) -> Path:
 def test_value_annotated_masks_and_boxes(annotated: Path) -> None:
     data = AnnotatedDataModule(str(annotated), masks="masks", boxes="boxes.json", table="table.csv", image_size=20)
     one = sample(data, "images/a.jpg")
-    assert data.spec is not None and data.spec.box_classes == ["right lung", "left lung"]
+    assert data.spec.box_classes == ["right lung", "left lung"]
     assert data.dropped == {"no mask": 1, "not in the box file": 1} and data.spec.counts["train"] == 1
     assert one["mask"][0, :, 0].tolist() == [1] * 10 + [0] * 10
     assert near(one["boxes"], [[0, 0, 10, 20], [10, 0, 20, 20]]) and one["box_labels"].tolist() == [1, 0]

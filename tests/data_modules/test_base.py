@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from data_modules.base import DataModule
+from data_modules.contract import DataRequest
 from data_modules.errors import UserError
 from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import stable_hash
@@ -46,12 +47,14 @@ def texts(count: int = 40, **columns: Any) -> pd.DataFrame:
 
 
 class Task(lightning.LightningModule):
-    """A task that only says what it got."""
+    """A task that only returns what it got; ``asks`` are the fields of its request."""
 
-    def __init__(self, **attributes: Any) -> None:
+    def __init__(self, **asks: Any) -> None:
         super().__init__()
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        self.request = DataRequest(**asks)
+
+    def data_request(self) -> DataRequest:
+        return self.request
 
     def predict_step(self, batch: dict[str, Any], index: int) -> dict[str, Any]:
         return batch
@@ -111,7 +114,7 @@ def test_value_exclusion(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("# patients\np1\n p2 # twice\n")
     data = Frame(texts(), exclude=[str(tmp_path / "a.json"), str(tmp_path / "b.txt")])
     data.setup()
-    assert data.index is not None and data.spec is not None
+    assert data.index is not None
     assert not set(data.index["patient"]) & {"p0", "p1", "p2"} and data.spec.dropped == {"excluded patient": 6}
     with pytest.raises(UserError, match=r"c\.txt: exclusion manifest not found"):
         Frame(texts(), exclude=[str(tmp_path / "c.txt")]).setup()
@@ -124,7 +127,6 @@ def test_value_manifest_hash() -> None:
     def digest(frame: pd.DataFrame) -> str:
         data = Frame(frame, ("sick",))
         data.setup()
-        assert data.spec is not None
         return data.spec.manifest_hash
 
     frame = texts(sick=1.0)
@@ -152,9 +154,9 @@ def test_value_the_tokeniser_of_a_checkpoint_is_used() -> None:
     for given in (carried, None):
         data = Frame(texts())
         data.trainer = trainer()
-        data.trainer.strategy._lightning_module = Task(tokenizer_json=given)
+        data.trainer.strategy._lightning_module = Task(tokenizer=given)
         data.setup()
-        assert data.spec is not None and (data.spec.tokenizer == carried) is (given is not None)
+        assert (data.spec.tokenizer == carried) is (given is not None)
 
 
 def test_value_predict_folder(tmp_path: Path) -> None:
@@ -195,7 +197,6 @@ def test_error(tmp_path: Path) -> None:
 def test_value_spec_is_plain() -> None:
     data = Frame(texts())
     data.setup()
-    assert data.spec is not None
     buffer = io.BytesIO()
     torch.save(vars(data.spec), buffer)
     buffer.seek(0)

@@ -225,7 +225,7 @@ def test_value_audit_against_a_pre_training_store(
     data = PairsDataModule(str(store), exclude=[str(tmp_path / "exclude.json")], image_size=32)
     data.setup()
     assert data.index is not None and not set(data.index["patient"]) & {named, pictured}
-    assert data.spec is not None and data.spec.dropped["excluded patient"] > 0
+    assert data.spec.dropped["excluded patient"] > 0
     ((manifest, patients),) = data.spec.excluded.items()
     assert patients == 2 and manifest.startswith("exclude.json (")
     assert main([*command[:6], "--against", str(root)]) == 1  # not a store

@@ -49,7 +49,7 @@ def labels_of(module: CheXpertDataModule | NIHChestXray14DataModule, name: str) 
 def test_value_chexpert_splits_views_and_labels_by_name(chexpert: Path) -> None:
     data = CheXpertDataModule(str(chexpert), labels=["Edema", "Atelectasis"], val_share=0.25, image_size=16)
     data.setup()
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     assert data.spec.counts["test"] == 4 and data.spec.counts["train"] + data.spec.counts["val"] == 40
     assert 3 <= data.spec.counts["val"] <= 17 and data.spec.dropped == {"view": 44}
     assert set(data.index.loc[data.index["split"] == "test", "id"].str.split("/").str[0]) == {"valid"}
@@ -91,7 +91,7 @@ def test_value_pinned_list_takes_the_place_of_the_test_split(chexpert: Path) -> 
         str(chexpert), labels=["Edema"], views=["Frontal", "Lateral"], pinned=str(pinned), val_share=0.25
     )
     data.setup()
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     test = data.index[data.index["split"] == "test"]
     assert set(test["patient"]) == {"patient00003", "patient00008"} and len(test) == 2
     assert data.spec.dropped == {"other sample of a pinned patient": 2, "not in the pinned list": 8}
@@ -176,7 +176,7 @@ def test_value_nih_published_lists(nih: Path, ending: str) -> None:
         (lists / f"{name}.txt").write_text("".join(f"images/{x} 0 1 0\n" for x in part))
     data = NIHChestXray14DataModule(str(nih), lists=str(lists))
     data.setup()
-    assert data.spec is not None and data.spec.counts == {"train": 60, "val": 20, "test": 38}
+    assert data.spec.counts == {"train": 60, "val": 20, "test": 38}
     assert data.spec.dropped == {"image in no list": 2}
     (lists / f"train{ending}.txt").unlink()
     with pytest.raises(UserError, match=r"split list not found, neither train.txt nor train_list.txt"):
@@ -237,7 +237,7 @@ def covidx(tmp_path: Path) -> Path:
 def test_value_covidx_is_one_hot_and_no_patient_leaks(covidx: Path) -> None:
     data = COVIDxDataModule(str(covidx), image_size=16)
     data.setup()
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     assert data.spec.classes == ["normal", "pneumonia", "COVID-19"] and data.spec.exclusive
     assert data.index[data.spec.classes].sum(axis=1).eq(1).all() and set(data.index["source"]) == {"rsna"}
     assert data.spec.dropped == {"training image of a test patient": 6} and data.spec.counts["test"] == 6

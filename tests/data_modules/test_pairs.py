@@ -31,12 +31,11 @@ def make(root: Path, **options: Any) -> PairsDataModule:
     settings: dict[str, Any] = {"image_size": 16, "batch_size": 2, "num_workers": 0, **options}
     data = PairsDataModule(str(root), **{"text": TextOptions(max_tokens=16, vocab_size=300), **settings})
     data.setup()
-    assert data.index is not None and data.spec is not None
+    assert data.index is not None
     return data
 
 
 def counts(data: PairsDataModule) -> list[int]:
-    assert data.spec is not None
     return list(data.spec.counts.values())
 
 
@@ -92,7 +91,7 @@ def test_value_groups(root: Path) -> None:
 def test_value_labels(root: Path) -> None:
     write_lines(root, [{**row, "sick": n % 2 if n else None, "kind": "ab"[n % 2]} for n, row in enumerate(ROWS)])
     data = make(root, label_columns=["sick"])
-    assert data.spec is not None and not data.spec.exclusive
+    assert not data.spec.exclusive
     assert data.label_names == ["sick"] and index_of(data)["sick"].isna().sum() == 1
     data = make(root, label_columns=["kind"])
     assert (
@@ -110,7 +109,7 @@ def test_value_labels(root: Path) -> None:
 def test_value_dropped_texts_are_counted(root: Path) -> None:
     write_lines(root, [{**row, "text": ["", "One two.", "One two three."][n % 3]} for n, row in enumerate(ROWS)])
     data = make(root)
-    assert data.spec is not None and data.spec.dropped == {"no text": 3, "text under 3 words": 3}
+    assert data.spec.dropped == {"no text": 3, "text under 3 words": 3}
 
 
 def test_error(root: Path) -> None:

@@ -87,7 +87,7 @@ def test_value_a_store_of_another_seed_draws_again_or_says_so(given: bool, tmp_p
         if root == "raw":
             prepare(data, tmp_path / "store", workers=1)
         data.setup()
-        assert data.spec is not None and data.spec.notes == (
+        assert data.spec.notes == (
             ["store: what is drawn of rows and splits is that of seed 0"] if given and seed else []
         )
 

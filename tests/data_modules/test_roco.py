@@ -39,7 +39,7 @@ def test_value_original(tmp_path: Path) -> None:
     for i, (split, count) in enumerate((("train", 6), ("validation", 3), ("test", 2))):
         original(tmp_path, split, count, 100 * i, absent=int(split == "train"))
     data = make(tmp_path)
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     assert data.spec.counts == {"train": 5, "val": 3, "test": 2} and data.spec.dropped == {"missing image": 1}
     assert data.index["text"].iloc[0].startswith("A caption") and set(data.index["license"]) == {"CC BY"}
     assert "train 3, val 3" in data.spec.notes[0].replace("test 2, ", "")
@@ -92,7 +92,7 @@ def test_value_hub_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     datasets.DatasetDict({k: datasets.Dataset.from_pandas(v) for k, v in tables.items()}).save_to_disk(saved)
     for root in (shards, saved):
         data = make(root)
-        assert data.spec is not None and data.index is not None
+        assert data.index is not None
         assert data.spec.counts == {"train": 5, "val": 3, "test": 4}
         sample = next(s for s in data.samples("test") if s["id"] == "ROCOv2_2023_test_000003")
         assert sample["text"] == "A chest of test 3" and sample["image"].unique().tolist() == [30]

@@ -51,7 +51,7 @@ def test_value_a_run_reads_the_file_and_names_it(tmp_path: Path) -> None:
     assert digest in told and "train: 40 samples, 20 patients; sick 4" in told and "test: 20 samples" in told
     data = make(tmp_path, split_file=str(file))
     data.setup()
-    assert data.spec is not None and data.spec.counts == {"train": 40, "val": 20, "test": 20}
+    assert data.spec.counts == {"train": 40, "val": 20, "test": 20}
     assert data.spec.notes == [f"split by split.csv ({digest[:12]})"]
     assert data.index is not None and data.index.groupby("split")["sick"].sum().to_dict() == {
         "train": 4, "val": 2, "test": 2,
@@ -63,7 +63,7 @@ def test_value_a_fraction_in_the_file(tmp_path: Path) -> None:
     write_split_file(make(tmp_path), tmp_path / "tenth.csv", (0.5, 0.25, 0.25), fraction=0.25)
     data = make(tmp_path, split_file=str(tmp_path / "tenth.csv"))
     data.setup()
-    assert data.spec is not None and data.spec.counts == {"train": 10, "val": 20, "test": 20}
+    assert data.spec.counts == {"train": 10, "val": 20, "test": 20}
     assert data.spec.dropped == {"not in the split file": 30} and data.spec.train_positives == {"sick": 1}
 
 

@@ -59,7 +59,7 @@ def make(root: Path, **options: Any) -> VQARADDataModule:
 def test_value_vqa_rad(root: Path) -> None:
     """Integers, tabs and edge spaces; frame questions dropped; one of ten images held out; one answer out of reach."""
     data = make(root)
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     assert data.spec.dropped == {"frame question": 1} and data.spec.counts == {"train": 36, "val": 4, "test": 2}
     assert data.spec.answers == ["3", "no", "yes"] and data.spec.majority_answers == {"CLOSED": "yes"}
     assert set(data.index["answer_type"]) == {"CLOSED", "OPEN"}
@@ -104,7 +104,7 @@ def test_value_public_file(root: Path) -> None:
     rows += [{**row, "phrase_type": "test_freeform", "question_frame": "Another?"} for row in TEST]
     (root / "VQA_RAD Dataset Public.json").write_text(json.dumps(rows))
     data = make(root, protocol="vqa-rad-legacy")
-    assert data.spec is not None and data.spec.counts == {"train": 21, "val": 2, "test": 2}
+    assert data.spec.counts == {"train": 21, "val": 2, "test": 2}
 
 
 def test_value_hub_form(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_value_hub_form(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         )
         frame.to_parquet(hub / "data" / f"{split}-00000-of-00001.parquet")
     data = make(hub)
-    assert data.spec is not None and data.index is not None
+    assert data.index is not None
     assert data.spec.counts == {"train": 36, "val": 4, "test": 2} and data.index["patient"].nunique() == 10
     assert data.index.set_index("id").loc["test-1", "answer_type"] == "OPEN"
     assert next(iter(data.test_dataloader()))["image"].shape == (2, 1, 16, 16)
@@ -170,7 +170,6 @@ def test_error_vqa_rad_validation_set_that_is_the_test_set(root: Path) -> None:
 def test_value_vqa_rad_real(sample_data: Path) -> None:
     """3,064 + 451 questions, 1,267 frame, 203 shared images, 72 twins."""
     data = make(sample_data / "vqa_rad")
-    assert data.spec is not None
     assert data.spec.dropped == {"frame question": 1267} and sum(data.spec.counts.values()) == 1797 + 451
     notes = " ".join(data.spec.notes)
     for words in (
@@ -204,7 +203,7 @@ def slake(root: Path, languages: tuple[str, ...] = ("en", "zh"), **options: Any)
 def test_value_slake_filters_the_language_first(tmp_path: Path) -> None:
     """Both languages together would share images between splits."""
     data = slake(tmp_path)
-    assert data.spec is not None and data.spec.counts == {"train": 4, "val": 4, "test": 4}
+    assert data.spec.counts == {"train": 4, "val": 4, "test": 4}
     assert data.spec.dropped == {"other language": 12} and data.spec.answers == ["liver"]
 
 

@@ -2,13 +2,13 @@
 
 import math
 from contextlib import nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lightning import Trainer
+from memory_data import MemoryData
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from data_modules.errors import UserError
@@ -218,6 +218,6 @@ def test_error_a_probe_that_would_not_see_every_image_once(
 ) -> None:
     task = LinearProbeTask("mpma_vit_t16")
     task.trainer = Trainer(**{"max_epochs": 1, "accelerator": "cpu", "logger": False, **settings})
-    task.trainer.datamodule = SimpleNamespace(label_fraction=share)  # type: ignore[attr-defined]
+    task.trainer.datamodule = MemoryData(label_fraction=share)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=f"^{line}") if line else nullcontext():
         task.on_fit_start()

@@ -105,7 +105,7 @@ def test_value_references_on_the_command_line_as_inline_yaml() -> None:
 
 
 def test_error_without_a_checkout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("mpma_lightning.cli.config_files.__file__", "/nowhere/mpma_lightning/config_files.py")
+    monkeypatch.setattr("mpma_lightning.cli.config_files.__file__", "/nowhere/mpma_lightning/cli/config_files.py")
     assert fit() == 2
     assert "/nowhere/experiments/defaults.yaml not found" in capsys.readouterr().err
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from memory_data import MemoryData
 from model_fixtures import SMALL, small_backbone
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
+from data_modules.contract import DataSpec
 from data_modules.errors import UserError
 from data_modules.images.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import BackboneSpec
@@ -214,8 +216,8 @@ def test_value_masks_stay_in_their_folder() -> None:
 @pytest.mark.parametrize("scale", [{}, {"backbone.image": 0.5}, {"backbone": 0.5}])
 def test_value_a_scale_of_the_encoder_multiplies_layer_decay(scale: dict[str, float]) -> None:
     task = SegmentationTask(BackboneSpec(**SMALL), head_width=8, optim=Optim(scale=scale))
-    spec = SimpleNamespace(mask_class="Pneumothorax", image_size=32, tokenizer=None)
-    task.trainer = SimpleNamespace(datamodule=SimpleNamespace(spec=spec), state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
+    data = MemoryData(DataSpec("Memory", mask_class="Pneumothorax", image_size=32))
+    task.trainer = SimpleNamespace(datamodule=data, state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
     task.configure_model()
     own = 0.5 if scale else 1.0
     assert task.optim.scale["backbone.image.vit.blocks.1."] == pytest.approx(own * 0.65)

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from memory_data import MemoryData
 from model_fixtures import MASK, VOCABULARY, small_backbone, small_state
 
+from data_modules.contract import DataSpec
 from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
@@ -378,8 +380,7 @@ def task_and_batch(objectives: Objectives, masking: Masking, **backbone: object)
     tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400)
     spec = BackboneSpec("mpma_vit_t16", image_size=64, **backbone)  # type: ignore[arg-type]
     task = PretrainingTask(spec, masking=masking, objectives=objectives, target_scale=1)
-    spec = SimpleNamespace(tokenizer=tokenizer.to_json(), channels=1)
-    data = SimpleNamespace(spec=spec)
+    data = MemoryData(DataSpec("Memory", tokenizer=tokenizer.to_json()))
     task.trainer = SimpleNamespace(datamodule=data, log_every_n_steps=1, global_step=0)  # type: ignore[assignment]
     task.configure_model()
     encoded = [tokenizer.encode(text, 12) for text in ("the heart is large", "the lungs are clear and large")]

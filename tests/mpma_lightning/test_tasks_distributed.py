@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from memory_data import MemoryData
 from process_group import averaged, on_ranks, worst_difference
 from test_switches import DECODER
 from torch import nn
 
+from data_modules.contract import DataSpec
 from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
@@ -65,7 +67,7 @@ OF_THE_LOCAL_BATCH = (*LOSSES, "in_batch_retrieval", "matching_", "local_gap", "
 """α of rerank is chosen among equal ones by what half precision leaves of the tokens."""
 
 
-def data(exclusive: bool) -> tuple[SimpleNamespace, dict[str, Any]]:
+def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
     """A data module as tasks see it, and its samples as one batch."""
     draw = np.random.default_rng(0)
     texts = [" ".join(draw.choice(WORDS, size=4 + i % 5)) for i in range(SAMPLES)]
@@ -95,7 +97,7 @@ def data(exclusive: bool) -> tuple[SimpleNamespace, dict[str, Any]]:
         "question_type": ["POS"] * SAMPLES,
         "contrasted": [i % 2 == 0 for i in range(SAMPLES)],
     }
-    spec = SimpleNamespace(
+    spec = DataSpec(
         name="Toy",
         tokenizer=tokenizer.to_json(),
         channels=1,
@@ -111,7 +113,7 @@ def data(exclusive: bool) -> tuple[SimpleNamespace, dict[str, Any]]:
         image_size=32,
         fit="stretch",
     )
-    return SimpleNamespace(spec=spec, seed=0, index=pd.DataFrame({"id": ids, "study": ids})), batch
+    return MemoryData(spec, pd.DataFrame({"id": ids, "study": ids})), batch
 
 
 def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
+from memory_data import MemoryData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -66,16 +67,18 @@ class ToyTask(ToyBase):
         return torch.optim.SGD(self.parameters(), lr=self.optim.lr)
 
 
-class ToyDataBase(LightningDataModule):
+class ToyDataBase(MemoryData):
     """Stands for DataModule."""
+
+    def setup(self, stage: str | None = None) -> None: ...
 
 
 class ToyData(ToyDataBase):
     def __init__(
         self, root: str, batch_size: int = 2, num_workers: int = 0, seed: int = 0, split_file: str | None = None
     ) -> None:
-        super().__init__()
-        self.root, self.batch_size = root, batch_size
+        super().__init__(batch_size=batch_size)
+        self.root = root
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(torch.ones(8, 2), batch_size=self.batch_size)  # type: ignore[arg-type]
