@@ -28,8 +28,8 @@ demo: $(STAMP) ## the whole story on synthetic data: CPU, minutes
 test: $(STAMP) ## the tests, without those marked full
 	@$(BIN)/python -m pytest -m "not full"
 
-test-full: $(STAMP) ## all tests
-	@$(BIN)/python -m pytest
+test-full: $(STAMP) ## all tests, with many examples of each property
+	@$(BIN)/python -m pytest --hypothesis-profile=many
 
 check: $(STAMP) ## ruff and mypy
 	@$(BIN)/python -m ruff check .
