@@ -89,7 +89,8 @@ class DataSpec:
 
     ``exclusive``: every sample has exactly one of ``classes``. ``mask_class`` is what ``mask`` shows, ``box_classes``
     what boxes hold; empty without them. ``fit`` is how evaluation images are fitted. ``train_positives`` and
-    ``train_ids_sha256`` are those of the training samples, after ``label_fraction``.
+    ``train_ids_sha256`` are those of the training samples, after ``label_fraction``. ``protocol`` is the id of the
+    evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty.
     """
 
     name: str
@@ -112,3 +113,4 @@ class DataSpec:
     train_ids_sha256: str = ""
     notes: list[str] = field(default_factory=list)
     manifest_hash: str = ""
+    protocol: str = ""

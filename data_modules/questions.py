@@ -17,6 +17,8 @@ class VQADataModule(DataModule):
     so. Answers are in the normal form of ``normalise_answer``.
     """
 
+    protocol: str
+    """Id of the evaluation protocol: the splits and the vocabulary."""
     vocabulary_splits: tuple[str, ...] = ("train",)
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -27,6 +29,7 @@ class VQADataModule(DataModule):
         spec = super()._make_spec(counts, digest)
         if self.index is None:
             return spec
+        spec.protocol = self.protocol
         spec.answers = vocabulary(self.index, self.vocabulary_splits)
         spec.majority_answers = majority_answers(self.index[self.index["split"] == "train"])
         test = self.index[self.index["split"] == "test"]

@@ -56,7 +56,7 @@ class SLAKEDataModule(VQADataModule):
             image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
             split_file=split_file,
         )  # fmt: skip
-        self.root, self.language = Path(root), language
+        self.root, self.language, self.protocol = Path(root), language, f"slake-{language}"
 
     def read_index(self) -> pd.DataFrame:
         root = self.root / "Slake1.0" if (self.root / "Slake1.0").is_dir() else self.root

@@ -31,6 +31,7 @@ from mpma_lightning.callbacks.cost_card import CostCard
 from mpma_lightning.callbacks.efficiency import Efficiency
 from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
+from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.cli.config_files import config_arguments, defaults_file
 from mpma_lightning.cli.explain import Explainer, one_line
 from mpma_lightning.cli.faults import explain_fault
@@ -134,12 +135,18 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's complaint about a setting of the trainer, such as an absent accelerator, as one line."""
         try:
-            given = self.config_init[self.subcommand].trainer.plugins or []
+            settings = self.config_init[self.subcommand].trainer
+            callbacks = always_on(self.model, _listed(settings.callbacks), self._best_checkpoints(settings))
             return super().instantiate_trainer(
-                plugins=_plugins(given if isinstance(given, list) else [given]), **kwargs
+                plugins=_plugins(_listed(settings.plugins)), callbacks=callbacks, **kwargs
             )
         except ValueError as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+
+    def _best_checkpoints(self, trainer: Namespace) -> str | None:
+        """Where a best checkpoint goes; None where none is chosen."""
+        validates = trainer.limit_val_batches != 0 and trainer.enable_checkpointing is not False
+        return str(self.run_folder / "checkpoints") if self.subcommand == "fit" and validates else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"ckpt_path": self._checkpoint}
@@ -257,6 +264,11 @@ def import_all(package: str) -> None:
     """Import every module of ``package``, so that its classes can be named without their path."""
     for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
         import_module(module.name)
+
+
+def _listed(given: Any) -> list[Any]:
+    """Lightning takes one, several or none."""
+    return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def _plugins(given: list[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The result row of a run: what was measured, on what, from what, at which cost."""
+"""The result record of a run: what was measured, on what, from what, at which cost."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from mpma_lightning.runs.folder import file_sha256, last_checkpoint
 from mpma_lightning.runs.record import RunRecord
 
 
-class ResultsRow(Callback):
+class ResultRecord(Callback):
     """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
 
     ``test`` also writes ``samples_test.parquet``, what was measured of each sample, where the task says it.
@@ -24,14 +24,11 @@ class ResultsRow(Callback):
     ``seconds`` is the wall time of the stage: its batches, evaluations and checkpoints, not the reading of tables and
     the building of the model before. A continued run adds what its checkpoint had taken; continued at its end, it
     writes the metrics that were measured there.
-
-    Args:
-        protocol: id of the evaluation protocol, such as ``ret-pairs``; rows of different ids never share a column. A
-            task that knows its protocol names it itself.
     """
 
-    def __init__(self, protocol: str = "pretraining") -> None:
-        self.protocol = protocol
+    state_key = "ResultsRow"  # as older checkpoints call it
+
+    def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
         self._begin()
 
@@ -108,8 +105,8 @@ class ResultsRow(Callback):
         seconds = time.monotonic() - self._start
         data = attached_data(trainer)
         source = task.source.path if task.source else trainer.ckpt_path
-        row = {
-            "protocol": self.protocol,
+        record = {
+            "protocol": task.protocol,
             "task": type(task).__name__,
             "dataset": data.spec.name,
             "phantom": data.phantom,
@@ -140,10 +137,10 @@ class ResultsRow(Callback):
         }
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        if trainer.state.fn == "test":  # before the row, which says that all is there
+        if trainer.state.fn == "test":  # before the record, which says that all is there
             _write_samples(task.samples, folder / "samples_test.parquet")
         partial = folder / f"{name}.partial"
-        partial.write_text(json.dumps(row, indent=2) + "\n")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
         partial.replace(folder / name)
 
 

@@ -14,6 +14,7 @@ from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import RunningMeans
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.optim import Optim
 
 GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
@@ -38,6 +39,10 @@ class Task(LightningModule):
         std: likewise.
     """
 
+    protocol: str
+    """Id of the evaluation protocol, such as ``cls-finetune-mrm``; results of different ids are never compared."""
+    monitor: Metric | None = None
+    """The validation metric by which ``fit`` chooses the best checkpoint; None: it chooses none."""
     target_scale = 1
     annotations: tuple[str, ...] = ()
     """``mask``, ``boxes``: what the data should read beside image and text."""
@@ -108,7 +113,7 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def result_entries(self) -> dict[str, Any]:
-        """Entries of the result row that this task knows better, such as ``protocol``; plain types."""
+        """Entries of the result record that only this task knows, such as ``classes``; plain types."""
         return {}
 
     # skeleton

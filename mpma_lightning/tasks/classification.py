@@ -19,6 +19,7 @@ from mpma_lightning.evaluation.classification import (
 )
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
@@ -50,6 +51,7 @@ class ClassificationTask(Task):
         pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
     """
 
+    monitor: Metric | None = Metric("auroc")
     frozen = False
     reads_labels = True
 
@@ -199,7 +201,7 @@ class ClassificationTask(Task):
         return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "classes": self.shared_classes(), "input": self.input}
+        return {"classes": self.shared_classes(), "input": self.input}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -11,6 +11,7 @@ from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.detection import Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
 from mpma_lightning.evaluation.epoch import gather_objects
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
@@ -33,6 +34,7 @@ class DetectionTask(DenseTask):
         std: see :class:`Task`.
     """
 
+    monitor = Metric("map")
     annotations = ("boxes",)
     kind = "boxes"
 
@@ -114,4 +116,4 @@ class DetectionTask(DenseTask):
         return drawing.boxes(batch["image"][:count], self.targets(batch), found, self.classes)
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "classes": self.classes, "detector": "Faster R-CNN"}
+        return {"classes": self.classes, "detector": "Faster R-CNN"}

@@ -38,6 +38,7 @@ class GroundingTask(Task):
         std: see :class:`Task`.
     """
 
+    protocol = PROTOCOLS["pointing_game"]
     annotations = ("boxes",)
 
     def __init__(
@@ -136,7 +137,7 @@ class GroundingTask(Task):
         return drawing.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": PROTOCOLS["pointing_game"], "protocols": PROTOCOLS, "label_fraction": 0.0}
+        return {"protocols": PROTOCOLS, "label_fraction": 0.0}
 
 
 def _drawn_up(maps: Tensor, films: list[Film], side: int) -> Tensor:

@@ -50,6 +50,7 @@ class LinearProbeTask(ClassificationTask):
     """
 
     encodes_once = True
+    monitor = None
     frozen = True
 
     def __init__(

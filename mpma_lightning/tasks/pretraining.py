@@ -59,6 +59,8 @@ class PretrainingTask(Task):
             such a model scores above chance (a ``local_gap`` above 0) does not come from pairing.
     """
 
+    protocol = "pretraining"
+
     def __init__(
         self,
         backbone: BackboneSpec | str | None = None,

@@ -51,6 +51,8 @@ class RetrievalTask(Task):
         shortlist: k; at most 2 N k pairs go through fusion.
         multiclass: in ``test``, what is of the same class is a hit; every sample has exactly one of these. Hit rate and
             precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]). By ``dual`` only.
+        protocol: id of the evaluation protocol, which data and ``multiclass`` make: ``ret-pairs``, ``ret-roco-2k``,
+            ``ret-mimic-5x200``.
         optim: see :class:`Task`.
         mean: see :class:`Task`.
         std: see :class:`Task`.
@@ -66,6 +68,7 @@ class RetrievalTask(Task):
         scorer: Literal["dual", "rerank"] = "dual",
         shortlist: int = 16,
         multiclass: Sequence[str] = (),
+        protocol: str = "ret-pairs",
         optim: Optim | None = None,
         mean: float = GRAY_MEAN,
         std: float = GRAY_STD,
@@ -75,6 +78,7 @@ class RetrievalTask(Task):
         for name, weight in self.loss_weights.items():
             expect(weight >= 0, f"model.{name}.weight", weight, "0 (off) or more")
         self.scorer, self.shortlist, self.multiclass = scorer, shortlist, list(multiclass)
+        self.protocol = protocol
         self.reads_labels = bool(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
         judged_alike = scorer == "dual" or not multiclass

@@ -14,6 +14,7 @@ from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales, multiplied
@@ -39,6 +40,7 @@ class SegmentationTask(DenseTask):
         std: see :class:`Task`.
     """
 
+    monitor = Metric("dice_positive")
     annotations = ("mask",)
     kind = "masks"
 
@@ -139,4 +141,4 @@ class SegmentationTask(DenseTask):
         self.mean_mask = torch.zeros_like(checkpoint["state_dict"]["mean_mask"])
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": self.protocol, "classes": self.classes}
+        return {"classes": self.classes}

@@ -12,6 +12,7 @@ from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
 from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.intervals import mean_intervals
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
@@ -35,6 +36,8 @@ class VQATask(Task):
         mean: see :class:`Task`.
         std: see :class:`Task`.
     """
+
+    monitor = Metric("accuracy")
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class VQATask(Task):
             raise UserError(
                 f"{spec.name} has no answers; VQATask needs a data set of questions, such as VQARADDataModule"
             )
+        self.protocol = spec.protocol
         self.answers: list[str] = list(spec.answers)
         self.majority: dict[str, str] = dict(spec.majority_answers)
         self.number = {answer: i for i, answer in enumerate(self.answers)}

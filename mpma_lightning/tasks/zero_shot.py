@@ -53,6 +53,8 @@ class ZeroShotTask(Task):
         std: see :class:`Task`.
     """
 
+    protocol = "zs-prompt"
+
     def __init__(
         self,
         backbone: BackboneSpec | str | None = None,
@@ -201,4 +203,4 @@ class ZeroShotTask(Task):
         return {"id": batch["id"], **columns}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocol": "zs-prompt", "classes": self.classes, "label_fraction": 0.0}
+        return {"classes": self.classes, "label_fraction": 0.0}

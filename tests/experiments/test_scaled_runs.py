@@ -56,7 +56,7 @@ def test_smoke_every_experiment_on_two_processes(
         return 0
 
     assert forked.end(forked.start(2, work), PATIENCE) == [0, 0]
-    if subcommand(path) == "fit" and "ResultsRow" in path.read_text():
+    if subcommand(path) == "fit":
         row = json.loads((tmp_path / "results.json").read_text())
         assert row["cost"]["devices"] == 2 and row["cost"]["samples_per_second"] > 0
 

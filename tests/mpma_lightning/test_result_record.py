@@ -1,4 +1,4 @@
-"""What a result row says of a run."""
+"""What a result record says of a run."""
 
 from types import SimpleNamespace
 

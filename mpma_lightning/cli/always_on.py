@@ -1,0 +1,45 @@
+"""The callbacks of every run: the result record, online evaluation, and the best checkpoint by the task's metric."""
+
+from collections.abc import Sequence
+
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.runs.result import ResultRecord
+from mpma_lightning.tasks.base import Task
+from mpma_lightning.tasks.pretraining import PretrainingTask
+
+BEST = "best"
+"""Name of the best checkpoint, without suffix."""
+
+
+def always_on(task: Task, given: Sequence[Callback], checkpoints: str | None) -> list[Callback]:
+    """``given`` and what every run has besides; a callback that ``given`` has of its own takes the place of ours.
+
+    Args:
+        task: of the run.
+        given: the callbacks that the config names.
+        checkpoints: folder of the best checkpoint; None where none is chosen, such as in a fit without validation.
+    """
+    added: list[Callback] = []
+    if isinstance(task, PretrainingTask) and not any(isinstance(it, PairedEvaluation) for it in given):
+        added.append(PairedEvaluation())
+    added.append(ResultRecord())
+    chosen = any(isinstance(it, ModelCheckpoint) and it.monitor is not None for it in given)
+    if checkpoints is not None and task.monitor is not None and not chosen:
+        added.append(best_checkpoint(task.monitor, checkpoints))
+    return [*given, *added]
+
+
+def best_checkpoint(metric: Metric, folder: str) -> ModelCheckpoint:
+    """Keeps ``best.ckpt``, the weights of the validation with the best value of ``metric``."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename=BEST,
+        monitor=f"val/{metric.name}",
+        mode=metric.mode,
+        save_on_train_epoch_end=False,  # after a validation only
+        enable_version_counter=False,
+    )

@@ -1,0 +1,72 @@
+"""Which evaluation protocol, and which metric of the best checkpoint, each shipped experiment's results go by."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
+from shipped import EXPERIMENTS, SHIPPED, subcommand
+
+from mpma_lightning.cli.always_on import always_on
+from mpma_lightning.cli.training import CommandReader
+from mpma_lightning.tasks.vqa import VQATask
+
+AUROC, NONE = ("val/auroc", "max"), (None, None)
+EXPECTED = {
+    "pretraining": ("pretraining", *NONE),
+    "ablations": ("pretraining", *NONE),
+    "classification/*_linear": ("cls-linear-mgca", *NONE),
+    "classification/*_mrm*": ("cls-finetune-mrm", *AUROC),
+    "classification/*_benchx": ("cls-finetune-benchx", *AUROC),
+    "classification/*_multimodal": ("cls-multimodal", *AUROC),
+    "detection/annotated": ("det-coco", "val/map_50", "max"),
+    "detection/rsna_coco": ("det-coco", "val/map", "max"),
+    "detection/rsna_frozen_mgca": ("det-frozen-mgca", "val/map", "max"),
+    "segmentation/annotated": ("seg-frozen-mgca", "val/dice_positive", "max"),
+    "segmentation/siim_finetune_mrm": ("seg-finetune-mrm", "val/dice_positive", "max"),
+    "segmentation/siim_frozen_mgca": ("seg-frozen-mgca", "val/loss", "min"),
+    "grounding": ("ground-pointing", *NONE),
+    "zero_shot": ("zs-prompt", *NONE),
+    "retrieval/pairs": ("ret-pairs", *NONE),
+    "retrieval/roco": ("ret-roco-2k", *NONE),
+    "retrieval/mimic_cxr_5x200": ("ret-mimic-5x200", *NONE),
+    "vqa/slake_en": ("slake-en", "val/accuracy", "max"),
+    "vqa/vqa_rad": ("vqa-rad", "val/accuracy", "max"),
+    "vqa/vqa_rad_disjoint": ("vqa-rad-disjoint", "val/accuracy", "max"),
+    "vqa/vqa_rad_legacy": ("vqa-rad-legacy", "val/accuracy", "max"),
+    "demo/language": ("pretraining", *NONE),
+    "demo/alignment": ("pretraining", *NONE),
+    "demo/pretraining": ("pretraining", *NONE),
+    "demo/classification": ("cls-finetune-benchx", *AUROC),
+    "demo/linear_probe": ("cls-linear", *NONE),
+    "demo/multimodal": ("cls-multimodal", *AUROC),
+    "demo/segmentation": ("seg-finetune-mrm", "val/dice_positive", "max"),
+    "demo/detection": ("det-coco", "val/map_50", "max"),
+    "demo/grounding": ("ground-pointing", *NONE),
+    "demo/zero_shot": ("zs-prompt", *NONE),
+    "demo/retrieval": ("ret-roco-2k", *NONE),
+    "demo/vqa": ("vqa-rad", "val/accuracy", "max"),
+}
+
+
+@pytest.fixture(scope="module")
+def readers() -> dict[str, CommandReader]:
+    return {name: CommandReader(name) for name in ("fit", "test")}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+def test_value_protocol_and_best_checkpoint(path: Path, readers: dict[str, CommandReader]) -> None:
+    name = path.relative_to(EXPERIMENTS).with_suffix("")
+    (expected,) = (value for key, value in EXPECTED.items() if fnmatchcase(str(name), key) or str(name.parent) == key)
+    reader = readers[subcommand(path) or ""]
+    words = [reader.name, "--config", str(path), "--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
+    made = reader.parser.instantiate_classes(reader.parser.parse_args(words))[reader.name]
+    protocol = made.data.protocol if isinstance(made.model, VQATask) else made.model.protocol
+    folder = "checkpoints" if reader.name == "fit" else None
+    monitoring = [
+        (callback.monitor, callback.mode, callback.filename)
+        for callback in always_on(made.model, made.trainer.callbacks, folder)
+        if isinstance(callback, ModelCheckpoint) and callback.monitor
+    ]
+    assert (protocol, *(monitoring[0][:2] if monitoring else NONE)) == expected
+    assert all(filename == "best" for _, _, filename in monitoring) and len(monitoring) <= 1
