@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from data_modules.images.decode import read_image
+from data_modules.images.source import image_source
 from data_modules.images.transforms import Augment
 from data_modules.index.labels import CHEXPERT
 from data_modules.mimic_cxr import MIMICCXRDataModule
@@ -94,7 +94,7 @@ def throughput(folder: Path, count: int, repeats: int) -> None:
     for name, dataset in sets.items():
         whole = rate(lambda i, chosen=dataset: chosen[(1, i)], len(dataset), repeats)  # type: ignore[misc]
         paths, side = dataset.table.column("image").to_pylist(), dataset.transform.augment.short_side
-        read = rate(lambda i, p=paths, s=side: read_image(p[i], 1, s), len(paths), repeats)  # type: ignore[misc]
+        read = rate(lambda i, p=paths, s=side: image_source(p[i]).read(1, s), len(paths), repeats)  # type: ignore[misc]
         size = f"{sizes[name] / 1e3:.0f}" if name in sizes else ""
         print(f"{name:<22}{whole:>18.1f}{whole / bare:>10.1f}{1e3 / read:>20.3f}{size:>14}")
 

@@ -7,9 +7,9 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
+from data_modules.images.folder import folder_index
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.coco import read_coco
-from data_modules.index.folder import folder_index
 from data_modules.index.pair_tables import find_column, locate_images, read_pairs
 from data_modules.index.partners import partners
 from data_modules.pairs import GROUP, IMAGE, LICENCE, PATIENT, SPLIT

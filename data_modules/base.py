@@ -14,27 +14,21 @@ from torch.utils.data import DataLoader
 from data_modules.contract import DEFAULT_IMAGE_SIZE, AsksForData, DataRequest, DataSpec
 from data_modules.errors import UserError, expect
 from data_modules.images.annotations import refuse_outside
+from data_modules.images.folder import folder_index
+from data_modules.images.missing import drop_missing_images
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
-from data_modules.index.folder import folder_index
-from data_modules.index.fractions import draw_fraction, ids_sha256
+from data_modules.index.draws import draw_fraction, draw_splits
+from data_modules.index.exclusion import count_excluded, drop_excluded
 from data_modules.index.groups import connected_groups
-from data_modules.index.hashing import stable_hash
-from data_modules.index.manifest import drop_missing_images, manifest_hash
-from data_modules.index.origin import is_phantom
-from data_modules.index.splits import (
-    SPLITS,
-    check_disjoint,
-    count_excluded,
-    drop_excluded,
-    normalise_splits,
-    short_name,
-    take_split_file,
-)
-from data_modules.index.stratified import draw_splits, has_splits
+from data_modules.index.hashing import short_name, stable_hash
+from data_modules.index.manifest import ids_sha256, manifest_hash
+from data_modules.index.split_files import take_split_file
+from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
 from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.loading.dataset import SampleDataset
 from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.loading.reading import Reading
+from data_modules.store.origin import is_phantom
 from data_modules.store.store import Store, open_store
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
 

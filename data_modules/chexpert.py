@@ -9,9 +9,9 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError, expect
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.draws import hold_out
 from data_modules.index.labels import Blank, Uncertain, read_labels
-from data_modules.index.splits import pin_test, read_pinned
-from data_modules.index.stratified import hold_out
+from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 

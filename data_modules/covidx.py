@@ -8,7 +8,7 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError, expect
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.index.stratified import hold_out
+from data_modules.index.draws import hold_out
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))

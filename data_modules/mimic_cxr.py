@@ -10,7 +10,7 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.labels import CHEXPERT, Blank, Uncertain, read_labels
-from data_modules.index.splits import pin_test, read_pinned
+from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.mimic_reports import has_reports, read_reports, report_names
 from data_modules.text.sections import Sections

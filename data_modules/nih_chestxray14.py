@@ -9,9 +9,9 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError, suggest
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.draws import hold_out, stratified_splits
 from data_modules.index.labels import same_class
-from data_modules.index.splits import listed_splits, take_lists
-from data_modules.index.stratified import hold_out, stratified_splits
+from data_modules.index.listed_splits import listed_splits, take_lists
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 

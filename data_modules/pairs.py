@@ -9,7 +9,8 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.pair_tables import find_column, label_columns_to_numbers, locate_images, read_pairs
-from data_modules.text.sections import clean, count_words
+from data_modules.index.words import count_words
+from data_modules.text.sections import clean
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")

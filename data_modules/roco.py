@@ -8,6 +8,7 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
+from data_modules.images.source import table_references
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import normalise_splits
@@ -89,9 +90,9 @@ class ROCODataModule(DataModule):
         if frame is not None:
             return frame
         if is_hub_form(root):
-            return read_columns(root, ("image_id", "caption"), ("license",)).rename(
-                columns={"image_id": "id", "caption": "text"}
-            )
+            frame = read_columns(root, ("image_id", "caption"), ("license",))
+            frame["image"] = table_references(root, frame["split"])
+            return frame.rename(columns={"image_id": "id", "caption": "text"})
         raise UserError(
             f"{root}: found none of the layouts of ROCO, expected data/test/radiology/captions.txt, "
             "all_data/test/radiology/testdata.csv, test_captions.csv or Parquet files; correct data.root"

@@ -9,8 +9,8 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.index.splits import take_lists
-from data_modules.index.stratified import stratified_splits
+from data_modules.index.draws import stratified_splits
+from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 

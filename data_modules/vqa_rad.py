@@ -8,10 +8,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from data_modules.errors import UserError
+from data_modules.images.source import image_source, table_references
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
+from data_modules.index.draws import random_splits
 from data_modules.index.hashing import stable_hash
-from data_modules.index.hub import encoded_image, is_hub_form, read_columns
-from data_modules.index.splits import check_disjoint, normalise_splits, random_splits
+from data_modules.index.hub import is_hub_form, read_columns
+from data_modules.index.splits import check_disjoint, normalise_splits
 from data_modules.questions import QUESTION_TEXT, VQADataModule
 from data_modules.text.answers import guess_types, normalise_answer, twins
 from data_modules.text.question_files import question_frame, read_records
@@ -184,8 +186,9 @@ def _read_public(path: Path) -> pd.DataFrame:
 def _read_hub(root: Path) -> pd.DataFrame:
     """Questions and answers; equal image bytes are one image."""
     frame = read_columns(root, ("question", "answer")).rename(columns={"question": "text"})
+    frame["image"] = table_references(root, frame["split"])
     frame["id"] = frame["split"] + "-" + frame.groupby("split").cumcount().astype(str)
     frame["split"] = normalise_splits(frame["split"], frame["id"])
-    frame["patient"] = frame["image"].map(lambda where: hashlib.sha256(encoded_image(where).read()).hexdigest()[:16])
+    frame["patient"] = frame["image"].map(lambda where: hashlib.sha256(image_source(where).bytes()).hexdigest()[:16])
     frame["answer"] = frame["answer"].map(normalise_answer)
     return frame.assign(answer_type=guess_types(frame["answer"]), question_type="", phrase_type="")

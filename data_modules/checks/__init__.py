@@ -23,8 +23,10 @@ from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.outcome import Report, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
 from data_modules.errors import UserError
-from data_modules.index.splits import drop_excluded, normalise_splits, take_split_file
-from data_modules.index.stratified import draw_splits, has_splits
+from data_modules.index.draws import draw_splits
+from data_modules.index.exclusion import drop_excluded
+from data_modules.index.split_files import take_split_file
+from data_modules.index.splits import has_splits, normalise_splits
 
 SAMPLE = 2000
 """Images decoded unless all are, or all are compared with a store."""

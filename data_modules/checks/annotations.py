@@ -8,7 +8,7 @@ from rich.progress import track
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
 from data_modules.images.annotations import MASK_COLUMNS, read_boxes, read_mask
-from data_modules.images.decode import image_size
+from data_modules.images.source import image_source
 from data_modules.index.hashing import stable_hash
 
 
@@ -28,7 +28,7 @@ def check_annotations(frame: pd.DataFrame, report: Report, sample: int | None) -
 
 def _problem(record: dict[Any, Any], masked: bool, boxed: bool) -> str | None:
     try:
-        size = image_size(record["image"])
+        size = image_source(record["image"]).size()
     except UserError:
         return None  # the check of images tells
     try:

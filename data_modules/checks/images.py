@@ -16,10 +16,10 @@ from rich.progress import track
 
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
-from data_modules.images.decode import decode, is_dicom, source_bytes
+from data_modules.images.decode import decode, is_dicom
 from data_modules.images.perceptual import near_pairs, perceptual_hash
+from data_modules.images.source import ImageFile, image_source
 from data_modules.index.hashing import stable_hash
-from data_modules.index.hub import is_reference
 
 THUMBNAIL = 64
 ALIKE = 0.995
@@ -57,7 +57,7 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     report.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
     same_size = files["size"].duplicated(keep=False) & files["sha256"].isna() & ~broken
     for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
-        files.loc[row, "sha256"] = hashlib.sha256(source_bytes(files.loc[row, "file"])).hexdigest()
+        files.loc[row, "sha256"] = hashlib.sha256(image_source(files.loc[row, "file"]).bytes()).hexdigest()
     files = files[~broken].reset_index(drop=True)
     check_duplicates(files, report, lambda record: record["thumbnail"])
     return files
@@ -78,7 +78,7 @@ def check_duplicates(files: pd.DataFrame, report: Report, shown: Callable[[dict[
 def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
     """sha256, perceptual hash, thumbnail; or what is wrong with the file; and a suffix that is not its format."""
     try:
-        source = source_bytes(file)
+        source = image_source(file).bytes()
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
         kind = _format(source, file)
     except (UserError, OSError) as error:
@@ -104,8 +104,9 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _size(file: str) -> int:
+    """Bytes of a file, 0 of what lies in a table, -1 where there is none."""
     try:
-        return 0 if is_reference(file) else Path(file).stat().st_size
+        return Path(file).stat().st_size if isinstance(image_source(file), ImageFile) else 0
     except OSError:
         return -1
 

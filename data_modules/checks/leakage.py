@@ -8,6 +8,7 @@ import pandas as pd
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
 from data_modules.images.perceptual import near_pairs
+from data_modules.images.source import stored_rows
 from data_modules.store.store import Store, open_store
 
 
@@ -54,7 +55,7 @@ def check_against(frame: pd.DataFrame, files: pd.DataFrame, folder: Path, report
 
 
 def _shared_pictures(files: pd.DataFrame, store: Store, rows: pd.DataFrame, report: Report) -> set[str]:
-    numbers = rows["image"].str.rpartition("#")[2].astype(int)
+    numbers = stored_rows(rows["image"])
     images = store.images().iloc[numbers].assign(patient=rows["patient"].to_numpy()).dropna(subset="phash")
     equal = files.merge(images, on="sha256", suffixes=("", "_store"))
     listed = (equal["file"] + " = " + equal["file_store"]).drop_duplicates()

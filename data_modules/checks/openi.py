@@ -8,8 +8,9 @@ import pandas as pd
 
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
+from data_modules.index.words import count_words, normalise
 from data_modules.text.openi_reports import read_openi
-from data_modules.text.sections import clean, count_words, normalise
+from data_modules.text.sections import clean
 from data_modules.text.sentences import sentences
 
 ARCHIVE = "NLMCXR_reports.tgz"

@@ -6,8 +6,9 @@ from data_modules.base import DataModule
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
 from data_modules.index.pair_tables import find_column, read_pairs
+from data_modules.index.words import count_words
 from data_modules.pairs import IMAGE, TEXT, PairsDataModule
-from data_modules.text.sections import clean, count_words
+from data_modules.text.sections import clean
 
 
 def examine(data: DataModule, report: Report) -> pd.DataFrame | None:

@@ -19,11 +19,12 @@ from data_modules.base import DataModule
 from data_modules.checks.images import THUMBNAIL, check_duplicates, thumbnail
 from data_modules.checks.outcome import Report
 from data_modules.errors import UserError
-from data_modules.images.decode import read_image, shrunk_size
+from data_modules.images.decode import shrunk_size
+from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA
+from data_modules.images.source import image_source, stored_references
 from data_modules.index.hashing import stable_hash
 from data_modules.index.manifest import manifest_hash
-from data_modules.store.shards import SCHEMA
-from data_modules.store.store import IMAGES, MANIFEST, ROWS, Store, read_manifest, seal
+from data_modules.store.store import ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
 KEYS = {
@@ -64,8 +65,8 @@ def check_store(
     _check_payloads(store, shards, numbers, altered, sample, report)
     table = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
     pictures = table.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
-    pictures.index = pd.Index(store.reference(pictures.index.to_series()))
-    return frame.assign(image=store.reference(frame["image"])), pictures
+    pictures.index = pd.Index(stored_references(folder, pictures.index.to_series()))
+    return frame.assign(image=stored_references(folder, frame["image"])), pictures
 
 
 def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, report: Report) -> pd.DataFrame:
@@ -242,7 +243,7 @@ def _thumbnails() -> Callable[[dict[Any, Any]], np.ndarray]:
     @cache
     def of(reference: str) -> np.ndarray:
         try:
-            return thumbnail(read_image(reference))
+            return thumbnail(image_source(reference).read())
         except UserError:
             return np.zeros(THUMBNAIL**2, np.float32)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.outcome import Report, examine_rows
-from data_modules.index.folder import SUFFIXES
+from data_modules.images.folder import SUFFIXES
 from data_modules.vqa_rad import VQARADDataModule
 
 FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.images.decode import read_image
 from data_modules.images.run_lengths import decode_runs, encode_runs
+from data_modules.images.source import image_source
 
 MASK_COLUMNS = ("mask", "runs")
 BOX_COLUMNS = ("boxes", "box_labels", "box_frame")
@@ -34,7 +34,7 @@ def read_mask(record: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         runs = [mask.removeprefix(RUNS)]
     if runs is not None:
         return decode_runs(runs, height, width, f"run lengths of {record['image']}").astype(np.uint8)
-    drawn = read_image(str(mask))
+    drawn = image_source(str(mask)).read()
     if drawn.shape != (height, width):
         raise UserError(
             f"{mask}: found a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels, expected {width} x {height} as in "

@@ -1,4 +1,4 @@
-"""Read one image as uint8, gray or RGB, whatever its mode and bit depth; shrink it once if asked."""
+"""Decode one image file as uint8, gray or RGB, whatever its mode and bit depth; shrink it once if asked."""
 
 from pathlib import Path
 from typing import IO
@@ -9,28 +9,12 @@ from PIL import Image, UnidentifiedImageError
 
 from data_modules.errors import UserError
 from data_modules.images.dicom import dicom_size, read_dicom
-from data_modules.index.hub import encoded_image, is_reference
-from data_modules.store.store import is_prepared, prepared_image, prepared_size
 
 DICOM = (".dcm", ".dicom")
 
 
-def read_image(
-    path: str | Path, channels: int = 1, short_side: int | None = None, enough: int | None = None
-) -> np.ndarray:
-    """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3; ``path`` is a file, or a reference into an Arrow table or a
-    prepared store.
-
-    A file is shrunk to ``short_side`` by ``decode``, as ``prepare`` does; what a store holds already is. With
-    ``enough`` a JPEG may be decoded smaller, as far as its shorter side stays that long: faster, nearly equal.
-
-    Raises:
-        UserError: missing, truncated or unreadable file, with its path and the reason.
-    """
-    if is_prepared(path):
-        array = prepared_image(str(path), enough)
-    else:
-        array = decode(encoded_image(str(path)) if is_reference(path) else path, path, short_side, enough)
+def with_channels(array: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W) for ``channels`` 1, (H, W, 3) for 3, of a uint8 image that is either."""
     if channels == 3:
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     return array if array.ndim == 2 else np.asarray(Image.fromarray(array).convert("L"))
@@ -93,21 +77,19 @@ def decode(
         raise UserError(f"{name}: broken image ({reason}); {remedy}") from None
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) of the image as its file has it; of a prepared one, of the file it was made from.
+def encoded_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
+    """(width, height) of an image file; ``name`` is for errors.
 
     Raises:
         UserError: missing or unreadable file, with its path and the reason.
     """
-    if is_prepared(path):
-        return prepared_size(str(path))
     try:
-        return source_size(encoded_image(str(path)) if is_reference(path) else path, path)
+        return source_size(source, name)
     except FileNotFoundError:
-        raise UserError(f"{path}: image not found; complete the download, or set data.max_missing") from None
+        raise UserError(f"{name}: image not found; complete the download, or set data.max_missing") from None
     except Exception as error:  # Pillow and pydicom have many
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: broken image ({reason}); download it again") from None
+        raise UserError(f"{name}: broken image ({reason}); download it again") from None
 
 
 def source_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
@@ -121,16 +103,6 @@ def source_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, 
 def is_dicom(name: str | Path) -> bool:
     """Whether a file is DICOM, by its ending."""
     return Path(name).suffix.lower() in DICOM
-
-
-def source_bytes(path: str) -> bytes:
-    """The file of an image, also of one inside an Arrow table. Raises OSError."""
-    return encoded_image(path).read() if is_reference(path) else Path(path).read_bytes()
-
-
-def image_exists(path: str | Path) -> bool:
-    """Whether there is a file; an image inside an Arrow table or a prepared store is always there."""
-    return is_reference(path) or is_prepared(path) or Path(path).is_file()
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

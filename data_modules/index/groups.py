@@ -6,7 +6,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from data_modules.index.hashing import stable_hash
-from data_modules.text.sections import normalise
+from data_modules.index.words import normalise
 
 
 def connected_groups(frame: pd.DataFrame, keys: tuple[str, ...], named_by: str = "id") -> pd.Series:

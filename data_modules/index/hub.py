@@ -1,6 +1,5 @@
 """Data sets in Arrow form, as the hub hands them out: Parquet shards or a saved ``DatasetDict``, images inside."""
 
-import io
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,6 @@ from data_modules.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MARK = "::"
-"""Separates folder, split and row in a reference to an image inside a table."""
-
 
 def is_hub_form(root: Path) -> bool:
     """Whether ``root`` holds a saved ``DatasetDict``, or Parquet shards named by split in it or in its ``data``."""
@@ -22,7 +18,7 @@ def is_hub_form(root: Path) -> bool:
 
 
 def read_columns(root: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pd.DataFrame:
-    """``columns`` and those of ``optional`` that exist, with ``split`` and ``image``: a reference for ``read_image``.
+    """``columns`` and those of ``optional`` that exist, with ``split``, in the order of the tables.
 
     Raises:
         UserError: a column is missing, or a file is broken.
@@ -36,21 +32,14 @@ def read_columns(root: Path, columns: tuple[str, ...], optional: tuple[str, ...]
             )
         chosen = [name for name in (*columns, *optional) if name in table.column_names]
         frame = table.select_columns(chosen).to_pandas()
-        references = [f"{root}{MARK}{split}{MARK}{row}" for row in range(len(frame))]
-        frames.append(frame.assign(split=split, image=references))
+        frames.append(frame.assign(split=split))
     return pd.concat(frames, ignore_index=True)
 
 
-def is_reference(path: object) -> bool:
-    """Whether ``path`` points into a table and not to a file."""
-    return str(path).count(MARK) == 2
-
-
-def encoded_image(reference: str) -> io.BytesIO:
-    """The bytes of the image file that ``reference`` points to."""
-    root, split, row = reference.split(MARK)
-    value: Any = _open(root)[split][int(row)]["image"]
-    return io.BytesIO(value["bytes"] if isinstance(value, dict) else value)
+def image_bytes(folder: str, split: str, row: int) -> bytes:
+    """The image file in a row of a split. UserError where the data cannot be read."""
+    value: Any = _open(folder)[split][row]["image"]
+    return value["bytes"] if isinstance(value, dict) else value
 
 
 def _shards(root: Path) -> list[Path]:

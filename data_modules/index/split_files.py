@@ -1,43 +1,49 @@
 """Split files: which sample is in which split, drawn once, patient-disjoint and stratified, named by a hash."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from data_modules.base import DataModule
+import pandas as pd
+
 from data_modules.errors import UserError
-from data_modules.index.fractions import draw_fraction
+from data_modules.index.draws import draw_fraction, stratified_splits
 from data_modules.index.groups import connected_groups
-from data_modules.index.splits import SPLITS, check_disjoint
-from data_modules.index.stratified import stratified_splits
+from data_modules.index.listed_splits import refuse_absent
+from data_modules.index.splits import SPLITS, check_disjoint, normalise_splits
+from data_modules.index.tables import read_table
 
 COLUMNS = ["id", "patient", "split"]
 
 
-def write_split_file(data: DataModule, out: Path, shares: Sequence[float], fraction: float = 1.0) -> str:
-    """Draw a split of all rows of ``data`` by its seed, write it and return what it holds, with its SHA-256.
+def write_split_file(
+    rows: pd.DataFrame, label_names: Sequence[str], seed: int, out: Path, shares: Sequence[float], fraction: float = 1.0
+) -> str:
+    """Draw a split of all ``rows``, write it and return what it holds, with its SHA-256.
 
     Args:
-        data: its arguments choose the rows.
+        rows: of a data module.
+        label_names: columns to stratify by.
+        seed: of the draw.
         out: a new CSV table of id, patient and split: ``data.split_file``.
         shares: of train, val and test.
         fraction: share of the training studies that is kept, stratified; the others are not in the file.
 
     Raises:
-        UserError: what reading ``data`` raises; odd shares; ``out`` exists.
+        UserError: odd shares, or ``out`` exists.
     """
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         found = ",".join(f"{share:g}" for share in shares)
         raise UserError(f"found --shares [{found}], expected three that sum to 1, such as [0.8,0.1,0.1]")
     if out.exists():
         raise UserError(f"{out}: already exists; choose another --out, since results may name it by its hash")
-    rows = data.rows().reset_index(drop=True)
-    labels = rows[[name for name in data.label_names if name in rows]]
+    rows = rows.reset_index(drop=True)
+    labels = rows[[name for name in label_names if name in rows]]
     units = connected_groups(rows, ("patient", "study"), "patient")
-    rows["split"] = stratified_splits(units, labels, shares, data.seed)
+    rows["split"] = stratified_splits(units, labels, shares, seed)
     check_disjoint(rows)
     train = rows.index[rows["split"] == "train"]
-    taken = draw_fraction(rows["study"].loc[train], labels.loc[train], fraction, data.seed)
+    taken = draw_fraction(rows["study"].loc[train], labels.loc[train], fraction, seed)
     rows, labels = rows.drop(index=train[~taken]), labels.drop(index=train[~taken])
     text = rows.sort_values("id")[COLUMNS].to_csv(index=False, lineterminator="\n")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,3 +55,19 @@ def write_split_file(data: DataModule, out: Path, shares: Sequence[float], fract
         patients = own["patient"].nunique()
         lines.append(f"  {split}: {len(own):,} samples, {patients:,} patients{positive and f'; {positive}'}")
     return "\n".join(lines)
+
+
+def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+    """``frame`` with the splits of a table of id and split; what it does not list is left out.
+
+    Raises:
+        UserError: it lists what is not in ``frame``, or an id twice.
+    """
+    table = read_table(Path(path), ["id", "split"])
+    if table["id"].duplicated().any():
+        raise UserError(f"{path}: found id {table['id'][table['id'].duplicated()].iloc[0]} twice; ids must be unique")
+    listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
+    refuse_absent(listed, frame["id"], path)
+    frame = frame.assign(split=frame["id"].map(listed))
+    drop("not in the split file", int(frame["split"].isna().sum()))
+    return frame[frame["split"].notna()].reset_index(drop=True)

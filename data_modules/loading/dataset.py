@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from data_modules.errors import UserError
 from data_modules.images.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask, read_boxes, read_mask
-from data_modules.images.decode import image_size, read_image
+from data_modules.images.source import image_source
 from data_modules.images.transforms import Transform
 from data_modules.index.hashing import stable_hash
 from data_modules.text.sentences import drop_sentences
@@ -142,9 +142,10 @@ class SampleDataset(Dataset):
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
         """``image``, and what was drawn on it."""
-        image = read_image(record["image"], self.channels, transform.augment.short_side, transform.enough)
+        source = image_source(record["image"])
+        image = source.read(self.channels, transform.augment.short_side, transform.enough)
         shape = (image.shape[0], image.shape[1])
-        width, height = image_size(record["image"]) if self.sized else shape[::-1]
+        width, height = source.size() if self.sized else shape[::-1]
         mask = fit_mask(read_mask(record, (width, height)), shape) if self.mask else None
         boxes = read_boxes(record, (width, height), shape) if self.boxes else None
         done = {name: torch.from_numpy(value) for name, value in transform(image, seed, mask, boxes).items()}

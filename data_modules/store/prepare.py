@@ -21,11 +21,11 @@ from rich.progress import track
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.annotations import written_out
+from data_modules.images.shards import IMAGES, MANIFEST, Payload
 from data_modules.index.manifest import manifest_hash
-from data_modules.index.splits import SPLITS
-from data_modules.index.stratified import has_splits
+from data_modules.index.splits import SPLITS, has_splits
 from data_modules.store.shards import ShardJob, checksum, read_and_encode, write_shards
-from data_modules.store.store import IMAGES, MANIFEST, ROWS, VERSION, Payload, seal
+from data_modules.store.store import ROWS, VERSION, seal
 
 SHORT_SIDE = 768
 """Crops of 448 from the usual scales are then rarely enlarged."""

@@ -17,31 +17,14 @@ import pyarrow as pa
 from PIL import Image
 
 from data_modules.errors import UserError
-from data_modules.images.decode import decode, source_bytes, source_size
+from data_modules.images.decode import decode, source_size
 from data_modules.images.perceptual import perceptual_hash
-from data_modules.store.store import Payload
+from data_modules.images.shards import SCHEMA, Payload
+from data_modules.images.source import image_source
 
 JPEG = b"\xff\xd8\xff"
 BATCH = 32
 """Images a record batch: what a writer holds in memory."""
-
-
-SCHEMA = pa.schema(
-    {
-        "file": pa.string(),
-        "sha256": pa.string(),
-        "phash": pa.int64(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "source_width": pa.int32(),
-        "source_height": pa.int32(),
-        "raw": pa.bool_(),
-        "payload": pa.binary(),
-        "broken": pa.string(),
-    }
-)
-"""``payload`` is a JPEG file or, where ``raw``, uint8 pixels, row by row; null where ``broken`` says why. ``width``
-and ``height`` are as stored, ``source_`` as in the file."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +93,7 @@ def checksum(path: Path) -> Path:
 def read_and_encode(file: str, name: str, short_side: int, payload: Payload, quality: int) -> dict[str, object]:
     """A row of a shard. A JPEG that is small enough keeps its own bytes."""
     try:
-        source = source_bytes(file)
+        source = image_source(file).bytes()
         image = decode(io.BytesIO(source), file, short_side)
     except (UserError, OSError) as error:
         return {"file": name, "broken": str(error)}

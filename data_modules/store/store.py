@@ -3,31 +3,26 @@
 ```
 <store>/manifest.json                what it was made of and with: options, counts, drops, hashes, versions
 <store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table
-<store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `shards`
+<store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `images.shards`
 ```
 """
 
 import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_modules.errors import UserError
+from data_modules.images.shards import MANIFEST, image_table
+from data_modules.images.source import stored_references
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-Payload = Literal["jpeg", "raw"]
 VERSION = 4
 """Raise when the same sources and options give other bytes."""
-MANIFEST, ROWS, IMAGES = "manifest.json", "rows.parquet", "images"
-PREFIX = "prepared:"
+ROWS = "rows.parquet"
 
 
 class Store:
@@ -76,12 +71,8 @@ class Store:
         frame = self.table()
         if "image" in frame:
             image_table(str(self.folder))
-            frame["image"] = self.reference(frame["image"])
+            frame["image"] = stored_references(self.folder, frame["image"])
         return frame
-
-    def reference(self, numbers: pd.Series) -> pd.Series:
-        """Rows of the image table as paths that ``read_image`` takes."""
-        return f"{PREFIX}{self.folder}#" + numbers.astype(str)
 
     def images(self) -> pd.DataFrame:
         """file, sha256 and phash of every image, in the order of the table."""
@@ -112,53 +103,3 @@ def seal(manifest: dict[str, Any]) -> str:
     """SHA-256 of everything in a manifest but its own ``seal``."""
     content = {key: value for key, value in manifest.items() if key != "seal"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def is_prepared(path: object) -> bool:
-    """Whether ``path`` is a reference into a store and not a file."""
-    return str(path).startswith(PREFIX)
-
-
-def prepared_image(reference: str, enough: int | None = None) -> np.ndarray:
-    """uint8 (H, W) or (H, W, 3) as it was stored; raw pixels are read where they lie, without a copy.
-
-    A JPEG may be decoded smaller, as far as its shorter side keeps ``enough`` pixels.
-
-    Raises:
-        UserError: the store is gone or broken.
-    """
-    from data_modules.images.decode import decode
-
-    folder, _, row = reference.removeprefix(PREFIX).rpartition("#")
-    record = image_table(folder).data.fast_slice(int(row), 1)
-    payload = record.column("payload")[0].as_buffer()
-    if payload is None:
-        raise UserError(f"{folder}: image {row} was broken when the store was prepared; prepare it again")
-    if not record.column("raw")[0].as_py():
-        return decode(pa.BufferReader(payload), reference, enough=enough)
-    width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
-    pixels = np.frombuffer(payload, np.uint8)
-    return pixels.reshape((height, width) if len(pixels) == height * width else (height, width, 3))
-
-
-def prepared_size(reference: str) -> tuple[int, int]:
-    """(width, height) of the file that a stored image was made from; masks and boxes refer to it."""
-    folder, _, row = reference.removeprefix(PREFIX).rpartition("#")
-    record = image_table(folder).data.fast_slice(int(row), 1)
-    return record.column("source_width")[0].as_py(), record.column("source_height")[0].as_py()
-
-
-@lru_cache(maxsize=8)
-def image_table(folder: str) -> "Dataset":
-    """The image shards of a store as one memory-mapped table."""
-    import datasets  # takes a second to import: only where there is a store
-
-    paths = sorted(Path(folder, IMAGES).glob("*.arrow"))
-    expected = json.loads(Path(folder, MANIFEST).read_text())["shards"]
-    if [path.name for path in paths] != sorted(expected):
-        raise UserError(f"{folder}: found {len(paths)} shards, expected {len(expected)}; copy the store again")
-    try:
-        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in paths])
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{folder}: broken shard ({reason}); copy the store again") from None

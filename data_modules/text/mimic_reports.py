@@ -9,7 +9,8 @@ import pandas as pd
 from rich.progress import track
 
 from data_modules.errors import UserError
-from data_modules.text.sections import Sections, count_words, extract
+from data_modules.index.words import count_words
+from data_modules.text.sections import Sections, extract
 
 THREADS = 8
 CHUNK = 200

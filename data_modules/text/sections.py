@@ -15,7 +15,6 @@ MAIN = ("impression", "findings", "history", "comparison", "addendum")
 SELECTION = ("impression", "findings", "last_paragraph", "comparison")
 BLANK_LINE = "\n \n"
 _REMOVED = re.compile(r"_{2,}|X{4,}")
-_WORD = re.compile(r"[^\W_]+")
 
 
 def section_name(header: str) -> str:
@@ -82,13 +81,3 @@ def extract(report: str, sections: Sections = "findings+impression", study: str 
 def clean(text: str) -> str:
     """White space to single spaces, removed words to ``___``; nothing else changes."""
     return " ".join(_REMOVED.sub(DEIDENTIFIED, text).split())
-
-
-def normalise(text: str) -> str:
-    """Form in which two texts count as equal: lower-case letters and digits, single spaces."""
-    return " ".join(_WORD.findall(text.lower()))
-
-
-def count_words(text: str) -> int:
-    """Runs of letters and digits."""
-    return len(_WORD.findall(text))

@@ -71,7 +71,9 @@ def split(argv: Sequence[str]) -> None:
         return
     from data_modules.index.split_files import write_split_file
 
-    print(write_split_file(_data(parser, given), given.out, given.shares, given.fraction))
+    data = _data(parser, given)
+    rows = data.rows()
+    print(write_split_file(rows, data.label_names, data.seed, given.out, given.shares, given.fraction))
 
 
 def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:

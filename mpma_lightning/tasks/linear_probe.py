@@ -10,7 +10,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
-from data_modules.index.fractions import draw_fraction, ids_sha256
+from data_modules.index.draws import draw_fraction
+from data_modules.index.manifest import ids_sha256
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
     best_thresholds,

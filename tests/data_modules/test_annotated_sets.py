@@ -18,8 +18,8 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.run_lengths import encode_runs
 from data_modules.images.transforms import Augment
+from data_modules.index.listed_splits import list_files, listed_splits
 from data_modules.index.partners import partners
-from data_modules.index.splits import list_files, listed_splits
 from data_modules.loading.loader import collate
 from data_modules.ms_cxr import MSCXRDataModule
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule

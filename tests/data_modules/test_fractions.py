@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from data_modules.errors import UserError
-from data_modules.index.fractions import draw_fraction, ids_sha256
+from data_modules.index.draws import draw_fraction
+from data_modules.index.manifest import ids_sha256
 
 
 def table(studies: int = 1000) -> tuple[pd.Series, pd.DataFrame]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_modules.errors import UserError
-from data_modules.images.decode import read_image
+from data_modules.images.source import image_source
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -22,22 +22,22 @@ def test_shape(tmp_path: Path, mode: str, channels: int) -> None:
     else:
         source = source.convert("RGB").convert(mode) if mode == "P" else source.convert(mode)
     source.save(path)
-    image = read_image(path, channels)
+    image = image_source(path).read(channels)
     assert image.dtype == np.uint8 and image.shape == ((16, 16) if channels == 1 else (16, 16, 3))
     assert image.min() < 10 and image.max() > 190
 
 
 def test_value_gray_is_kept(tmp_path: Path) -> None:
     Image.fromarray(RAMP).save(tmp_path / "a.png")
-    assert (read_image(tmp_path / "a.png") == RAMP).all()
-    assert (read_image(tmp_path / "a.png", 3)[..., 1] == RAMP).all()
+    assert (image_source(tmp_path / "a.png").read() == RAMP).all()
+    assert (image_source(tmp_path / "a.png").read(3)[..., 1] == RAMP).all()
 
 
 def test_value_transparency_is_flattened_on_black(tmp_path: Path) -> None:
     pixels = np.full((4, 4, 4), 200, np.uint8)
     pixels[:2, :, 3], pixels[2:, :, 3] = 0, 255
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    image = read_image(tmp_path / "a.png")
+    image = image_source(tmp_path / "a.png").read()
     assert (image[:2] == 0).all() and (image[2:] == 200).all()
 
 
@@ -45,7 +45,7 @@ def test_value_transparency_is_flattened_on_black(tmp_path: Path) -> None:
 def test_value_deep_images_are_scaled_by_their_depth(tmp_path: Path, bits: int, shift: int) -> None:
     values = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "a.png")
-    assert (read_image(tmp_path / "a.png") == values >> shift).all()
+    assert (image_source(tmp_path / "a.png").read() == values >> shift).all()
 
 
 def test_error_truncated(tmp_path: Path) -> None:
@@ -53,12 +53,12 @@ def test_error_truncated(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(UserError, match=r"cut\.jpg: broken image \(.*truncated.*\); download it again"):
-        read_image(path)
+        image_source(path).read()
 
 
 def test_error_missing_and_not_an_image(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jpg: image not found"):
-        read_image(tmp_path / "none.jpg")
+        image_source(tmp_path / "none.jpg").read()
     (tmp_path / "page.jpg").write_text("<html>")
     with pytest.raises(UserError, match=r"page\.jpg: not an image"):
-        read_image(tmp_path / "page.jpg")
+        image_source(tmp_path / "page.jpg").read()

@@ -12,7 +12,7 @@ from data_modules.chexpert import CheXpertDataModule
 from data_modules.covidx import COVIDxDataModule
 from data_modules.errors import UserError
 from data_modules.index.labels import read_labels, same_class
-from data_modules.index.splits import read_pinned
+from data_modules.index.listed_splits import read_pinned
 from data_modules.nih_chestxray14 import CLASSES, NIHChestXray14DataModule, read_entries
 
 CHEXPERT_HEADER = "Path,Sex,Age,Frontal/Lateral,AP/PA,Lung Lesion,Edema,Consolidation,Atelectasis"

@@ -8,9 +8,10 @@ from statistics import median
 import pytest
 
 from data_modules.errors import UserError
+from data_modules.index.words import count_words, normalise
 from data_modules.text.openi_reports import read_openi
 from data_modules.text.section_tables import EXCEPTION_SECTIONS, EXCEPTION_SLICES
-from data_modules.text.sections import clean, count_words, extract, normalise, section_name, split_sections
+from data_modules.text.sections import clean, extract, section_name, split_sections
 
 
 @pytest.mark.parametrize(

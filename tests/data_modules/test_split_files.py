@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from data_modules.errors import UserError
-from data_modules.index.split_files import stratified_splits, write_split_file
+from data_modules.index.draws import stratified_splits
+from data_modules.index.split_files import write_split_file
 from data_modules.pairs import PairsDataModule
 from data_modules.store.prepare import prepare
 from data_modules.text.tokenizer import TextOptions
@@ -30,6 +31,13 @@ def make(root: Path, **options: object) -> PairsDataModule:
     return PairsDataModule(str(root), "pairs.csv", label_columns=["sick"], num_workers=0, text=text, **options)  # type: ignore[arg-type]
 
 
+def draw(root: Path, out: Path, shares: tuple[float, ...], fraction: float = 1.0) -> str:
+    """What `split` does."""
+    data = make(root)
+    rows = data.rows()
+    return write_split_file(rows, data.label_names, data.seed, out, shares, fraction)
+
+
 def test_value_shares_of_every_stratum() -> None:
     units = pd.Series(np.repeat(np.arange(100), 3))
     labels = pd.DataFrame({"rare": units % 10 == 0, "frequent": units % 2 == 0}).astype(float)
@@ -46,7 +54,7 @@ def test_value_shares_of_every_stratum() -> None:
 def test_value_a_run_reads_the_file_and_names_it(tmp_path: Path) -> None:
     write(tmp_path)
     file = tmp_path / "split.csv"
-    told = write_split_file(make(tmp_path), file, (0.5, 0.25, 0.25))
+    told = draw(tmp_path, file, (0.5, 0.25, 0.25))
     digest = sha256(file.read_bytes()).hexdigest()
     assert digest in told and "train: 40 samples, 20 patients; sick 4" in told and "test: 20 samples" in told
     data = make(tmp_path, split_file=str(file))
@@ -60,7 +68,7 @@ def test_value_a_run_reads_the_file_and_names_it(tmp_path: Path) -> None:
 
 def test_value_a_fraction_in_the_file(tmp_path: Path) -> None:
     write(tmp_path)
-    write_split_file(make(tmp_path), tmp_path / "tenth.csv", (0.5, 0.25, 0.25), fraction=0.25)
+    draw(tmp_path, tmp_path / "tenth.csv", (0.5, 0.25, 0.25), fraction=0.25)
     data = make(tmp_path, split_file=str(tmp_path / "tenth.csv"))
     data.setup()
     assert data.spec.counts == {"train": 10, "val": 20, "test": 20}
@@ -71,10 +79,10 @@ def test_error(tmp_path: Path) -> None:
     write(tmp_path)
     file = tmp_path / "split.csv"
     with pytest.raises(UserError, match=r"found --shares \[0.5,0.5\], expected three that sum to 1"):
-        write_split_file(make(tmp_path), file, (0.5, 0.5))
-    write_split_file(make(tmp_path), file, (0.5, 0.25, 0.25))
+        draw(tmp_path, file, (0.5, 0.5))
+    draw(tmp_path, file, (0.5, 0.25, 0.25))
     with pytest.raises(UserError, match="already exists"):
-        write_split_file(make(tmp_path), file, (0.5, 0.25, 0.25))
+        draw(tmp_path, file, (0.5, 0.25, 0.25))
     with pytest.raises(UserError, match="taken on reading"):
         prepare(make(tmp_path, split_file=str(file)), tmp_path / "store")
     table = pd.read_csv(file)

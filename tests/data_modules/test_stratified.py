@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data_modules.index.draws import draw_splits, hold_out, stratified_splits
 from data_modules.index.splits import SPLITS
-from data_modules.index.stratified import draw_splits, hold_out, stratified_splits
 from data_modules.pairs import PairsDataModule
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule

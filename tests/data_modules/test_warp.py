@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.images.decode import read_image
+from data_modules.images.source import image_source
 from data_modules.images.transforms import Augment, Transform
 from data_modules.images.warp import ATTEMPTS, DRAWS, RATIO, Warp, shortest_side
 
@@ -101,7 +101,8 @@ def test_value_no_crop_of_a_reduced_jpeg_is_enlarged(tmp_path: Path, scale: floa
     Image.fromarray(grain).resize((1000, 1200), Image.Resampling.BICUBIC).save(tmp_path / "a.jpg", quality=95)
     transform = Transform(64, Augment((scale, 1.0), rotate=0, brightness=0, contrast=0), train=True)
     assert transform.enough and transform.enough == np.ceil(shortest_side(64, scale))
-    whole, reduced = read_image(tmp_path / "a.jpg"), read_image(tmp_path / "a.jpg", enough=transform.enough)
+    source = image_source(tmp_path / "a.jpg")
+    whole, reduced = source.read(), source.read(enough=transform.enough)
     assert whole.shape == (1200, 1000) and transform.enough <= min(reduced.shape) < min(whole.shape)
     for seed in range(20):
         crops = [transform(image, seed)["image"].astype(float) for image in (whole, reduced)]

@@ -1,21 +1,19 @@
-"""Drawn splits: whole units (patients), seeded, with every label's share in every split."""
+"""What is drawn: splits of whole units (patients) and fractions of training studies, seeded, stratified by label."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from data_modules.index.fractions import NONE, strata
+from data_modules.errors import UserError
 from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import stable_hash
-from data_modules.index.splits import SPLITS, random_splits
+from data_modules.index.splits import SPLITS
 
+NONE = "no positive"
+DRAWN = (("train", 0.8), ("val", 0.9), ("test", 1.0))
+"""Upper ends of the drawn split: 80 % train, 10 % val, 10 % test."""
 USUAL = (0.8, 0.1, 0.1)
-
-
-def has_splits(frame: pd.DataFrame) -> bool:
-    """Whether the data set says which split a row is in; a column of blanks does not."""
-    return "split" in frame and bool(frame["split"].notna().any())
 
 
 def draw_splits(frame: pd.DataFrame, label_names: Sequence[str], seed: int) -> pd.Series:
@@ -65,3 +63,47 @@ def stratified_splits(units: pd.Series, labels: pd.DataFrame, shares: Sequence[f
         drawn[unit] = -max(ranks)[2]
         lacking[:, drawn[unit]] -= numbers[unit]
     return units.map(dict(zip(counts.index, np.array(SPLITS)[drawn], strict=True)))
+
+
+def random_splits(units: pd.Series, seed: int) -> pd.Series:
+    """80/10/10 by a hash of the seed and of each value of ``units``, the same for a value whatever others there are."""
+
+    def draw(unit: int) -> str:
+        place = (stable_hash("split", seed, unit) % 10**9) / 10**9
+        return next(name for name, end in DRAWN if place < end)
+
+    return units.map({unit: draw(unit) for unit in units.unique()})
+
+
+def draw_fraction(studies: pd.Series, labels: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    """bool (N,): the rows in the fraction.
+
+    Whole studies are drawn. A study's stratum is its rarest positive class, so that rare classes keep their share; of
+    each stratum the first ones in the order of hash(seed, study) are taken, so a smaller fraction lies in a larger one,
+    and at least one study, so that no class disappears.
+
+    Args:
+        studies: (N,) study of each row.
+        labels: (N, K) 0, 1 or NaN; without columns there is one stratum.
+        fraction: in (0, 1].
+        seed: of the draw.
+    """
+    if not 0 < fraction <= 1:
+        raise UserError(f"found data.label_fraction {fraction:g}, expected a share above 0 and up to 1, such as 0.01")
+    if fraction == 1:
+        return np.ones(len(studies), bool)
+    positive = (labels == 1).groupby(studies.to_numpy(), sort=True).any()
+    stratum = strata(positive)
+    order = pd.Series([stable_hash("fraction", seed, study) for study in positive.index], index=positive.index)
+    rank = order.groupby(stratum).rank(method="first")
+    quota = (stratum.value_counts() * fraction).round().clip(lower=1)
+    chosen = positive.index[rank <= stratum.map(quota)]
+    return studies.isin(chosen).to_numpy()
+
+
+def strata(positive: pd.DataFrame) -> pd.Series:
+    """The rarest positive class of each row; ``no positive`` where there is none. ``positive`` is bool (N, K)."""
+    stratum = pd.Series(NONE, index=positive.index)
+    for name in reversed(positive.sum().sort_values(kind="stable").index):
+        stratum = stratum.mask(positive[name], name)
+    return stratum

@@ -1,0 +1,37 @@
+"""Images that are not there: left out as far as the user allows it."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from data_modules.errors import UserError
+from data_modules.images.source import image_source
+
+THREADS = 16
+CHUNK = 1000
+
+
+def drop_missing_images(
+    frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None], note: Callable[[str], None]
+) -> pd.DataFrame:
+    """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing``, or all do."""
+    chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found_files = pool.map(lambda paths: [image_source(path).exists() for path in paths], chunks)
+        present = np.fromiter((flag for flags in found_files for flag in flags), bool)
+    if present.all():
+        return frame
+    found = pd.Series(present, index=frame.index).groupby(frame["split"]).agg(["sum", "count"])
+    counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in found.iterrows())
+    if not present.any() or (1 - found["sum"] / found["count"] > max_missing).any():
+        first = frame[~present].iloc[0]
+        way_on = f", or set data.max_missing, the share that may be absent (now {max_missing:g}), to go on without them"
+        raise UserError(
+            f"found images: {counts}; first missing: {first['image']} (sample {first['id']}); complete the download"
+            + way_on * bool(present.any())
+        )
+    drop("missing image", int((~present).sum()))
+    note(f"images found: {counts}")
+    return frame[present].reset_index(drop=True)

@@ -1,0 +1,164 @@
+"""Where an image lies: in a file, in a row of an Arrow or Parquet table, or in a row of a prepared store.
+
+The index is a table, so its ``image`` column holds references: a path, ``<folder>::<split>::<row>`` of a table, or
+``prepared:<folder>#<row>`` of a store. They are written and read here only.
+"""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from data_modules.errors import UserError
+from data_modules.images.decode import decode, encoded_size, with_channels
+from data_modules.images.shards import image_table
+from data_modules.index.hub import image_bytes
+
+_ROW = re.compile(r"(?P<folder>.*)::(?P<split>[^:]+)::(?P<row>\d+)", re.DOTALL)
+_STORED = re.compile(r"prepared:(?P<folder>.*)#(?P<row>\d+)", re.DOTALL)
+
+
+class ImageSource(Protocol):
+    """One image, wherever it lies; ``str`` gives its reference."""
+
+    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
+        """uint8 (H, W) for ``channels`` 1, (H, W, 3) for 3.
+
+        Args:
+            channels: 1 (gray) or 3.
+            short_side: an image file is shrunk to this shorter side, as ``prepare`` does; stored images already are.
+            enough: a JPEG may be decoded smaller, as far as its shorter side stays that long: faster, nearly equal.
+
+        Raises:
+            UserError: missing, truncated or unreadable, with the place and the reason.
+        """
+
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the image file, to which masks and boxes refer; of a stored image, of the file it was
+        made from. UserError where it cannot be read."""
+
+    def bytes(self) -> bytes:
+        """The image file as it is. OSError where it cannot be read; UserError where only pixels are kept."""
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file on disk."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
+        return with_channels(decode(self.path, self.path, short_side, enough), channels)
+
+    def size(self) -> tuple[int, int]:
+        return encoded_size(self.path, self.path)
+
+    def bytes(self) -> bytes:
+        return Path(self.path).read_bytes()
+
+    def exists(self) -> bool:
+        return Path(self.path).is_file()
+
+
+@dataclass(frozen=True)
+class TableImage:
+    """An image file inside a row of an Arrow or Parquet table."""
+
+    folder: str
+    split: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.folder}::{self.split}::{self.row}"
+
+    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
+        return with_channels(decode(io.BytesIO(self.bytes()), str(self), short_side, enough), channels)
+
+    def size(self) -> tuple[int, int]:
+        return encoded_size(io.BytesIO(self.bytes()), str(self))
+
+    def bytes(self) -> bytes:
+        return image_bytes(self.folder, self.split, self.row)
+
+    def exists(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image of a prepared store: a JPEG, or pixels that are read where they lie, without a copy."""
+
+    folder: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"prepared:{self.folder}#{self.row}"
+
+    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
+        record = self._record()
+        payload = self._payload(record)
+        if not record.column("raw")[0].as_py():
+            return with_channels(decode(pa.BufferReader(payload), str(self), enough=enough), channels)
+        width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
+        pixels = np.frombuffer(payload, np.uint8)
+        shape = (height, width) if len(pixels) == height * width else (height, width, 3)
+        return with_channels(pixels.reshape(shape), channels)
+
+    def size(self) -> tuple[int, int]:
+        record = self._record()
+        return record.column("source_width")[0].as_py(), record.column("source_height")[0].as_py()
+
+    def bytes(self) -> bytes:
+        record = self._record()
+        if record.column("raw")[0].as_py():
+            raise UserError(f"{self.folder}: image {self.row} is stored as pixels, expected a JPEG; read it instead")
+        return self._payload(record).to_pybytes()
+
+    def exists(self) -> bool:
+        return True
+
+    def _record(self) -> pa.Table:
+        return image_table(self.folder).data.fast_slice(self.row, 1)
+
+    def _payload(self, record: pa.Table) -> pa.Buffer:
+        payload = record.column("payload")[0].as_buffer()
+        if payload is None:
+            raise UserError(f"{self.folder}: image {self.row} was broken when the store was prepared; prepare it again")
+        return payload
+
+
+def image_source(reference: str | Path) -> ImageSource:
+    """The source that a value of the ``image`` column refers to."""
+    text = str(reference)
+    if found := _STORED.fullmatch(text):
+        return StoredImage(found["folder"], int(found["row"]))
+    if found := _ROW.fullmatch(text):
+        return TableImage(found["folder"], found["split"], int(found["row"]))
+    return ImageFile(text)
+
+
+def table_references(folder: Path, splits: pd.Series) -> list[str]:
+    """References to the rows of the splits of a table: ``splits`` has the split of each row, in the table's order."""
+    rows = splits.groupby(splits, sort=False).cumcount()
+    return [str(TableImage(str(folder), split, row)) for split, row in zip(splits, rows, strict=True)]
+
+
+def stored_references(folder: Path, rows: pd.Series) -> pd.Series:
+    """References to ``rows`` (numbers) of the image table of a store."""
+    return pd.Series([str(StoredImage(str(folder), row)) for row in rows], rows.index, dtype="str")
+
+
+def stored_rows(references: pd.Series) -> pd.Series:
+    """Inverse of :func:`stored_references`."""
+    return references.str.rpartition("#")[2].astype(int)
