@@ -1,4 +1,4 @@
-"""Result rows and samples of runs that never ran, for the tests of reports."""
+"""Result records and samples of runs that never ran, for the tests of reports."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mpma_lightning.lab.reports.rows import find_runs
+from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.lab.reports.runs import find_runs
 from mpma_lightning.lab.reports.tables import Table, make_tables
+
+AUROC = Metric("auroc", headline=True, per_sample="auroc")
+LOSS = Metric("loss", higher_is_better=False, unit="loss")
 
 
 def row(seed: int = 0, auroc: float = 0.9, **more: Any) -> dict[str, Any]:
@@ -27,8 +31,13 @@ def row(seed: int = 0, auroc: float = 0.9, **more: Any) -> dict[str, Any]:
         "samples_per_second": 10,
         "peak_memory_mib": 300,
         "metrics": metrics,
+        "declared": declare(AUROC, LOSS),
         **more,
     }
+
+
+def declare(*metrics: Metric) -> dict[str, Any]:
+    return {metric.name: metric.declaration() for metric in metrics}
 
 
 def write_run(folder: Path, content: dict[str, Any], name: str = "results_test.json") -> Path:

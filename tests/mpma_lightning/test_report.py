@@ -8,17 +8,22 @@ import os
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
-from report_runs import only_table, planned, row, samples, write_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from report_runs import AUROC as MACRO_AUROC
+from report_runs import declare, only_table, planned, row, samples, write_run
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import main
-from mpma_lightning.lab.reports.rows import find_runs
+from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.lab import program
+from mpma_lightning.lab.reports.runs import find_runs
 from mpma_lightning.lab.reports.tables import make_tables
 from mpma_lightning.lab.reports.writers import markdown
-from mpma_lightning.lab.sweeps import worker
 
 VALUES = {"mpma": (0.90, 0.92, 0.94), "mrm": (0.80, 0.82, 0.81)}
 AUROC = {(method, seed): value for method, values in VALUES.items() for seed, value in enumerate(values)}
@@ -66,7 +71,10 @@ def test_value_damaged_unfinished_and_foreign_runs_are_said_and_left_out(sweep: 
     write_run(probe / "mrm" / "seed_2", row(2, 0.81))
     found = find_runs([sweep])
     said = "\n".join(found.remarks)
-    assert "mrm/seed_0/results_test.json: damaged" in said and "mpma/seed_1: not finished, no results_test.json" in said
+    assert (
+        "mrm/seed_0/results_test.json: damaged, not whole JSON" in said
+        and "mpma/seed_1: not finished, no results_test.json" in said
+    )
     assert "mpma/seed_2: protocol 'cls-finetune-benchx', while the others of probe have 'cls-finetune-mrm'" in said
     left = {(run.method, run.seed) for run in found.runs}
     assert left == {("mpma", 0), ("mrm", 1), ("mrm", 2)}, "one seed alone has nothing to be other than"
@@ -138,21 +146,24 @@ def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
     write_run(tmp_path / "c", row(0, metrics={"val/auroc": 0.9}), "results.json")
     found = find_runs([tmp_path])
     assert [run.method for run in found.runs] == ["a", "b"]
-    assert "c: figures of 'val', while the others" in found.remarks[0]
+    assert "c: metrics of 'val', while the others" in found.remarks[0]
     (table,) = make_tables(find_runs([tmp_path / "c"]))
     assert table.data == "CheXpert layout of the phantom" and table.cells["."]["auroc"].mean == pytest.approx(90)
 
 
 def test_value_deviation_of_a_single_probe_is_that_of_its_heads(tmp_path: Path) -> None:
     metrics = {"test/fraction_0.1/auroc": 0.8, "test/fraction_0.1/auroc_sd": 0.03}
-    write_run(tmp_path / "m", row(0, task="LinearProbeTask", metrics=metrics))
+    write_run(
+        tmp_path / "m",
+        row(0, task="LinearProbeTask", metrics=metrics, declared=declare(MACRO_AUROC.under("fraction_0.1"))),
+    )
     table = only_table(tmp_path)
     assert table.cells["m"]["fraction_0.1/auroc"].sd == pytest.approx(3)
     assert "80.0 ± 3.0" in markdown([table], []) and "One seed only" not in markdown([table], [])
 
 
 def test_error_nothing_to_report(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="found no result row"):
+    with pytest.raises(UserError, match="found no result record"):
         find_runs([tmp_path])
     with pytest.raises(UserError, match="is not a folder"):
         find_runs([tmp_path / "absent"])
@@ -171,7 +182,7 @@ class Balanced(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [v or "" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("data:")]
-        if tag not in ("meta", "img", "circle"):
+        if tag not in ("meta", "img"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -211,8 +222,109 @@ def test_value_curves_are_drawn(sweep: Path) -> None:
             writer.add_scalar("train/loss", 1 / (step + 1), step)
     assert main(["report", str(sweep), "--out", str(sweep / "page.html")]) == 0
     text = (sweep / "page.html").read_text()
-    assert text.count("<polyline") == 2 and "0.002 … 1" in text, "of all runs, and of the run"
+    assert text.count("data:image/svg+xml;base64,") == 1
     assert not (sweep / "report.md").exists()
+
+
+# what no file may do
+
+
+def test_value_smaller_error_is_the_best_and_what_is_not_declared_is_not_judged(tmp_path: Path) -> None:
+    error = Metric("mae", higher_is_better=False, unit="error", headline=True)
+    for name, value in (("a", 3.0), ("b", 9.0)):
+        write_run(tmp_path / name, row(0, metrics={"test/mae": value, "test/memory_map": 0.5}, declared=declare(error)))
+    table = only_table(tmp_path)
+    assert [column.title for column in table.columns] == ["mae"]
+    assert table.cells["a"]["mae"].best and not table.cells["b"]["mae"].best
+    assert "| a | **3.000** |" in markdown([table], [])
+    for name, value in (("a", 3.0), ("b", 9.0)):
+        old = row(0, metrics={"test/mae": value, "test/memory_map": 0.5, "test/memory_map_low": 0.4})
+        write_run(tmp_path / name, {key: entry for key, entry in old.items() if key != "declared"})
+    found = find_runs([tmp_path])
+    (table,) = make_tables(found)
+    assert [column.title for column in table.columns] == ["mae", "memory_map"]
+    assert not any(cell.best for cells in table.cells.values() for cell in cells.values())
+    assert "| a | 3.000 | 0.500 [" not in markdown([table], []) and table.cells["a"]["memory_map"].mean == 0.5
+    assert sum("declares no metrics" in remark for remark in found.remarks) == 2
+
+
+def test_value_names_are_neither_markup_nor_formulas_nor_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("<script>alert(1)<!script>", "=1+1", "\\input{x}_%", "a|b", "[x](javascript:y)")
+    for name in names:
+        write_run(tmp_path / name.replace("/", ""), row(0))
+    assert main(["report", str(tmp_path)]) == 0
+    page, text = (tmp_path / "report.html").read_text(), capsys.readouterr().out
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "<script" not in text and "| a\\|b |" in text and "](javascript" not in text
+    table = csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text()))
+    assert "'=1+1" in {line["method"] for line in table}
+    latex = (tmp_path / "report.tex").read_text()
+    assert r"\textbackslash{}\textbackslash{}input\{x\}\_\%" in latex and r"\input{" not in latex
+
+
+def test_value_pictures_of_patients_are_said_and_links_are_not_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "runs" / "a", row(0, phantom=False))
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "own.png").write_bytes(PNG)
+    (tmp_path / "elsewhere.png").write_bytes(PNG + b"secret")
+    (folder / "pictures" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    write_run(tmp_path / "elsewhere", row(0, 0.1))
+    linked = tmp_path / "runs" / "b"
+    linked.mkdir()
+    (linked / "results_test.json").symlink_to(tmp_path / "elsewhere" / "results_test.json")
+    assert main(["report", str(tmp_path / "runs")]) == 0
+    said, text = capsys.readouterr(), (tmp_path / "runs" / "report.html").read_text()
+    assert text.count("data:image/png;base64,") == 1 and "link.png is a link out of the run folder" in text
+    assert "pictures of patients" in text and "pictures of patients" in said.err
+    assert "b/results_test.json: a link out of its run folder" in said.out
+    assert main(["report", str(tmp_path / "runs"), "--no-pictures"]) == 0
+    text = (tmp_path / "runs" / "report.html").read_text()
+    assert "data:image" not in text and "pictures of patients" not in text + capsys.readouterr().err
+
+
+def test_value_infinite_values_are_left_out_of_charts_and_cells(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = write_run(tmp_path / "a", row(0, float("nan")))
+    with SummaryWriter(str(folder)) as writer:
+        for step, value in enumerate((1.0, float("inf"), float("nan"), -float("inf"), 3e38, 0.5)):
+            writer.add_scalar("val/loss", value, step)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "data:image/svg+xml;base64," in text and "nan" not in text
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+"""Anything a JSON file may hold."""
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_error_odd_records_are_remarks(data: st.DataObject, tmp_path: Path) -> None:
+    top = tmp_path / uuid4().hex
+    good = row(0)
+    changed = {key: data.draw(ODD) for key in data.draw(st.lists(st.sampled_from(sorted(good)), max_size=3))}
+    inner = {data.draw(st.text(max_size=6)): data.draw(ODD)}
+    odd = data.draw(st.sampled_from(
+        [good | changed, good | {"metrics": good["metrics"] | inner}, good | {"declared": good["declared"] | inner},
+         good | {"metrics": {f"test/{name}": 1 for name in inner}}, {**good, "split_sizes": inner}, data.draw(ODD)]
+    ))  # fmt: skip
+    folder = write_run(top / "odd", odd)
+    write_run(top / "good", row(1))
+    if data.draw(st.booleans()):
+        (folder / "samples_test.parquet").write_bytes(data.draw(st.binary(max_size=40)))
+        (folder / "events.out.tfevents.1").write_bytes(data.draw(st.binary(max_size=40)))
+        (top / "s.sweep.json").write_text(json.dumps({"trials": [planned(top, "m", 0) | inner]}))
+    assert main(["report", str(top)]) in (0, 1)
+    assert any("good" in (top / f"report.{kind}").read_text() for kind in ("md", "html"))
 
 
 def test_error_out(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +351,7 @@ def test_value_verify(
     cell = sweep / "probe" / "mpma" / "seed_1"
     code = AGAIN.replace("ROW", repr(str(cell / "results_test.json"))).replace("GAP", str(gap))
     (sweep / "again.py").write_text(code)
-    monkeypatch.setattr(worker, "PROGRAM", [sys.executable, str(sweep / "again.py")])
+    monkeypatch.setattr(program, "PROGRAM", [sys.executable, str(sweep / "again.py")])
     assert main(["report", str(sweep), "--verify", "probe/mpma/seed_1"]) == status
     said = capsys.readouterr()
     if status == 0:

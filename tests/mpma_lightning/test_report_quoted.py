@@ -1,4 +1,4 @@
-"""Published figures: only beside the same protocol, data and split."""
+"""Published values: only beside the same protocol, data and split."""
 
 import inspect
 from pathlib import Path
@@ -59,8 +59,8 @@ def test_value_quoted_only_beside_the_official_questions(name: str) -> None:
     protocol = config["data"]["init_args"].get("protocol", "slake-en")
     content = {"phantom": False, "protocol": protocol, "dataset": dataset}
     data = {"language": "en", "split_file": None}
-    assert len(quoted_for(content, data)) == 3
-    assert not quoted_for(content, data | {"split_file": "mine.csv"})
+    assert len(quoted_for(content, lambda: data)) == 3
+    assert not quoted_for(content, lambda: data | {"split_file": "mine.csv"})
 
 
 @pytest.mark.parametrize("name", ["chexpert_mrm_1", "chexpert_mrm_10", "chexpert_mrm_100"])
@@ -74,7 +74,7 @@ def test_value_shipped_experiments_are_those_of_the_publication(name: str) -> No
         "dataset": config["data"]["class_path"],
         "label_fraction": data["label_fraction"],
     }
-    assert len(quoted_for(content, data)) == 2
+    assert len(quoted_for(content, lambda: data)) == 2
 
 
 def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command `report`: tables and a page of the result rows below folders."""
+"""The command `report`: tables and a page of the result records below folders."""
 
 import argparse
 import sys
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_modules.errors import UsageError, UserError
+from data_modules.files import write_whole
 from mpma_lightning.cli.main import PROG
 
 SUFFIXES = (".md", ".csv", ".tex", ".html")
 
 
 def main(argv: Sequence[str]) -> None:
-    """``RUNS… [--out FILE] [--verify CELL]``.
+    """``RUNS… [--out FILE] [--no-pictures] [--verify CELL]``.
 
     Raises:
         UserError: nothing to report, or a cell that does not come out the same.
     """
     options = _options(argv)
     from mpma_lightning.lab.reports import writers
-    from mpma_lightning.lab.reports.page import page
-    from mpma_lightning.lab.reports.rows import find_runs
+    from mpma_lightning.lab.reports.page import PATIENTS, holds_patients, page
+    from mpma_lightning.lab.reports.runs import find_runs
     from mpma_lightning.lab.reports.tables import make_tables
 
     found = find_runs(options.runs)
@@ -29,32 +30,34 @@ def main(argv: Sequence[str]) -> None:
 
         print("\n".join(verify(found, options.verify)))
         return
-    tables = make_tables(found)
+    tables, title = make_tables(found), f"Runs in {', '.join(map(str, options.runs))}"
     kinds = {
         ".md": lambda: writers.markdown(tables, found.remarks),
         ".csv": lambda: writers.comma_separated(tables),
         ".tex": lambda: writers.latex(tables),
-        ".html": lambda: page(f"Runs in {', '.join(map(str, options.runs))}", tables, found.runs, found.remarks),
+        ".html": lambda: page(title, tables, found.runs, found.remarks, not options.no_pictures),
     }
     if options.out is None:
         print(kinds[".md"](), end="")
     files = [options.out] if options.out else [options.runs[0] / f"report{suffix}" for suffix in SUFFIXES]
     for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(kinds[file.suffix](), encoding="utf-8")
+        write_whole(file, kinds[file.suffix]().encode(errors="backslashreplace"))
     for remark in found.remarks if options.out else ():
-        print(f"left out: {remark}", file=sys.stderr)
+        print(f"remark: {remark}", file=sys.stderr)
+    if any(file.suffix == ".html" for file in files) and not options.no_pictures and holds_patients(found.runs):
+        print(PATIENTS, file=sys.stderr)
     print(f"written: {', '.join(map(str, files))}", file=sys.stderr)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"{PROG} report",
-        description="Tables of the result rows below folders: mean ± sd over seeds, intervals, paired tests, cost, and "
-        "the commands of cells that are missing. Without --out: Markdown here, and report.md, .csv, .tex and .html.",
+        description="Tables of the result records below folders: mean ± sd over seeds, intervals, paired tests, cost, "
+        "and the commands of cells that are missing. Without --out: Markdown here, and report.md, .csv, .tex, .html.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="folder of a sweep, or of runs")
     parser.add_argument("--out", type=Path, help="the one file to write: .md, .csv, .tex or .html")
+    parser.add_argument("--no-pictures", action="store_true", help="a page without the pictures of the runs")
     parser.add_argument("--verify", metavar="CELL", help="run stage/method/seed_N again and compare")
     options = parser.parse_args(list(argv))
     if options.out and options.out.suffix not in SUFFIXES:

@@ -2,143 +2,159 @@
 
 import base64
 import html
-import re
+import io
 from collections.abc import Sequence
 
-from mpma_lightning.lab.reports.curves import COLOURS, Curve, chart, read_curves
-from mpma_lightning.lab.reports.rows import Run
+import numpy as np
+
+from mpma_lightning.lab.events import Curve, read_curves
+from mpma_lightning.lab.records import is_inside
+from mpma_lightning.lab.reports.runs import Run
 from mpma_lightning.lab.reports.tables import Table
-from mpma_lightning.lab.reports.writers import COST, LEGEND, cost, figure, notes
+from mpma_lightning.lab.reports.writers import LEGEND, frame, notes
 
 SHOWN = 8
-"""Curves of a stage and of a run."""
+"""Charts of a stage."""
 LARGEST = 2 * 2**20
 """Bytes of pictures of one run that are put into the page; only the first run of a method has them there."""
-_CURVE = re.compile(r"train/loss|val/(?!chance)(loss|.*(auroc|accuracy|_r10|_loss|gap|dice|map))")
+PATIENTS = (
+    "This page holds pictures of patients: keep it where the images may be kept. `--no-pictures` leaves them out."
+)
+_PNG = b"\x89PNG\r\n\x1a\n"
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums}
 td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-td:first-child,th:first-child{text-align:left}
-.scroll{overflow-x:auto}tr.quoted{color:#777;font-style:italic}
-small,.note{color:#555;font-size:13px}svg{margin:.3rem;border:1px solid #eee}svg text{font-size:10px;fill:#444}
+tbody th{text-align:left;font-weight:normal}.scroll{overflow-x:auto}
+small,.note{color:#555;font-size:13px}.warning{border:2px solid #b00;padding:.5rem}
 details{margin:.3rem 0}summary{cursor:pointer}img{max-width:100%;display:block;margin:.4rem 0}
-pre{background:#f5f5f5;padding:.5rem;overflow-x:auto;font-size:12px}.key{margin-right:1rem;white-space:nowrap}
-.swatch{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
+pre{background:#f5f5f5;padding:.5rem;overflow-x:auto;font-size:12px}
 """
 
 
-def page(title: str, tables: Sequence[Table], runs: Sequence[Run], remarks: Sequence[str]) -> str:
-    """The whole file; nothing in it is fetched from elsewhere."""
-    blocks = [f"<h1>{_text(title)}</h1>", f'<p class="note">{_text(LEGEND)}</p>']
+def page(
+    title: str, tables: Sequence[Table], runs: Sequence[Run], remarks: Sequence[str], pictures: bool = True
+) -> str:
+    """The whole file; nothing in it is fetched from elsewhere.
+
+    Args:
+        title: of the page.
+        tables, runs, remarks: what it shows.
+        pictures: whether the pictures of the runs are put into it. The page says so where they may be of patients.
+    """
+    blocks = [f'<p class="note">{_text(LEGEND)}</p>']
     for table in tables:
-        blocks += _stage(table, [run for run in runs if run.stage == table.stage])
+        blocks += _stage(table, [run for run in runs if run.stage == table.stage], pictures)
     if remarks:
-        blocks.append("<h2>Left out</h2><ul>" + "".join(f"<li>{_text(remark)}</li>" for remark in remarks) + "</ul>")
+        blocks.append("<h2>Remarks</h2><ul>" + "".join(f"<li>{_text(remark)}</li>" for remark in remarks) + "</ul>")
+    if holds_patients(runs) and pictures:
+        blocks.insert(0, f'<p class="warning">{_text(PATIENTS)}</p>')
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>{''.join(blocks)}</body></html>\n"
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body><h1>{_text(title)}</h1>"
+        f"{''.join(blocks)}</body></html>\n"
     )
 
 
-def _stage(table: Table, runs: Sequence[Run]) -> list[str]:
+def holds_patients(runs: Sequence[Run]) -> bool:
+    """Whether a run that is not known to be of the phantom has pictures."""
+    return any(run.record.get("phantom") is not True and any((run.folder / "pictures").glob("*.png")) for run in runs)
+
+
+def _stage(table: Table, runs: Sequence[Run], pictures: bool) -> list[str]:
     place = ", ".join(filter(None, (table.protocol, table.data)))
     blocks = [f"<h2>{_text(table.stage)} <small>{_text(place)}</small></h2>"]
     if table.cells:
-        blocks.append(_table(table))
+        made = frame(table, _text, "<b>{}</b>").to_html(escape=False, border=0)
+        blocks.append(f'<div class="scroll">{made}</div>')
     blocks += [f'<p class="note">{_text(note)}</p>' for note in notes(table)]
     if table.missing:
         commands = _text("\n".join(command for _, command in table.missing))
         blocks.append(
             f"<details><summary>{len(table.missing)} runs are missing</summary><pre>{commands}</pre></details>"
         )
-    curves = [(run, read_curves(run.folder)) for run in runs]
-    blocks.append(_overview(curves))
-    shown = {run.method: run for run in reversed(runs)}
-    blocks += [_run(run, own, _pictures(run, LARGEST if shown[run.method] is run else 0)) for run, own in curves]
+    blocks.append(_curves(table, runs))
+    first = {run.method: run for run in reversed(runs)}
+    blocks += [_run(run, LARGEST if pictures and first[run.method] is run else 0) for run in runs]
     return blocks
 
 
-def _table(table: Table) -> str:
-    head = "".join(
-        f"<th>{_text(word)}</th>" for word in ["", *(c.title for c in table.columns), "seeds", *COST.values()]
-    )
-    lines = []
-    for method, cells in table.cells.items():
-        words = []
-        for column in table.columns:
-            cell = cells[column.title]
-            text = _text(figure(cell, column))
-            tip = ""
-            if cell.against_best:
-                gap = cell.against_best
-                tip = f' title="{gap.value:+.3g} [{gap.low:+.3g}, {gap.high:+.3g}] beside the best, p = {gap.p:.3g}"'
-            words.append(f"<td{tip}>{f'<b>{text}</b>' if cell.best else text}</td>")
-        rest = "".join(f"<td>{word}</td>" for word in [str(table.seeds.get(method, "")), *cost(table, method)])
-        quoted = ' class="quoted"' if method in table.quoted else ""
-        lines.append(f"<tr{quoted}><td>{_text(method)}</td>{''.join(words)}{rest}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-
-
-def _overview(curves: Sequence[tuple[Run, dict[str, Curve]]]) -> str:
-    """A chart a tag: every run a line in the colour of its method."""
-    methods = list(dict.fromkeys(run.method for run, _ in curves))
-    colour = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
-    tags = list(dict.fromkeys(tag for _, own in curves for tag in _drawn(own)))
-    charts = [
-        chart(
-            tag,
-            {f"{r.method}, seed {r.seed} {r.label}": (colour[r.method], own[tag]) for r, own in curves if tag in own},
-        )
-        for tag in _first(tags)
-    ]
-    if not charts:
+def _curves(table: Table, runs: Sequence[Run]) -> str:
+    """A chart a tag (the losses and the headline metrics): every run a line in the colour of its method."""
+    own = [(run, read_curves(run.folder)) for run in runs]
+    tags = ["train/loss", "val/loss", *dict.fromkeys(f"val/{column.metric.name}" for column in table.columns)]
+    tags = [tag for tag in tags if any(len(curves.get(tag, ())) > 1 for _, curves in own)][:SHOWN]
+    if not tags:
         return ""
-    keys = "".join(
-        f'<span class="key"><span class="swatch" style="background:{colour[m]}"></span>{_text(m)}</span>'
-        for m in methods
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    methods = list(dict.fromkeys(run.method for run in runs))
+    figure = Figure(figsize=(10, 2.4 * -(-len(tags) // 3) + 0.3), layout="constrained")
+    axes = figure.subplots(-(-len(tags) // 3), 3, squeeze=False).flat
+    for tag, axis in zip(tags, axes, strict=False):
+        for run, curves in own:
+            steps, values = _finite(curves.get(tag, []))
+            axis.plot(
+                steps, values, color=f"C{methods.index(run.method) % 10}", linewidth=1, marker="." * (len(steps) == 1)
+            )
+        axis.set_title(_unmarked(tag), fontsize=9)
+        axis.tick_params(labelsize=7)
+    for axis in list(axes)[len(tags) :]:
+        axis.set_axis_off()
+    lines = [axis for i, _ in enumerate(methods) for axis in figure.axes[0].plot([], [], color=f"C{i % 10}")]
+    figure.legend(
+        lines, [_unmarked(m) for m in methods], loc="outside lower center", ncols=6, fontsize=8, frameon=False
     )
-    return f"<p>{keys}</p>{''.join(charts)}"
+    out = io.BytesIO()
+    with rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    source = base64.b64encode(out.getvalue()).decode()
+    return f'<img alt="curves of {_text(table.stage)}" src="data:image/svg+xml;base64,{source}">'
 
 
-def _run(run: Run, curves: dict[str, Curve], pictures: str) -> str:
-    row = run.row
+def _finite(curve: Curve) -> tuple[list[int], list[float]]:
+    """Points that can be drawn; far beyond what single precision holds, none can."""
+    kept = [(step, value) for step, value in curve if np.isfinite(value) and abs(value) < 1e30]
+    return [step for step, _ in kept], [value for _, value in kept]
+
+
+def _unmarked(text: str) -> str:
+    """``text`` without matplotlib's mark for formulas."""
+    return text.replace("$", r"\$")
+
+
+def _run(run: Run, room: int) -> str:
+    record = run.record
     facts = {
         "folder": run.folder,
-        "config": row["config_sha256"],
-        "code": row.get("commit") or row.get("version"),
-        "data": row.get("manifest_hash"),
-        "checkpoint": row.get("checkpoint_sha256"),
-        "weights": row.get("weights_sha256"),
+        "config": record.get("config_sha256"),
+        "code": record.get("commit") or record.get("version"),
+        "data": record.get("manifest_hash"),
+        "checkpoint": record.get("checkpoint_sha256"),
+        "weights": record.get("weights_sha256"),
     }
-    charts = "".join(chart(tag, {tag: (COLOURS[0], curves[tag])}) for tag in _first(_drawn(curves)))
     lines = "\n".join(f"{name:<11}{value}" for name, value in facts.items() if value)
     name = f"{run.method}, seed {run.seed} {run.label}"
-    return f"<details><summary>{_text(name)}</summary><pre>{_text(lines)}</pre>{charts}{pictures}</details>"
+    return f"<details><summary>{_text(name)}</summary><pre>{_text(lines)}</pre>{_pictures(run, room)}</details>"
 
 
-def _pictures(run: Run, left: int) -> str:
-    """At most ``left`` bytes of pictures, and where more are."""
+def _pictures(run: Run, room: int) -> str:
+    """At most ``room`` bytes of pictures, and where more are. A link out of the run folder is not followed."""
     blocks = []
     for path in sorted((run.folder / "pictures").glob("*.png")):
-        content = path.read_bytes()
-        left -= len(content)
-        if left < 0:
-            blocks.append(f"<p>more pictures in {_text(str(path.parent))}</p>")
+        if not is_inside(path, run.folder):
+            blocks.append(f"<p>{_text(path.name)} is a link out of the run folder; left out</p>")
+            continue
+        room -= path.stat().st_size
+        if room < 0:
+            blocks.append(f"<p>more pictures in {_text(path.parent)}</p>")
             break
-        source = base64.b64encode(content).decode()
-        blocks.append(f'<img alt="{_text(path.stem)}" src="data:image/png;base64,{source}">')
+        content = path.read_bytes()
+        if content.startswith(_PNG):
+            source = base64.b64encode(content).decode()
+            blocks.append(f'<img alt="{_text(path.stem)}" src="data:image/png;base64,{source}">')
     return "".join(blocks)
-
-
-def _drawn(curves: dict[str, Curve]) -> list[str]:
-    """Tags worth a chart: of more than a point, which the table has."""
-    return [tag for tag, curve in curves.items() if len(curve) > 1 and _CURVE.fullmatch(tag)]
-
-
-def _first(tags: Sequence[str]) -> list[str]:
-    """Whole losses before their parts, at most SHOWN."""
-    return sorted(tags, key=lambda tag: (tag not in ("train/loss", "val/loss"), tag.endswith("_loss")))[:SHOWN]
 
 
 def _text(value: object) -> str:

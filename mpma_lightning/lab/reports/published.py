@@ -1,5 +1,6 @@
-"""Published figures that may stand beside a row: same protocol, same data set, same split, never the phantom."""
+"""Published values that may stand beside ours: same protocol, same data set, same split, never the phantom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,21 @@ class Quoted:
         return same and all(data.get(key) is not None for key in self.given)
 
 
-def quoted_for(row: dict[str, Any], data: dict[str, Any] | None = None) -> list[Quoted]:
-    """What may be quoted beside ``row``.
+def quoted_for(record: dict[str, Any], data: Callable[[], dict[str, Any]]) -> list[Quoted]:
+    """What may be quoted beside ``record``.
 
     Args:
-        row: a result row.
-        data: all arguments of its data module; what is not in it is not taken to be so.
+        record: a result record.
+        data: gives all arguments of its data module; what is not among them is not taken to be so.
     """
-    if row.get("phantom") is not False:  # a row that does not say is not taken for real data
+    if record.get("phantom") is not False:  # a record that does not say is not taken for real data
         return []
+    arguments = data()
     entries = [Quoted(**entry) for entry in yaml.safe_load(FILE.read_text(encoding="utf-8"))]
     return [
         entry
         for entry in entries
-        if (entry.protocol, entry.dataset) == (row["protocol"], row["dataset"])
-        and entry.fraction in (None, row.get("label_fraction"))
-        and entry.fits(data or {})
+        if (entry.protocol, entry.dataset) == (record["protocol"], record["dataset"])
+        and entry.fraction in (None, record.get("label_fraction"))
+        and entry.fits(arguments)
     ]

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import nct, t
 
+from data_modules.errors import UserError
 from mpma_lightning.evaluation.classification import prepare_ranks, weighted_auroc
+from mpma_lightning.evaluation.metric import Metric
 
 DRAWS = 500
 
@@ -43,12 +46,32 @@ class Bootstrap:
         return (float(low), float(high)) if len(known) else None
 
 
-def bootstrap(table: pd.DataFrame, metric: str, draws: int = DRAWS) -> Bootstrap | None:
+def read_samples(path: Path) -> pd.DataFrame:
+    """``samples_test.parquet``: texts ``id`` and ``patient``, numbers in all other columns.
+
+    Raises:
+        UserError: it cannot be read, or holds anything else.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # the library's readers raise what they like on damaged files
+        raise UserError(f"damaged ({' '.join(str(error).split())[:80]})") from None
+    numbers = table.drop(columns=["id", "patient"], errors="ignore")
+    odd = [str(name) for name, kind in numbers.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    odd += [str(name) for name in numbers.columns if not isinstance(name, str)]
+    odd += [f"label/{name.partition('@')[2]}" for name in map(str, numbers.columns)
+            if "@" in name and f"label/{name.partition('@')[2]}" not in numbers]  # fmt: skip
+    if "id" not in table or table["id"].duplicated().any() or odd or not table.columns.is_unique:
+        raise UserError(f"expected unique ids and numbers beside them{f'; see {odd[0]!r}' if odd else ''}")
+    return table.astype({name: str for name in ("id", "patient") if name in table})
+
+
+def bootstrap(table: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> Bootstrap | None:
     """Draws patients (samples, where no patient is known) with replacement.
 
     Args:
-        table: as ``samples_test.parquet`` holds it.
-        metric: a column of it, or the part before ``@``; see ``Task.samples``.
+        table: as :func:`read_samples` gives it.
+        metric: its ``per_sample`` says which columns hold it.
         draws: how many.
 
     Returns:
@@ -89,12 +112,13 @@ def paired_difference(ours: Sequence[Bootstrap | None], theirs: Sequence[Bootstr
 class _Scorer:
     """``metric`` of one run as a function of how often each sample is counted."""
 
-    def __init__(self, table: pd.DataFrame, metric: str) -> None:
-        self.values = table[metric].to_numpy(float) if metric in table else None
+    def __init__(self, table: pd.DataFrame, metric: Metric) -> None:
+        mean = metric.per_sample == "mean" and metric.name in table
+        self.values = table[metric.name].to_numpy(float) if mean else None
         self.heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-        for column in table.columns:
+        for column in table.columns if metric.per_sample == "auroc" else ():
             head, found, name = column.partition("@")
-            if found and head.partition("#")[0] == metric:
+            if found and head.partition("#")[0] == metric.name:
                 ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
                 self.heads.setdefault(head, []).append(ranks)
         self.empty = self.values is None and not self.heads

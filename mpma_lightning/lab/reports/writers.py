@@ -1,8 +1,8 @@
-"""Tables as Markdown, CSV and LaTeX."""
+"""Tables as Markdown, CSV and LaTeX; names from files never become markup, commands or formulas."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from mpma_lightning.lab.reports.tables import Cell, Column, Table
 
@@ -10,34 +10,50 @@ COST = {"seconds": "min a run", "samples/s": "samples/s", "MiB": "peak MiB"}
 LEGEND = (
     "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the "
     "runs' 95 % bootstrap intervals. Bold: the best mean of a column. =: not told apart from the best on the same "
-    "samples (paired bootstrap, p > 0.05)."
+    "samples (paired bootstrap, p > 0.05). Shares are in per cent."
 )
+_TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "→": r"$\to$"}
+    | {"—": "---", "<": r"\textless{}", ">": r"\textgreater{}", "\n": " ", "\r": " "}
+)
+_MARKDOWN = str.maketrans(
+    {character: f"\\{character}" for character in "\\`*|"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def figure(cell: Cell, column: Column) -> str:
+def shown(cell: Cell, column: Column) -> str:
     """``89.1 ± 0.4 [88.0, 90.2]``; empty without a value."""
     if not cell.values:
         return ""
-    digits = 1 if column.rate else 3
+    digits = column.digits
     text = f"{cell.mean:.{digits}f}" + (f" ± {cell.sd:.{digits}f}" if cell.sd is not None else "")
     text += f" [{cell.interval[0]:.{digits}f}, {cell.interval[1]:.{digits}f}]" if cell.interval else ""
     return text + (" =" if cell.against_best and cell.against_best.p > 0.05 else "")
 
 
-def cost(table: Table, method: str) -> list[str]:
-    """Minutes, samples a second and memory, means over the runs."""
-    own = table.cost.get(method)
-    return [f"{own['seconds'] / 60:.1f}", f"{own['samples/s']:.0f}", f"{own['MiB']:.0f}"] if own else ["", "", ""]
+def frame(table: Table, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
+    """A table as texts, escaped; ``bold`` has a ``{}``. A row a method, its columns, seeds and cost."""
+    rows = []
+    for method, cells in table.cells.items():
+        texts = [(escape(shown(cells[c.title], c)), cells[c.title].best) for c in table.columns]
+        own = table.cost.get(method)
+        cost = [f"{own['seconds'] / 60:.1f}", f"{own['samples/s']:.0f}", f"{own['MiB']:.0f}"] if own else [""] * 3
+        seeds = str(table.seeds.get(method, ""))
+        rows.append([*(bold.format(text) if best else text for text, best in texts), seeds, *cost])
+    titles = [escape(title) for title in [*(c.title for c in table.columns), "seeds", *COST.values()]]
+    return pd.DataFrame(rows, index=[escape(method) for method in table.cells], columns=titles)
 
 
 def notes(table: Table) -> list[str]:
-    """What the seeds could show, where rows are quoted from, and what fills the missing cells."""
+    """What the seeds could show, where values are quoted from, and which methods have one seed."""
     lines = []
-    if shown := [f"{c.title} {c.detectable:.2g}" for c in table.columns if c.detectable is not None]:
+    if able := [f"{c.title} {c.detectable:.2g}" for c in table.columns if c.detectable is not None]:
         seeds = min(n for n in table.seeds.values() if n > 1)
         lines.append(
             f"With {seeds} seeds a two-sided t test (5 %, power 80 %, pooled deviation) finds differences of: "
-            f"{', '.join(shown)}."
+            f"{', '.join(able)}."
         )
     spread = {method for method, cells in table.cells.items() if any(cell.sd is not None for cell in cells.values())}
     if single := [method for method, count in table.seeds.items() if count == 1 and method not in spread]:
@@ -51,43 +67,36 @@ def markdown(tables: Sequence[Table], remarks: Sequence[str]) -> str:
     """Everything: tables, notes, missing cells, remarks."""
     blocks = [LEGEND]
     for table in tables:
-        blocks.append(f"## {_title(table)}")
+        blocks.append(f"## {_plain(title(table))}")
         if table.cells:
-            head = ["", *(c.title for c in table.columns), "seeds", *COST.values()]
-            lines = [_line(head), _line(["---", *("---:" for _ in head[1:])])]
-            for method, cells in table.cells.items():
-                figures = [
-                    f"**{figure(cells[c.title], c)}**" if cells[c.title].best else figure(cells[c.title], c)
-                    for c in table.columns
-                ]
-                lines.append(_line([method, *figures, _seeds(table, method), *cost(table, method)]))
-            blocks.append("\n".join(lines))
-        blocks += notes(table)
+            made = frame(table, _plain, "**{}**")
+            lines = [_line(["", *made.columns]), _line(["---", *("---:" for _ in made.columns)])]
+            blocks.append("\n".join([*lines, *(_line(list(row)) for row in made.itertuples())]))
+        blocks += map(_plain, notes(table))
         if table.missing:
             blocks.append(f"{len(table.missing)} runs are missing; these commands fill them:")
-            blocks.append("\n".join(["```", *(command for _, command in table.missing), "```"]))
+            blocks.append("\n".join(f"    {' '.join(command.split())}" for _, command in table.missing))
     if remarks:
-        blocks.append("## Left out")
-        blocks.append("\n".join(f"- {remark}" for remark in remarks))
+        blocks.append("## Remarks")
+        blocks.append("\n".join(f"- {_plain(remark)}" for remark in remarks))
     return "\n\n".join(blocks) + "\n"
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """One line a method, metric and seed, in long form, for any other tool."""
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
+    """One line a method, metric and seed, in long form, for any other tool. No text begins like a formula."""
     names = ["stage", "protocol", "data", "method", "metric", "seed", "value", "unit", "quoted", "p_against_best"]
-    rows.writerow(names)
+    rows = []
     for table in tables:
         for method, cells in table.cells.items():
             for column in table.columns:
                 cell = cells[column.title]
                 p = f"{cell.against_best.p:.4f}" if cell.against_best else ""
+                texts = [table.stage, table.protocol, table.data, method, column.title]
+                place = [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
+                unit = "%" if column.scale == 100 else ""
                 for seed, value in sorted(cell.values.items()):
-                    place = [table.stage, table.protocol, table.data, method, column.title]
-                    unit = "%" if column.rate else ""
-                    rows.writerow([*place, "" if cell.quoted else seed, f"{value:.6g}", unit, int(cell.quoted), p])
-    return out.getvalue()
+                    rows.append([*place, "" if cell.quoted else seed, f"{value:.6g}", unit, int(cell.quoted), p])
+    return pd.DataFrame(rows, columns=names).to_csv(index=False, lineterminator="\n")
 
 
 def latex(tables: Sequence[Table]) -> str:
@@ -96,36 +105,28 @@ def latex(tables: Sequence[Table]) -> str:
     for table in tables:
         if not table.cells:
             continue
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(_title(table))}}}"]
-        lines.append(rf"\begin{{tabular}}{{l{'r' * (len(table.columns) + 1)}}}")
-        lines += [r"\toprule", _tex_line(["", *(c.title for c in table.columns), "min"]), r"\midrule"]
-        for method, cells in table.cells.items():
-            words = [_tex(method)]
-            for column in table.columns:
-                text = _tex(figure(cells[column.title], column))
-                words.append(rf"\textbf{{{text}}}" if cells[column.title].best else text)
-            lines.append(" & ".join([*words, cost(table, method)[0]]) + r" \\")
+        count = len(table.columns)
+        made = frame(table, _tex, r"\textbf{{{}}}").iloc[:, [*range(count), count + 1]]  # of the cost its minutes
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(title(table))}}}"]
+        lines += [rf"\begin{{tabular}}{{l{'r' * len(made.columns)}}}", r"\toprule"]
+        lines += [" & ".join(["", *made.columns]) + r" \\", r"\midrule"]
+        lines += [" & ".join(row) + r" \\" for row in made.itertuples()]
         blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _title(table: Table) -> str:
+def title(table: Table) -> str:
+    """Stage, protocol and data."""
     return f"{table.stage} — {', '.join(filter(None, (table.protocol, table.data)))}"
-
-
-def _seeds(table: Table, method: str) -> str:
-    return str(table.seeds.get(method, ""))
 
 
 def _line(words: Sequence[str]) -> str:
     return f"| {' | '.join(words)} |"
 
 
-def _tex_line(words: Sequence[str]) -> str:
-    return " & ".join(map(_tex, words)) + r" \\"
+def _plain(text: str) -> str:
+    return " ".join(text.translate(_MARKDOWN).replace("](", "]\\(").split())
 
 
 def _tex(text: str) -> str:
-    for character in "&%_#$":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("±", r"$\pm$").replace("→", r"$\to$").replace("—", "---")
+    return text.translate(_TEX)

@@ -11,7 +11,7 @@ from typing import Any
 
 from data_modules.errors import UsageError, UserError, suggest
 from data_modules.index.hashing import stable_hash
-from mpma_lightning.lab.reports.curves import read_curves
+from mpma_lightning.lab.events import read_curves
 from mpma_lightning.lab.sweeps import worker
 from mpma_lightning.lab.sweeps.check import Checked
 from mpma_lightning.lab.sweeps.lock import Lock, alone, claim, is_held
