@@ -261,7 +261,7 @@ def test_value_names_are_neither_markup_nor_formulas_nor_commands(
     table = csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text()))
     assert "'=1+1" in {line["method"] for line in table}
     latex = (tmp_path / "report.tex").read_text()
-    assert r"\textbackslash{}\textbackslash{}input\{x\}\_\%" in latex and r"\input{" not in latex
+    assert r"\textbackslash{}input\{x\}\_\%" in latex and r"\input{" not in latex and "\n{}[x]" in latex
 
 
 def test_value_pictures_of_patients_are_said_and_links_are_not_followed(

@@ -20,6 +20,8 @@ _TEX = str.maketrans(
 _MARKDOWN = str.maketrans(
     {character: f"\\{character}" for character in "\\`*|"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
+_AFTER_A_LINE = ("[", "*")
+"""What LaTeX would read as an argument of the line end before it."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -110,7 +112,8 @@ def latex(tables: Sequence[Table]) -> str:
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(title(table))}}}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * len(made.columns)}}}", r"\toprule"]
         lines += [" & ".join(["", *made.columns]) + r" \\", r"\midrule"]
-        lines += [" & ".join(row) + r" \\" for row in made.itertuples()]
+        rows = [" & ".join(row) for row in made.itertuples()]
+        lines += [f"{'{}' if row.startswith(_AFTER_A_LINE) else ''}{row} \\\\" for row in rows]
         blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
     return "\n\n".join(blocks) + "\n"
 
