@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from mpma_lightning.evaluation.both_directions import figures, ranked_everywhere
+from mpma_lightning.evaluation.both_directions import direction_scores, ranked_everywhere
+from mpma_lightning.evaluation.metric import by_name
 
 
 def features(count: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +44,7 @@ def main() -> None:
         save_file({"image": image, "text": text, "group": groups}, stored)
         del image, text
         start = time.perf_counter()
-        found = figures(ranked_everywhere(load_file(stored)))
+        found = by_name(direction_scores(ranked_everywhere(load_file(stored))))
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

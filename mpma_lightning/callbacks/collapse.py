@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from mpma_lightning.evaluation.epoch import gather_objects
+from mpma_lightning.evaluation.metric import reference
+from mpma_lightning.tasks.base import Task
 
 ENCODERS = ("image", "text")
 
@@ -57,6 +59,8 @@ class Collapse(Callback):
             count = sum(rank[part][1] for rank in ranks if part in rank)
             spread = float((1 - (total / count).square().sum()).clamp(min=0).sqrt())
             pl_module.log(f"val/{part}_spread", spread, rank_zero_only=False)
+            if isinstance(pl_module, Task):
+                pl_module.declared[f"{part}_spread"] = reference(f"{part}_spread", unit="ratio")
             if spread < self.least and count > 1:
                 rank_zero_warn(
                     f"the {part} encoder has collapsed: at step {trainer.global_step} its features of {count} "

@@ -1,5 +1,6 @@
 """Online evaluation: zero-shot, retrieval, linear probe, reconstruction, and whether the report sees the image."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from data_modules.errors import UserError
 from data_modules.loading.loader import collate
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
+from mpma_lightning.evaluation.both_directions import ranked_everywhere, retrieval_scores
 from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
 from mpma_lightning.evaluation.linear_probe import probe_from_few
-from mpma_lightning.evaluation.retrieval import chance_recall, retrieval
+from mpma_lightning.evaluation.metric import Metric, Scores, reference
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces, other_patient
 from mpma_lightning.evaluation.zero_shot import auroc_by_class, load_prompts, macro, zero_shot_scores
 from mpma_lightning.tasks.pretraining import PretrainingTask
@@ -119,24 +121,22 @@ class PairedEvaluation(EvaluationBatches):
         rows = {n: np.concatenate([part for r, _ in ranks for part in r.get(n, [])]) for n in names}
         counts = {n: sum(c.get(n, 0.0) for _, c in ranks) for n in {n for _, c in ranks for n in c}}
         _refuse_non_finite(rows, trainer.global_step)
-        scores = {**_retrieval(rows), **self._labels(trainer, task, rows), **_ratios(counts)}
-        for name, value in scores.items():
-            task.log(f"{stage}/{name}", float(value), rank_zero_only=False)
+        task.log_scores(stage, {**_retrieval(rows), **self._labels(trainer, task, rows), **_ratios(counts)})
 
-    def _labels(self, trainer: Trainer, task: PretrainingTask, rows: dict[str, np.ndarray]) -> dict[str, float]:
+    def _labels(self, trainer: Trainer, task: PretrainingTask, rows: dict[str, np.ndarray]) -> Scores:
         if "labels" not in rows:
             return {}
         datamodule = attached_data(trainer)
         classes, labels = datamodule.spec.classes, rows["labels"]
-        scores: dict[str, float] = {}
+        scores: dict[Metric, float] = {}
         if "image_embedding" in rows:
             auroc = self._zero_shot(task, rows["image_embedding"], labels, classes)
-            scores |= {f"zero_shot/{name}": value for name, value in auroc.items()}
-            scores["zero_shot_auroc"] = macro(auroc)
+            scores |= {Metric(f"zero_shot/{name}"): value for name, value in auroc.items()}
+            scores[Metric("zero_shot_auroc", headline=True)] = macro(auroc)
         if "image" in rows:
             train, train_labels = self._probe_set(datamodule, task)
             probe = (train, train_labels, rows["image"], labels, classes, self.probe_shots, self.probe_draws)
-            scores[f"probe{self.probe_shots}_auroc"] = probe_from_few(*probe)
+            scores[Metric(f"probe{self.probe_shots}_auroc", headline=True)] = probe_from_few(*probe)
         return {name: value for name, value in scores.items() if not np.isnan(value)}
 
     def _zero_shot(
@@ -176,29 +176,24 @@ def _refuse_non_finite(rows: dict[str, np.ndarray], step: int) -> None:
             )
 
 
-def _retrieval(rows: dict[str, np.ndarray]) -> dict[str, float]:
+def _retrieval(rows: dict[str, np.ndarray]) -> Scores:
     if "image_embedding" not in rows or "text_embedding" not in rows:
         return {}
-    image, text, group = rows["image_embedding"], rows["text_embedding"], rows["group"]
-    scores = {"pairs": float(len(group))}
-    for name, (query, gallery) in {"i2t": (image, text), "t2i": (text, image)}.items():
-        result = retrieval(query, gallery, group, group)
-        scores |= {f"{name}_r{k}": value for k, value in result.recall.items()}
-        scores[f"{name}_median_rank"] = result.median_rank
-        scores[f"{name}_map"] = result.mean_average_precision
-    return scores | {f"chance_r{k}": chance_recall(group, group, k) for k in (1, 5, 10)}
+    pairs = {"image": rows["image_embedding"], "text": rows["text_embedding"], "group": rows["group"]}
+    scores = retrieval_scores(pairs, ranked_everywhere(pairs))
+    return {replace(metric, headline=False): value for metric, value in scores.items()}
 
 
-def _ratios(counts: dict[str, float]) -> dict[str, float]:
-    scores = {}
+def _ratios(counts: dict[str, float]) -> Scores:
+    scores: dict[Metric, float] = {}
     if counts.get("values"):
-        scores["interpolation_mse"] = least_error(
+        scores[reference("interpolation_mse", unit="error")] = least_error(
             counts["truth"], counts["product"], counts["guess"], int(counts["values"])
         )
     if counts.get("asked"):
-        scores["finding_word_accuracy"] = counts["own"] / counts["asked"]
-        scores["finding_word_accuracy_shuffled_image"] = counts["other"] / counts["asked"]
-        scores["finding_word_gap"] = (counts["own"] - counts["other"]) / counts["asked"]
+        scores[Metric("finding_word_accuracy")] = counts["own"] / counts["asked"]
+        scores[reference("finding_word_accuracy_shuffled_image")] = counts["other"] / counts["asked"]
+        scores[Metric("finding_word_gap", headline=True)] = (counts["own"] - counts["other"]) / counts["asked"]
     if "memory" in counts and counts.get("asked"):
-        scores["memory_attention"] = counts["memory"] / counts["asked"]
+        scores[reference("memory_attention")] = counts["memory"] / counts["asked"]
     return scores

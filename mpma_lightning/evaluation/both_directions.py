@@ -1,4 +1,4 @@
-"""Image→text and text→image figures over all ranks, and rerank's choice of α between them."""
+"""Image→text and text→image metrics over all ranks, and rerank's choice of α between them."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,10 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from mpma_lightning.distributed import rank, world_size
 from mpma_lightning.evaluation.epoch import gather_objects
+from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.evaluation.rerank import ALPHAS, MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
-from mpma_lightning.evaluation.retrieval import Ranked, Retrieval, rank_queries, summarise
+from mpma_lightning.evaluation.retrieval import KS, Ranked, Retrieval, chance_recall, rank_queries, summarise
+from mpma_lightning.evaluation.samples import SampleTable
 
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
 Columns = dict[str, np.ndarray]
@@ -26,30 +28,45 @@ def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None)
     return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in own}
 
 
-def figures(results: dict[str, Retrieval], letter: str = "r") -> dict[str, float]:
-    """Figures by name; ``letter`` r: recall at K, h: hit rate and precision at K."""
-    found: dict[str, float] = {}
+def retrieval_scores(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
+    """Both directions, chance and the number of pairs; ``letter`` r: recall at K, h: hit rate and precision at K."""
+    found = direction_scores(results, letter)
+    for k in KS:
+        found[reference(f"chance_{letter}{k}")] = chance_recall(rows["group"], rows["group"], k)
+    return found | {count("pairs"): float(len(rows["group"]))}
+
+
+def direction_scores(results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
+    """Both directions; ``letter`` as in :func:`retrieval_scores`."""
+    found: dict[Metric, float] = {}
     for name, result in results.items():
-        found |= {f"{name}_{letter}{k}": value for k, value in result.recall.items()}
+        found |= {_hit(name, letter, k): value for k, value in result.recall.items()}
         if letter == "h":
-            found |= {f"{name}_p{k}": value for k, value in result.precision.items()}
-        found |= {f"{name}_median_rank": result.median_rank, f"{name}_map": result.mean_average_precision}
+            found |= {Metric(f"{name}_p{k}"): value for k, value in result.precision.items()}
+        found[Metric(f"{name}_median_rank", higher_is_better=False, unit="rank")] = result.median_rank
+        found[Metric(f"{name}_map")] = result.mean_average_precision
     return found
 
 
-def sample_hits(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> Columns:
-    """Columns of ``Task.samples``: whether each pair's image and text found a positive among the first K.
+def _hit(name: str, letter: str, k: int) -> Metric:
+    return Metric(f"{name}_{letter}{k}", headline=True, per_sample="mean")
+
+
+def sample_hits(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> SampleTable:
+    """Whether each pair's image and text found a positive among the first K.
 
     Args:
         rows: with ``id`` and ``patient``; every row is a positive of its own.
         results: of :func:`ranked_everywhere`, in its order: the queries of rank 0, then those of rank 1.
-        letter: as in :func:`figures`.
+        letter: as in :func:`retrieval_scores`.
     """
     order = np.concatenate([np.arange(r, len(rows["id"]), world_size()) for r in range(world_size())])
-    found = {name: rows[name][order].astype(str) for name in ("id", "patient")}
-    for name, result in results.items():
-        found |= {f"{name}_{letter}{k}": (result.best <= k).astype(float) for k in result.recall}
-    return found
+    hits = {
+        _hit(name, letter, k): (result.best <= k).astype(float)
+        for name, result in results.items()
+        for k in result.recall
+    }
+    return SampleTable(rows["id"][order], rows["patient"][order], hits)
 
 
 def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Shortlist], int]:
@@ -78,6 +95,8 @@ def choose_alpha(rows: Columns, orders: dict[str, Shortlist]) -> dict[str, float
     chosen = {name: best_alpha(found) for name, found in quality.items()}
     for name, alpha in chosen.items():
         before, after = quality[name][0.0], quality[name][alpha]
-        said = f"α = {alpha:g}, validation mAP {before:.3f} → {after:.3f}" if alpha else f"no gain (mAP {before:.3f})"
-        rank_zero_info(f"rerank {'→'.join(DIRECTIONS[name])}: {said}")
+        outcome = (
+            f"α = {alpha:g}, validation mAP {before:.3f} → {after:.3f}" if alpha else f"no gain (mAP {before:.3f})"
+        )
+        rank_zero_info(f"rerank {'→'.join(DIRECTIONS[name])}: {outcome}")
     return chosen

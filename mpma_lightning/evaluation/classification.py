@@ -5,12 +5,21 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
 from data_modules.errors import UserError
+from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
+from mpma_lightning.evaluation.metric import Metric, count
 from mpma_lightning.evaluation.zero_shot import macro
+
+AUROC = Metric("auroc", headline=True, per_sample="auroc")
+AP = Metric("ap")
+F1 = Metric("f1")
+ACCURACY = Metric("accuracy", headline=True)
+F1_LIKELIEST = Metric("f1_likeliest")
+CLASSES_SCORED = count("classes_scored")
 
 
 def classification_scores(
     labels: np.ndarray, scores: np.ndarray, classes: list[str], thresholds: np.ndarray | None = None
-) -> dict[str, float]:
+) -> dict[Metric, float]:
     """``auroc``, ``ap`` (and with thresholds ``f1``): macro, and ``<metric>/<class>``.
 
     Only known labels count. A class without a positive or without a negative has none of the three, and is not in the
@@ -22,21 +31,21 @@ def classification_scores(
         classes: K names.
         thresholds: (K,) a score at or above it is a positive.
     """
-    by_class: dict[str, dict[str, float]] = {name: {} for name in ("auroc", "ap", "f1")}
+    by_class: dict[Metric, dict[str, float]] = {metric: {} for metric in (AUROC, AP, F1)}
     for k, name in enumerate(classes):
         known = ~np.isnan(labels[:, k])
         truth, score = labels[known, k], scores[known, k]
         if not 0 < truth.sum() < len(truth):
             continue
-        by_class["auroc"][name] = float(roc_auc_score(truth, score))
-        by_class["ap"][name] = float(average_precision_score(truth, score))
+        by_class[AUROC][name] = float(roc_auc_score(truth, score))
+        by_class[AP][name] = float(average_precision_score(truth, score))
         if thresholds is not None:
-            by_class["f1"][name] = float(f1_score(truth, score >= thresholds[k], zero_division=0.0))
-    result = {"classes_scored": float(len(by_class["auroc"]))}
+            by_class[F1][name] = float(f1_score(truth, score >= thresholds[k], zero_division=0.0))
+    result = {CLASSES_SCORED: float(len(by_class[AUROC]))}
     for metric, values in by_class.items():
         if values:
             result[metric] = macro(values)
-        result |= {f"{metric}/{name}": value for name, value in values.items()}
+        result |= {metric.of(name): value for name, value in values.items()}
     return result
 
 
@@ -53,7 +62,7 @@ def best_thresholds(labels: np.ndarray, scores: np.ndarray, default: float) -> n
     return thresholds
 
 
-def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[Metric, float]:
     """``accuracy`` and macro ``f1_likeliest`` of the likeliest class, over the rows with exactly one positive.
 
     F1 is averaged over the classes that occur.
@@ -61,9 +70,9 @@ def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]
     certain = np.nan_to_num(labels).sum(1) == 1
     if not certain.any():
         return {}
-    truth, said = np.nan_to_num(labels[certain]).argmax(1), scores[certain].argmax(1)
-    f1 = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0.0)
-    return {"accuracy": float((truth == said).mean()), "f1_likeliest": float(f1)}
+    truth, predicted = np.nan_to_num(labels[certain]).argmax(1), scores[certain].argmax(1)
+    f1 = f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0.0)
+    return {ACCURACY: float((truth == predicted).mean()), F1_LIKELIEST: float(f1)}
 
 
 def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], wanted: list[str]) -> np.ndarray:
@@ -102,37 +111,14 @@ def auroc_interval(
         draws: bootstrap draws.
         seed: of the draws.
     """
-    units, place = np.unique(unit, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    values = np.full((draws, labels.shape[1]), np.nan)
     prepared = [prepare_ranks(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
-    for d in range(draws):
-        weight = np.bincount(rng.integers(0, len(units), len(units)), minlength=len(units))[place]
-        for k, (known, truth, rank) in enumerate(prepared):
-            values[d, k] = weighted_auroc(truth, rank, weight[known])
-    scored = ~np.isnan(values).all(1)
-    if not scored.any():
-        return float("nan"), float("nan")
-    low, high = np.percentile(np.nanmean(values[scored], 1), [2.5, 97.5])
-    return float(low), float(high)
 
+    def macro_auroc(draw: Draw) -> float:
+        weight = draw.weight
+        values = np.array([weighted_auroc(truth, rank, weight[known]) for known, truth, rank in prepared])
+        return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
 
-def sample_scores(
-    rows: dict[str, np.ndarray], labels: np.ndarray, classes: list[str], scores: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Columns of ``Task.samples``: ids, patients, labels and each metric's scores.
-
-    Args:
-        rows: with ``id`` and ``patient``.
-        labels: (N, K).
-        classes: K names.
-        scores: metric, such as ``global/auroc``, to (N, K).
-    """
-    columns = {"id": rows["id"].astype(str), "patient": rows["patient"].astype(str)}
-    columns |= {f"label/{name}": labels[:, k] for k, name in enumerate(classes)}
-    return columns | {
-        f"{metric}@{name}": values[:, k] for metric, values in scores.items() for k, name in enumerate(classes)
-    }
+    return interval_of(bootstrap(unit, macro_auroc, draws, seed))
 
 
 def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

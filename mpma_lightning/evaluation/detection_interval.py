@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torchvision.ops import box_iou
 
+from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
 from mpma_lightning.evaluation.detection import Boxes
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -28,8 +29,8 @@ class Matched:
         if not total:
             return float("nan")
         own = weights[self.image]
-        true, said = np.cumsum(self.hits * own, axis=1), np.cumsum(own)
-        precision = true / np.maximum(said, 1e-12)
+        true, made = np.cumsum(self.hits * own, axis=1), np.cumsum(own)
+        precision = true / np.maximum(made, 1e-12)
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         padded = np.pad(precision, ((0, 0), (0, 1)))
         reached = [np.searchsorted(row / total, RECALLS) for row in true]
@@ -65,7 +66,7 @@ def _hits(overlap: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def map_interval(
-    found: list[Boxes], truth: list[Boxes], unit: Sequence[str], draws: int = 200, seed: int = 0
+    found: list[Boxes], truth: list[Boxes], unit: Sequence[str] | np.ndarray, draws: int = 200, seed: int = 0
 ) -> tuple[float, float]:
     """95 % bootstrap interval of mAP@.50:.95 over all images; units (patients) are drawn, with all their images.
 
@@ -77,14 +78,10 @@ def map_interval(
         unit: N names.
     """
     matched = match(found, truth)
-    _, place = np.unique(np.asarray(unit).astype(str), return_inverse=True)
-    count = int(place.max()) + 1
-    generator = np.random.default_rng(seed)
-    means = []
-    for _ in range(draws):
-        weights = np.bincount(generator.integers(0, count, count), minlength=count)[place].astype(float)
+
+    def mean_average_precision(draw: Draw) -> float:
+        weights = draw.weight.astype(float)
         values = [one.average_precision(weights) for one in matched]
-        if not np.isnan(values).all():
-            means.append(float(np.nanmean(values)))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+        return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
+
+    return interval_of(bootstrap(np.asarray(unit), mean_average_precision, draws, seed))

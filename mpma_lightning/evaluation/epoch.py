@@ -1,7 +1,7 @@
 """Averages and rows of an evaluation epoch; ranks meet once, at its end."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Rows:
     def __init__(self) -> None:
         self._columns: dict[str, list[np.ndarray]] = {}
 
-    def add(self, **columns: Tensor | Sequence[str]) -> None:
+    def add(self, **columns: Tensor | Sequence[Any]) -> None:
         """Add one batch."""
         for name, values in columns.items():
             self._columns.setdefault(name, []).append(

@@ -4,6 +4,16 @@ import re
 
 import numpy as np
 
+from mpma_lightning.evaluation.metric import Metric, count, reference
+
+POINTING_GAME = Metric("pointing_game", headline=True, per_sample="mean")
+CNR = Metric("cnr", unit="ratio", headline=True, per_sample="mean")
+IOU = Metric("iou", per_sample="mean")
+RANDOM_PATCH = reference("random_patch", headline=True)
+CENTRE_OF_LUNG = reference("centre_of_lung")
+CENTRE_OF_NAMED_LUNG = reference("centre_of_named_lung", headline=True)
+PHRASES = count("phrases")
+
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 LUNGS = {"right": (0.3, 0.45), "left": (0.7, 0.45)}
 """Centre of each lung on a frontal film, as shares of width and height; the patient's right is on the left."""
@@ -40,7 +50,9 @@ def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHO
     return int(y[row]), int(x[column])
 
 
-def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, film: Film = WHOLE) -> dict[str, float]:
+def map_scores(
+    patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, film: Film = WHOLE
+) -> dict[Metric, float]:
     """Scores of one phrase.
 
     ``pointing_game``: whether the centre of the most similar patch lies in the region; of the drawn-up map, a maximum
@@ -55,20 +67,20 @@ def map_scores(patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, 
         film: what of them is scored.
     """
     height, width = region.shape
-    scores = {"pointing_game": float(region[pointed_at(patches, height, width, film)])}
+    scores = {POINTING_GAME: float(region[pointed_at(patches, height, width, film)])}
     similarity, region = similarity[film], region[film]
     within, around = similarity[region], similarity[~region]
     if len(within) and len(around):
         noise = np.sqrt(within.var() + around.var())
-        scores["cnr"] = float(abs(within.mean() - around.mean()) / max(noise, 1e-12))
+        scores[CNR] = float(abs(within.mean() - around.mean()) / max(noise, 1e-12))
     span = similarity.max() - similarity.min()
     scaled = (similarity - similarity.min()) / max(span, 1e-12)
     overlaps = [(region & (scaled > t)).sum() / max((region | (scaled > t)).sum(), 1) for t in THRESHOLDS]
-    scores["iou"] = float(np.mean(overlaps))
+    scores[IOU] = float(np.mean(overlaps))
     return scores
 
 
-def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: Film = WHOLE) -> dict[str, float]:
+def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: Film = WHOLE) -> dict[Metric, float]:
     """Pointing game of guesses, in expectation.
 
     ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of either lung with equal
@@ -87,7 +99,7 @@ def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: F
     hits = {side: float(shown[int(y * height), int(x * width)]) for side, (x, y) in LUNGS.items()}
     either = sum(hits.values()) / len(hits)
     return {
-        "random_patch": float(region[np.ix_(rows, columns)].mean()),
-        "centre_of_lung": either,
-        "centre_of_named_lung": hits[named[0]] if len(named) == 1 else either,
+        RANDOM_PATCH: float(region[np.ix_(rows, columns)].mean()),
+        CENTRE_OF_LUNG: either,
+        CENTRE_OF_NAMED_LUNG: hits[named[0]] if len(named) == 1 else either,
     }

@@ -36,6 +36,10 @@ class Metric:
         """The same metric in one setting: ``rerank/i2t_r10``, ``fraction_0.1/auroc``."""
         return replace(self, name=f"{prefix}/{self.name}")
 
+    def derived(self, suffix: str) -> "Metric":
+        """A number about this one, in its unit: ``auroc_low``, ``auroc_sd``; neither good nor bad, not a headline."""
+        return replace(self, name=f"{self.name}_{suffix}", higher_is_better=None, headline=False, per_sample=None)
+
     @property
     def mode(self) -> Literal["min", "max"]:
         """The word of ``ModelCheckpoint`` and Optuna's direction, shortened."""
@@ -48,6 +52,31 @@ class Metric:
 
 Scores = Mapping[Metric, float]
 """What an evaluator returns."""
+
+
+def loss(name: str, headline: bool = False) -> Metric:
+    """A loss that is logged under ``name``."""
+    return Metric(name, higher_is_better=False, unit="loss", headline=headline)
+
+
+def count(name: str) -> Metric:
+    """How many there are of something."""
+    return Metric(name, higher_is_better=None, unit="count")
+
+
+def reference(name: str, unit: Unit = "share", headline: bool = False) -> Metric:
+    """What a prediction without the model reaches, to be read beside a metric: neither good nor bad."""
+    return Metric(name, higher_is_better=None, unit=unit, headline=headline)
+
+
+def with_interval(metric: Metric, interval: tuple[float, float]) -> dict[Metric, float]:
+    """The ends of a 95 % interval of ``metric``: ``<name>_low`` and ``<name>_high``."""
+    return {metric.derived("low"): interval[0], metric.derived("high"): interval[1]}
+
+
+def by_name(scores: Scores) -> dict[str, float]:
+    """Values by name, without what they mean."""
+    return {metric.name: value for metric, value in scores.items()}
 
 
 def declared(name: str, declaration: Mapping[str, Any]) -> Metric:

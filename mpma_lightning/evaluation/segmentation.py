@@ -1,11 +1,21 @@
-"""Segmentation scores: three Dice figures, IoU, and the baselines that see no image."""
+"""Segmentation scores: Dice in three readings, IoU, and the baselines that see no image."""
 
 import numpy as np
+
+from mpma_lightning.evaluation.metric import Metric, reference
+
+DICE = Metric("dice", headline=True, per_sample="mean")
+IOU = Metric("iou", per_sample="mean")
+DICE_POSITIVE = Metric("dice_positive", headline=True, per_sample="mean")
+IOU_POSITIVE = Metric("iou_positive")
+DICE_EMPTY = reference("dice_empty_prediction", headline=True)
+MEAN_MASK = {DICE: reference("dice_mean_mask"), DICE_POSITIVE: reference("dice_positive_mean_mask", headline=True)}
+"""The same of the mean training mask."""
 
 SHARES = np.linspace(0.1, 0.9, 9)
 
 
-def segmentation_scores(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def segmentation_scores(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> dict[Metric, float]:
     """Means over images of Dice and IoU.
 
     An image without the structure scores 1 when nothing is predicted and else 0 [MGCA, MRM]: ``dice`` and ``iou`` mix
@@ -17,10 +27,10 @@ def segmentation_scores(overlap: np.ndarray, predicted: np.ndarray, truth: np.nd
     """
     dice, iou = per_image(overlap, predicted, truth)
     positive = truth > 0
-    scores = {"dice": dice.mean(), "iou": iou.mean(), "dice_empty_prediction": (~positive).mean()}
+    scores = {DICE: dice.mean(), IOU: iou.mean(), DICE_EMPTY: (~positive).mean()}
     if positive.any():
-        scores |= {"dice_positive": dice[positive].mean(), "iou_positive": iou[positive].mean()}
-    return {name: float(value) for name, value in scores.items()}
+        scores |= {DICE_POSITIVE: dice[positive].mean(), IOU_POSITIVE: iou[positive].mean()}
+    return {metric: float(value) for metric, value in scores.items()}
 
 
 def per_image(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

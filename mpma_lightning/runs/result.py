@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 
 from data_modules.base import attached_data
 from mpma_lightning import __version__
 from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.runs.folder import file_sha256, last_checkpoint
 from mpma_lightning.runs.record import RunRecord
 
@@ -127,6 +127,7 @@ class ResultRecord(Callback):
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
             "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
+            "declared": {name: metric.declaration() for name, metric in task.declared.items()},
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(peak_memory_mib(), 0),
@@ -159,11 +160,11 @@ def initialisation(task: Any) -> str:
     return ", ".join(words) or "random"
 
 
-def _write_samples(samples: Mapping[str, Any], path: Path) -> None:
+def _write_samples(samples: SampleTable | None, path: Path) -> None:
     path.unlink(missing_ok=True)
-    if samples:
+    if samples is not None:
         partial = path.with_name(f"{path.name}.partial")
-        pd.DataFrame(samples).to_parquet(partial, index=False)
+        samples.frame().to_parquet(partial, index=False)
         partial.replace(path)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -13,8 +14,9 @@ from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 from mpma_lightning.distributed import global_mean, sum_over_ranks
-from mpma_lightning.evaluation.epoch import RunningMeans
-from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.evaluation.epoch import Rows, RunningMeans
+from mpma_lightning.evaluation.metric import Metric, Scores, loss
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.optim import Optim
 
 GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
@@ -26,7 +28,7 @@ class Task(LightningModule):
 
     A subclass names the backbone ``parts`` it needs, builds its heads in :meth:`build_heads`, and returns
     from :meth:`step` a dictionary: ``<name>_loss`` entries as (sum, count), weighted by ``loss_weights``,
-    and any further (sum, count) figures to log.
+    and any further (sum, count) means to log.
 
     Args:
         backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
@@ -47,13 +49,16 @@ class Task(LightningModule):
     annotations: tuple[str, ...] = ()
     """``mask``, ``boxes``: what the data should read beside image and text."""
     reads_labels = False
-    """Whether its figures are about the labels: labels that were taken from the text are then worth a note."""
+    """Whether its metrics are about the labels: labels that were taken from the text are then worth a note."""
     encodes_once = False
     """Whether training reads every sample once, without augmentation, to cache its features."""
-    samples: dict[str, Any]
-    """What ``test`` measured of each sample, a column a name, all of one length: ``id``, perhaps ``patient``; a metric
-    that is a mean over samples under its own name; of a macro AUROC ``auroc@<class>`` scores beside ``label/<class>``
-    (of several heads ``auroc#<head>@<class>``). A file in the run folder, for paired comparisons."""
+    step_metrics: tuple[Metric, ...] = ()
+    """What the (sum, count) entries of :meth:`step` mean; a loss that is not here is no headline, anything else that is
+    not here is neither good nor bad."""
+    declared: dict[str, Metric]
+    """What every number means that was logged of a validation or a test, by its name after the stage."""
+    samples: SampleTable | None
+    """What ``test`` measured of each sample."""
 
     def __init__(
         self,
@@ -75,7 +80,9 @@ class Task(LightningModule):
         self.means = RunningMeans()
         self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
         self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
-        self.samples = {}
+        self.rows = Rows()
+        self.declared = {}
+        self.samples = None
         self._built = False
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
@@ -109,8 +116,17 @@ class Task(LightningModule):
         """Build what depends on the backbone and on ``data_spec``."""
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
-        """Losses and figures of one batch as (sum, count); ``stage`` is train, val or test."""
+        """Losses and further means of one batch as (sum, count); ``stage`` is train, val or test."""
         raise NotImplementedError
+
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        """Metrics of an epoch of validation or test; not called while Lightning checks for errors.
+
+        Args:
+            rows: columns that :meth:`step` added to ``self.rows``, of all ranks.
+            stage: val or test.
+        """
+        return {}
 
     def result_entries(self) -> dict[str, Any]:
         """Entries of the result record that only this task knows, such as ``classes``; plain types."""
@@ -201,8 +217,8 @@ class Task(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         outcome = self.step(batch, "train")
         losses = {name: global_mean(*outcome[name]) for name in outcome if name.endswith("_loss")}
-        total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
-        self.rank_losses = {name: loss.detach() for name, loss in losses.items()}
+        total = torch.stack([self._weight(name) * value for name, value in losses.items()]).sum()
+        self.rank_losses = {name: value.detach() for name, value in losses.items()}
         self._log_step(outcome)
         return total
 
@@ -210,7 +226,7 @@ class Task(LightningModule):
         return self.loss_weights.get(name.removesuffix("_loss"), 1.0)
 
     def _log_step(self, outcome: Step) -> None:
-        """Losses and figures over all ranks, which name the same ones."""
+        """Losses and further means over all ranks, which name the same ones."""
         names = [name for name, value in outcome.items() if isinstance(value, tuple)]
         pairs = sum_over_ranks(torch.stack([torch.stack([x.detach().float() for x in outcome[n]]) for n in names]))
         values = dict(zip(names, pairs[:, 0] / pairs[:, 1].clamp(min=1), strict=True))
@@ -233,10 +249,24 @@ class Task(LightningModule):
         return self._evaluate(batch, "test")
 
     def _log_epoch(self, stage: str) -> None:
+        """Means over all batches and ranks, then the metrics of all rows; a collective."""
         means = self.means.compute()
-        losses = [self._weight(name) * value for name, value in means.items() if name.endswith("_loss")]
-        self.log_dict({f"{stage}/{name}": value for name, value in means.items()})
-        self.log(f"{stage}/loss", sum(losses), prog_bar=True)
+        self.log_scores(stage, {self._declare(name): value for name, value in means.items()})
+        if losses := [self._weight(name) * value for name, value in means.items() if name.endswith("_loss")]:
+            self.log_scores(stage, {loss("loss"): sum(losses)}, prog_bar=True)
+        rows = self.rows.gather()
+        if rows and not self.trainer.sanity_checking:
+            self.log_scores(stage, self.score(rows, stage))
+
+    def _declare(self, name: str) -> Metric:
+        known = {metric.name: metric for metric in self.step_metrics}
+        plain = loss(name) if name.endswith("_loss") else Metric(name, higher_is_better=None, unit="ratio")
+        return known.get(name, plain)
+
+    def log_scores(self, stage: str, scores: Scores, prog_bar: bool = False) -> None:
+        """Log each value as ``<stage>/<name>`` and remember what it means."""
+        self.declared |= {metric.name: metric for metric in scores}
+        self.log_dict({f"{stage}/{metric.name}": value for metric, value in scores.items()}, prog_bar=prog_bar)
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val")

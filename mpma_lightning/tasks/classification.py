@@ -11,15 +11,15 @@ from data_modules.errors import UserError
 from data_modules.index.labels import same_class
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
+    AUROC,
     auroc_interval,
     best_thresholds,
     classification_scores,
     exclusive_scores,
-    sample_scores,
 )
-from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
-from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
@@ -51,9 +51,9 @@ class ClassificationTask(Task):
         pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
     """
 
-    monitor: Metric | None = Metric("auroc")
     frozen = False
     reads_labels = True
+    monitor: Metric | None = AUROC
 
     def __init__(
         self,
@@ -74,7 +74,6 @@ class ClassificationTask(Task):
         if self.switches.drop_path:
             options = {**(self.spec.image_options or {}), "drop_path_rate": self.switches.drop_path}
             self.spec = replace(self.spec, image_options=options)
-        self.rows = Rows()
         self.classes: list[str] = []
         self.exclusive = False
         self.trained = False
@@ -141,13 +140,7 @@ class ClassificationTask(Task):
             self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, scores=self.likelihoods(logits))
         return {"label_loss": label_loss(logits, labels, self.exclusive)}
 
-    def _log_epoch(self, stage: str) -> None:
-        super()._log_epoch(stage)
-        rows = self.rows.gather()
-        if not self.trainer.sanity_checking:
-            self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
-
-    def score(self, rows: dict[str, np.ndarray], stage: str) -> dict[str, float]:
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         """Metrics of an epoch; validation in ``fit`` also sets the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
         refuse_broken(rows["id"], scores=scores)
@@ -158,9 +151,11 @@ class ClassificationTask(Task):
         if self.exclusive:
             found |= exclusive_scores(labels, scores)
         if stage == "test":
-            self.samples = sample_scores(rows, labels, self.classes, {"auroc": scores})
-        if stage == "test" and "auroc" in found:
-            found["auroc_low"], found["auroc_high"] = auroc_interval(labels, scores, rows["patient"])
+            table = SampleTable(rows["id"], rows["patient"], classes=self.classes, labels=labels)
+            table.scores[AUROC, ""] = scores
+            self.samples = table
+        if stage == "test" and AUROC in found:
+            found |= with_interval(AUROC, auroc_interval(labels, scores, rows["patient"]))
         return found
 
     def on_validation_start(self) -> None:

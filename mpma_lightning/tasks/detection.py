@@ -2,16 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.evaluation.detection import Boxes, detection_scores, on_cpu
+from mpma_lightning.evaluation.detection import MAP, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
-from mpma_lightning.evaluation.epoch import gather_objects
-from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
@@ -34,9 +34,9 @@ class DetectionTask(DenseTask):
         std: see :class:`Task`.
     """
 
-    monitor = Metric("map")
     annotations = ("boxes",)
     kind = "boxes"
+    monitor = MAP
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class DetectionTask(DenseTask):
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.protocol, self.head_width = protocol, head_width
         self.frozen = protocol_named(protocol).frozen
-        self.seen: list[tuple[Boxes, Boxes, str]] = []
 
     def annotated(self) -> list[str]:
         return list(self.data_spec.box_classes)
@@ -80,8 +79,12 @@ class DetectionTask(DenseTask):
         else:
             losses = in_training_mode(self.head, *inputs)
             found, _ = self.head(*inputs[:2])
-            for one, true, patient in zip(found, inputs[2], batch["patient"], strict=True):
-                self.seen.append((on_cpu(self._scored(one)), on_cpu(true), patient))
+            self.rows.add(
+                id=batch["id"],
+                patient=batch["patient"],
+                found=[on_cpu(self._scored(one)) for one in found],
+                truth=[on_cpu(one) for one in inputs[2]],
+            )
             outcome["found"] = found
         for name, count in self.head.counts().items():
             outcome[f"{name.removeprefix('loss_')}_loss"] = (losses[name] * count, count)
@@ -92,17 +95,12 @@ class DetectionTask(DenseTask):
         keep = torch.isin(found["labels"], torch.tensor(list(self.shared().values()), device=found["labels"].device))
         return {name: values[keep] for name, values in found.items()}
 
-    def _log_epoch(self, stage: str) -> None:
-        super()._log_epoch(stage)
-        everywhere = gather_objects(self.seen)
-        self.seen = []
-        rows = [row for rank in everywhere for row in rank]
-        if rows and not self.trainer.sanity_checking:
-            found, truth = [row[0] for row in rows], [row[1] for row in rows]
-            scores = detection_scores(found, truth, self.classes)
-            if stage == "test" and "map" in scores:
-                scores["map_low"], scores["map_high"] = map_interval(found, truth, [row[2] for row in rows])
-            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        found, truth = list(rows["found"]), list(rows["truth"])
+        scores = detection_scores(found, truth, self.classes)
+        if stage == "test" and MAP in scores:
+            scores |= with_interval(MAP, map_interval(found, truth, rows["patient"]))
+        return scores
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids, detections in pixels of the crop, and the size of each image; a callback writes them."""

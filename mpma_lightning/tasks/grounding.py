@@ -12,16 +12,30 @@ from data_modules.errors import UserError
 from data_modules.images.transforms import Placement
 from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.evaluation.epoch import Rows
-from mpma_lightning.evaluation.grounding import Film, guess_scores, inside, map_scores, patches_on
-from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.bootstrap import mean_interval
+from mpma_lightning.evaluation.grounding import (
+    CENTRE_OF_LUNG,
+    CENTRE_OF_NAMED_LUNG,
+    CNR,
+    IOU,
+    PHRASES,
+    POINTING_GAME,
+    RANDOM_PATCH,
+    Film,
+    guess_scores,
+    inside,
+    map_scores,
+    patches_on,
+)
+from mpma_lightning.evaluation.metric import Scores, with_interval
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.objectives.state import words_of
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
-SCORES = ("pointing_game", "cnr", "iou")
-GUESSES = ("random_patch", "centre_of_lung", "centre_of_named_lung")
+SCORES = (POINTING_GAME, CNR, IOU)
+GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG)
 
 
 class GroundingTask(Task):
@@ -50,7 +64,6 @@ class GroundingTask(Task):
         std: float = GRAY_STD,
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
-        self.rows = Rows()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -91,7 +104,7 @@ class GroundingTask(Task):
             grid = (maps.shape[-2], maps.shape[-1])
             own = map_scores(patches[i], drawn[i], region, films[i])
             scores = {**own, **guess_scores(region, phrase, grid, films[i])}
-            values = torch.tensor([[scores.get(name, np.nan) for name in (*SCORES, *GUESSES)]], dtype=torch.float64)
+            values = torch.tensor([[scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)]], dtype=torch.float64)
             names = {name: [batch[name][i]] for name in ("id", "patient")}
             self.rows.add(values=values, category=[self._category(batch, i)], **names)
         return {"maps": maps, "films": films}
@@ -105,19 +118,16 @@ class GroundingTask(Task):
         labels = batch["box_labels"][i].tolist()
         return self.data_spec.box_classes[labels[0]] if labels else ""
 
-    def _log_epoch(self, stage: str) -> None:
-        rows = self.rows.gather()
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         values, category = rows["values"], rows["category"].astype(str)
         found = dict(zip((*SCORES, *GUESSES), np.nanmean(values, 0).tolist(), strict=True))
         hits = values[:, 0]
         for name in sorted(set(category) - {""}):
-            found[f"pointing_game/{name}"] = float(hits[category == name].mean())
-        found["pointing_game_low"], found["pointing_game_high"] = mean_interval(hits, rows["patient"])
-        found["phrases"] = float(len(hits))
+            found[POINTING_GAME.of(name)] = float(hits[category == name].mean())
+        found |= with_interval(POINTING_GAME, mean_interval(hits, rows["patient"]))
         if stage == "test":
-            own = dict(zip(SCORES, values.T, strict=False))
-            self.samples = {"id": rows["id"], "patient": rows["patient"], **own}
-        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+            self.samples = SampleTable(rows["id"], rows["patient"], dict(zip(SCORES, values.T, strict=False)))
+        return found | {PHRASES: float(len(hits))}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image; a callback writes them."""

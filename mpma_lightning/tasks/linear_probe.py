@@ -14,14 +14,19 @@ from data_modules.index.draws import draw_fraction
 from data_modules.index.manifest import ids_sha256
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
+    ACCURACY,
+    AP,
+    AUROC,
+    F1,
     best_thresholds,
     classification_scores,
     exclusive_scores,
-    sample_scores,
 )
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
+from mpma_lightning.evaluation.metric import Metric, Scores
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
@@ -29,7 +34,7 @@ from mpma_lightning.tasks.classification import ClassificationTask, refuse_witho
 
 HEADS = "heads"
 """Key of the heads' fractions, seeds and training samples in a checkpoint."""
-SUMMARISED = ("auroc", "ap", "f1", "accuracy")
+SUMMARISED = (AUROC, AP, F1, ACCURACY)
 
 
 class LinearProbeTask(ClassificationTask):
@@ -53,6 +58,7 @@ class LinearProbeTask(ClassificationTask):
     encodes_once = True
     monitor = None
     frozen = True
+    monitor = None
 
     def __init__(
         self,
@@ -126,18 +132,6 @@ class LinearProbeTask(ClassificationTask):
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, features=features)
         return {}
 
-    def _log_epoch(self, stage: str) -> None:
-        rows = self.rows.gather()
-        if self.trainer.sanity_checking:
-            return
-        refuse_broken(rows["id"], features=rows["features"])
-        if self.trainer.state.fn == "fit":
-            seen = self.seen.gather()
-            refuse_broken(seen["id"], features=seen["features"])
-            self._train_heads(seen, rows)
-            self.trained = True
-        self.log_dict({f"{stage}/{name}": value for name, value in self.score(rows, stage).items()})
-
     def on_train_epoch_end(self) -> None:
         if not self.trained:
             raise UserError(
@@ -177,24 +171,31 @@ class LinearProbeTask(ClassificationTask):
         x = self._standardised(features.to(self.device))
         return self.likelihoods(torch.stack([head(x) for head in self.heads]))
 
-    def score(self, rows: dict[str, np.ndarray], stage: str) -> dict[str, float]:
-        """Mean and standard deviation over seeds, by fraction."""
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        """Mean and standard deviation over seeds, by fraction; in ``fit`` after the heads were trained."""
+        refuse_broken(rows["id"], features=rows["features"])
+        if self.trainer.state.fn == "fit":
+            seen = self.seen.gather()
+            refuse_broken(seen["id"], features=seen["features"])
+            self._train_heads(seen, rows)
+            self.trained = True
         scores = self._scores(torch.from_numpy(rows["features"])).double().cpu().numpy()
         if stage == "val" and self.trainer.state.fn == "fit":
             best = [best_thresholds(rows["labels"], own, default=0.5) for own in scores]
             self.thresholds = torch.as_tensor(np.stack(best), dtype=torch.float32, device=self.device)
         if stage == "test":
-            own = [f"fraction_{record['fraction']:g}/auroc#{record['seed']}" for record in self.records]
-            named = dict(zip(own, scores, strict=True))
-            self.samples = sample_scores(rows, rows["labels"], self.classes, named)
-        found: dict[float, list[dict[str, float]]] = {}
+            table = SampleTable(rows["id"], rows["patient"], classes=self.classes, labels=rows["labels"])
+            for record, own in zip(self.records, scores, strict=True):
+                table.scores[AUROC.under(_name(record["fraction"])), str(record["seed"])] = own
+            self.samples = table
+        found: dict[float, list[dict[Metric, float]]] = {}
         for record, own, thresholds in zip(self.records, scores, self.thresholds.cpu().double().numpy(), strict=True):
             metrics = classification_scores(rows["labels"], own, self.classes, thresholds)
             if self.exclusive:
                 metrics |= exclusive_scores(rows["labels"], own)
-            record |= {f"{stage}/{name}": value for name, value in metrics.items() if name in SUMMARISED}
+            record |= {f"{stage}/{metric.name}": value for metric, value in metrics.items() if metric in SUMMARISED}
             found.setdefault(record["fraction"], []).append(metrics)
-        return {name: value for fraction, runs in found.items() for name, value in _summary(fraction, runs).items()}
+        return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids and a score a class: the mean over the seeds of the largest fraction; a callback writes them."""
@@ -218,13 +219,18 @@ class LinearProbeTask(ClassificationTask):
         super().on_load_checkpoint(checkpoint)
 
 
-def _summary(fraction: float, runs: list[dict[str, float]]) -> dict[str, float]:
+def _name(fraction: float) -> str:
+    return f"fraction_{fraction:g}"
+
+
+def _summary(fraction: float, runs: list[dict[Metric, float]]) -> dict[Metric, float]:
     """``fraction_0.1/auroc``, ``…/auroc_sd`` (of the sample; without it for one seed) and ``…/auroc/<class>``."""
-    summary = {}
-    for name in runs[0]:
-        values = [run[name] for run in runs if name in run]
-        if name in SUMMARISED or name.partition("/")[0] in SUMMARISED:
-            summary[f"fraction_{fraction:g}/{name}"] = float(np.mean(values))
-            if name in SUMMARISED and len(values) > 1:
-                summary[f"fraction_{fraction:g}/{name}_sd"] = float(np.std(values, ddof=1))
+    summary, names = {}, {metric.name for metric in SUMMARISED}
+    for metric in runs[0]:
+        values = [run[metric] for run in runs if metric in run]
+        if metric.name.partition("/")[0] in names:
+            mean = metric.under(_name(fraction))
+            summary[mean] = float(np.mean(values))
+            if metric in SUMMARISED and len(values) > 1:
+                summary[mean.derived("sd")] = float(np.std(values, ddof=1))
     return summary

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from data_modules.errors import UserError, expect
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.evaluation.metric import Metric, loss
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
@@ -60,6 +61,14 @@ class PretrainingTask(Task):
     """
 
     protocol = "pretraining"
+    step_metrics = (
+        loss("image_reconstruction_loss", headline=True),
+        loss("report_reconstruction_loss", headline=True),
+        Metric("local_gap", unit="ratio", headline=True),
+        Metric("masked_word_accuracy"),
+        Metric("matching_accuracy"),
+        Metric("in_batch_retrieval"),
+    )
 
     def __init__(
         self,

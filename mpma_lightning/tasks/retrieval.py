@@ -9,21 +9,22 @@ from torch import Tensor
 
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.both_directions import (
     Columns,
     choose_alpha,
-    figures,
+    direction_scores,
     ranked_everywhere,
+    retrieval_scores,
     sample_hits,
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
-from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
-from mpma_lightning.evaluation.intervals import mean_intervals
+from mpma_lightning.evaluation.metric import Metric, Scores, count, reference
 from mpma_lightning.evaluation.rerank import Shortlist
-from mpma_lightning.evaluation.retrieval import KS, chance_recall
+from mpma_lightning.evaluation.retrieval import Retrieval
 from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
@@ -58,6 +59,8 @@ class RetrievalTask(Task):
         std: see :class:`Task`.
     """
 
+    step_metrics = (Metric("matching_accuracy"),)
+
     def __init__(
         self,
         backbone: BackboneSpec | str | None = None,
@@ -85,7 +88,7 @@ class RetrievalTask(Task):
         expect(
             judged_alike, "model.scorer", scorer, "dual with model.multiclass: α is chosen by hits that are no classes"
         )
-        self.rows, self.tokens = Rows(), EncodedPairs()
+        self.tokens = EncodedPairs()
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
         self.evaluated: Columns = {}
@@ -157,38 +160,33 @@ class RetrievalTask(Task):
             tokens = None if self.spec.fusion == "pooled" else state.aligned_text
             self.tokens.add(state.aligned_image, tokens, batch["input_ids"], batch["attention_mask"])
 
-    def _log_epoch(self, stage: str) -> None:
-        super()._log_epoch(stage)
-        rows = self.evaluated = self._gathered()
-        if self.trainer.sanity_checking:
-            return
+    def score(self, rows: Columns, stage: str) -> Scores:
+        _refuse_broken(rows)
+        self.evaluated = rows
         if self._letter == "h":
             classes: list[str] = self.data_spec.classes
             rows["group"] = one_class_each(rows["id"], rows["labels"], classes, self.multiclass).argmax(1)
         ranked = ranked_everywhere(rows)
-        found = figures(ranked, self._letter)
+        found = retrieval_scores(rows, ranked, self._letter)
         if self._reranks:
-            self.orders, pairs = self._shortlisted(rows)
-            if stage == "val":
-                self.alpha = choose_alpha(rows, self.orders)
-            for name, order in self.orders.items():
-                order.alpha = self.alpha[name]
-            reordered = ranked_everywhere(rows, self.orders)
-            again = figures(reordered, self._letter)
-            ranked |= {f"rerank/{name}": result for name, result in reordered.items()}
-            again |= {f"{name}_alpha": alpha for name, alpha in self.alpha.items()} | {"fused_pairs": float(pairs)}
-            found |= {f"rerank/{name}": value for name, value in again.items()}
-        found |= {f"chance_{self._letter}{k}": chance_recall(rows["group"], rows["group"], k) for k in KS}
-        found["pairs"] = float(len(rows["group"]))
+            found |= self._rerank(rows, ranked, stage)
         if stage == "test":
             self.samples = sample_hits(rows, ranked, self._letter)
-            found |= mean_intervals(self.samples)
-        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+            found |= mean_intervals(self.samples.values, self.samples.patients)
+        return found
 
-    def _gathered(self) -> Columns:
-        rows = self.rows.gather()
-        refuse_broken(rows["id"], image_embedding=rows["image"], text_embedding=rows["text"])
-        return rows
+    def _rerank(self, rows: Columns, ranked: dict[str, Retrieval], stage: str) -> dict[Metric, float]:
+        """Metrics under ``rerank``; its rankings join ``ranked``."""
+        self.orders, pairs = self._shortlisted(rows)
+        if stage == "val":
+            self.alpha = choose_alpha(rows, self.orders)
+        for name, order in self.orders.items():
+            order.alpha = self.alpha[name]
+        reordered = ranked_everywhere(rows, self.orders)
+        ranked |= {f"rerank/{name}": result for name, result in reordered.items()}
+        found = direction_scores(reordered, self._letter) | {count("fused_pairs"): float(pairs)}
+        found |= {reference(f"{name}_alpha", unit="ratio"): alpha for name, alpha in self.alpha.items()}
+        return {metric.under("rerank"): value for metric, value in found.items()}
 
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()
@@ -225,7 +223,8 @@ class RetrievalTask(Task):
             batch = self.trainer.strategy.batch_to_device(batch)
             with self.trainer.precision_plugin.forward_context():
                 self._collect(self._state(batch), batch)
-        rows = self._gathered()
+        rows = self.rows.gather()
+        _refuse_broken(rows)
         self.alpha = choose_alpha(rows, self._shortlisted(rows)[0])
 
     def _refuse_untrained(self) -> None:
@@ -257,3 +256,7 @@ class RetrievalTask(Task):
             text = self.backbone.text(batch["input_ids"], batch["attention_mask"])
             found["text_embedding"] = self.backbone.embed_text(text)
         return found
+
+
+def _refuse_broken(rows: Columns) -> None:
+    refuse_broken(rows["id"], image_embedding=rows["image"], text_embedding=rows["text"])

@@ -12,10 +12,18 @@ from torch import Tensor
 from data_modules.errors import expect
 from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.evaluation.epoch import Rows
-from mpma_lightning.evaluation.intervals import mean_interval
-from mpma_lightning.evaluation.metric import Metric
-from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
+from mpma_lightning.evaluation.bootstrap import mean_interval
+from mpma_lightning.evaluation.metric import Scores, with_interval
+from mpma_lightning.evaluation.samples import SampleTable
+from mpma_lightning.evaluation.segmentation import (
+    DICE,
+    DICE_POSITIVE,
+    IOU,
+    MEAN_MASK,
+    mean_mask,
+    per_image,
+    segmentation_scores,
+)
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales, multiplied
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
@@ -40,9 +48,9 @@ class SegmentationTask(DenseTask):
         std: see :class:`Task`.
     """
 
-    monitor = Metric("dice_positive")
     annotations = ("mask",)
     kind = "masks"
+    monitor = DICE_POSITIVE
 
     def __init__(
         self,
@@ -61,7 +69,6 @@ class SegmentationTask(DenseTask):
         expect(0 < threshold < 1, "model.threshold", threshold, "a likelihood between 0 and 1")
         self.head_width = head_width
         self.frozen = self.switches.frozen
-        self.rows = Rows()
 
     def annotated(self) -> list[str]:
         name: str = self.data_spec.mask_class
@@ -94,10 +101,10 @@ class SegmentationTask(DenseTask):
         count = torch.tensor(float(len(mask)), device=mask.device)
         outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.switches, stage == "train") * count, count)}
         if stage != "train":
-            said, true = logits.sigmoid() >= self.threshold, mask > 0
-            self._count(batch, said, true, "model")
-            self._count(batch, self._mean_mask_like(true), true, "mean")
-            outcome["mask"] = said
+            predicted, true = logits.sigmoid() >= self.threshold, mask > 0
+            model, mean = _pixels(predicted, true, "model"), _pixels(self._mean_mask_like(true), true, "mean")
+            self.rows.add(id=batch["id"], patient=batch["patient"], **model, **mean)
+            outcome["mask"] = predicted
         return outcome
 
     def _mean_mask_like(self, masks: Tensor) -> Tensor:
@@ -105,27 +112,19 @@ class SegmentationTask(DenseTask):
         drawn = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
         return drawn.expand_as(masks)
 
-    def _count(self, batch: dict[str, Any], said: Tensor, true: Tensor, who: str) -> None:
-        sizes = {"overlap": said & true, "predicted": said, "truth": true}
-        columns = {f"{who}/{name}": pixels.sum((1, 2, 3)) for name, pixels in sizes.items()}
-        self.rows.add(**columns, **{f"{who}/{name}": batch[name] for name in ("id", "patient")})
-
-    def _log_epoch(self, stage: str) -> None:
-        super()._log_epoch(stage)
-        rows = self.rows.gather()
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         model, mean = (
             [rows[f"{who}/{name}"] for name in ("overlap", "predicted", "truth")] for who in ("model", "mean")
         )
         scores = segmentation_scores(*model)
         baseline = segmentation_scores(*mean)
-        scores |= {f"{name}_mean_mask": baseline[name] for name in ("dice", "dice_positive") if name in baseline}
+        scores |= {MEAN_MASK[metric]: value for metric, value in baseline.items() if metric in MEAN_MASK}
         if stage == "test":
             dice, iou = per_image(*model)
             positive = np.where(rows["model/truth"] > 0, dice, np.nan)
-            self.samples = {"id": rows["model/id"], "patient": rows["model/patient"], "dice": dice, "iou": iou}
-            self.samples["dice_positive"] = positive
-            scores["dice_low"], scores["dice_high"] = mean_interval(dice, rows["model/patient"])
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+            self.samples = SampleTable(rows["id"], rows["patient"], {DICE: dice, IOU: iou, DICE_POSITIVE: positive})
+            scores |= with_interval(DICE, mean_interval(dice, rows["patient"]))
+        return scores
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image; a callback writes them."""
@@ -142,3 +141,9 @@ class SegmentationTask(DenseTask):
 
     def result_entries(self) -> dict[str, Any]:
         return {"classes": self.classes}
+
+
+def _pixels(predicted: Tensor, true: Tensor, who: str) -> dict[str, Tensor]:
+    """(B,) numbers of pixels of (B, 1, S, S) masks."""
+    sizes = {"overlap": predicted & true, "predicted": predicted, "truth": true}
+    return {f"{who}/{name}": pixels.sum((1, 2, 3)) for name, pixels in sizes.items()}

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,10 +10,9 @@ from torch import Tensor
 from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, BackboneSpec
 from mpma_lightning.backbones.weights import load_weights
-from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
-from mpma_lightning.evaluation.epoch import gather_objects
-from mpma_lightning.evaluation.intervals import mean_intervals
-from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.bootstrap import mean_intervals
+from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
@@ -37,7 +37,7 @@ class VQATask(Task):
         std: see :class:`Task`.
     """
 
-    monitor = Metric("accuracy")
+    monitor = ACCURACY
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class VQATask(Task):
     ) -> None:
         super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
         self.pool, self.question_only = pool, question_only
-        self._answered: list[Answered] = []
         self.trained = False
 
     @property
@@ -117,24 +116,24 @@ class VQATask(Task):
             )
         outcome["logits"] = logits.detach()
         if stage != "train":
-            said = [self.answers[i] for i in logits.argmax(1).tolist()]
-            text_said = [self.answers[i] for i in blind.argmax(1).tolist()] if blind is not None else [None] * len(said)
-            keys = ("answer", "answer_type", "question_type", "contrasted")
-            columns = [*(batch[key] for key in keys), said, text_said, batch["id"], batch["patient"]]
-            self._answered += [Answered(*row) for row in zip(*columns, strict=True)]
+            keys = ("answer", "answer_type", "question_type", "contrasted", "id", "patient")
+            self.rows.add(
+                **{key: batch[key] for key in keys},
+                predicted=self._likeliest(logits),
+                question_only=self._likeliest(blind) if blind is not None else [None] * len(logits),
+            )
         return outcome
 
-    def _log_epoch(self, stage: str) -> None:
-        super()._log_epoch(stage)
-        rows = [row for rank in gather_objects(self._answered) for row in rank]
-        self._answered = []
-        if self.trainer.sanity_checking:
-            return
-        scores = accuracies(rows, set(self.answers), self.majority)
+    def _likeliest(self, logits: Tensor) -> list[str]:
+        return [self.answers[i] for i in logits.argmax(1).tolist()]
+
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        answered = [Answered(*row) for row in zip(*(rows[name] for name in Answered._fields), strict=True)]
+        scores = accuracies(answered, set(self.answers), self.majority)
         if stage == "test":
-            self.samples = answer_samples(rows)
-            scores |= mean_intervals(self.samples)
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
+            self.samples = answer_samples(answered)
+            scores |= mean_intervals(self.samples.values, self.samples.patients)
+        return scores
 
     def on_validation_start(self) -> None:
         if self.trainer.state.fn != "fit":
@@ -160,8 +159,8 @@ class VQATask(Task):
             {self.answers[i]: round(p, 4) for i, p in zip(places, values, strict=True)}
             for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
-        said = [next(iter(row)) for row in ranked]
-        return {"id": batch["id"], "question": batch["text"], "prediction": said, "probabilities": ranked}
+        likeliest = [next(iter(row)) for row in ranked]
+        return {"id": batch["id"], "question": batch["text"], "prediction": likeliest, "probabilities": ranked}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

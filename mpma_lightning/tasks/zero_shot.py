@@ -13,14 +13,15 @@ from data_modules.index.labels import same_class
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
+    AUROC,
     auroc_interval,
     classification_scores,
     exclusive_scores,
     one_class_each,
-    sample_scores,
 )
-from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
+from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
+from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
 from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
@@ -73,7 +74,6 @@ class ZeroShotTask(Task):
         expect(temperature > 0, "model.temperature", temperature, "more than 0")
         self.prompts, self.temperature = load_prompts(prompts), temperature
         self.similarities, self.multiclass = list(similarities), list(multiclass)
-        self.rows = Rows()
         self.classes: list[str] = []
 
     @property
@@ -171,27 +171,31 @@ class ZeroShotTask(Task):
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
         return {}
 
-    def _log_epoch(self, stage: str) -> None:
-        rows = self.rows.gather()
+    def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         labels = rows["labels"]
         scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
         refuse_broken(rows["id"], **{f"{name}_scores": values for name, values in scores.items()})
         if len(scores) > 1:
             scores["combined"] = combine(list(scores.values()))
-        found: dict[str, float] = {}
+        found: dict[Metric, float] = {}
         for name, values in scores.items():
             own = classification_scores(labels, values, self.classes)
             if self.multiclass:
                 own |= self._accuracy(rows["id"], labels, values)
-            if "auroc" in own:
-                own["auroc_low"], own["auroc_high"] = auroc_interval(labels, values, rows["patient"])
-            found |= {f"{name}/{metric}": value for metric, value in own.items()}
-        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
+            if AUROC in own:
+                own |= with_interval(AUROC, auroc_interval(labels, values, rows["patient"]))
+            found |= {metric.under(name): value for metric, value in own.items()}
         if stage == "test":
-            scored = {f"{name}/auroc": values for name, values in scores.items()}
-            self.samples = sample_scores(rows, labels, self.classes, scored)
+            self.samples = SampleTable(
+                rows["id"],
+                rows["patient"],
+                classes=self.classes,
+                labels=labels,
+                scores={(AUROC.under(name), ""): values for name, values in scores.items()},
+            )
+        return found
 
-    def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    def _accuracy(self, ids: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[Metric, float]:
         chosen = one_class_each(ids, labels, self.classes, self.multiclass)
         columns = [self.classes.index(name) for name in self.multiclass]
         return exclusive_scores(chosen, standardise(scores[:, columns]))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
-from mpma_lightning.evaluation.intervals import mean_interval, mean_intervals
+from mpma_lightning.evaluation.bootstrap import mean_interval, mean_intervals
+from mpma_lightning.evaluation.metric import by_name
 
 
 def test_value_accuracies() -> None:
@@ -14,7 +15,7 @@ def test_value_accuracies() -> None:
         Answered("left", "OPEN", "POS", False, "left", "left"),
         Answered("rare", "OPEN", "POS", False, "left", "left"),
     ]
-    scores = accuracies(rows, {"yes", "no", "left"}, {"CLOSED": "yes", "OPEN": "left"})
+    scores = by_name(accuracies(rows, {"yes", "no", "left"}, {"CLOSED": "yes", "OPEN": "left"}))
     assert scores["accuracy"] == 0.5 and scores["accuracy/closed"] == 0.5 and scores["accuracy/open"] == 0.5
     assert scores["question_only/contrasted"] == 0.5 and scores["accuracy/contrasted"] == 0.5
     assert scores["majority"] == 0.5 and scores["ceiling"] == 0.75 and scores["ceiling/open"] == 0.5
@@ -22,7 +23,7 @@ def test_value_accuracies() -> None:
 
 
 def test_value_without_the_blind_model() -> None:
-    scores = accuracies([Answered("yes", "CLOSED", "", False, "yes", None)], {"yes"}, {})
+    scores = by_name(accuracies([Answered("yes", "CLOSED", "", False, "yes", None)], {"yes"}, {}))
     assert "question_only" not in scores and scores["majority"] == 0.0 and scores["accuracy"] == pytest.approx(1.0)
     assert "accuracy/open" not in scores and "accuracy/contrasted" not in scores
 
@@ -34,13 +35,14 @@ def test_value_intervals_draw_patients_with_all_their_questions() -> None:
         )
         for i in range(40)
     ]
-    samples = answer_samples(rows)
+    table = answer_samples(rows)
+    samples = table.frame()
     assert samples["id"][21] == "q21" and samples["patient"][21] == "p1"
-    found = mean_intervals(samples)
+    found = by_name(mean_intervals(table.values, table.patients))
     assert [found[f"accuracy{end}"] for end in ("_low", "_high")] == [0, 1], "two patients, each all right or all wrong"
     assert (found["accuracy/open_low"], found["accuracy/open_high"]) == mean_interval(
-        samples["accuracy"][::2], samples["patient"][::2]
+        samples["accuracy"].to_numpy()[::2], table.patients[::2]
     )
     assert not [name for name in found if "contrasted" in name or "id" in name]
-    low, high = mean_interval(samples["accuracy"], np.arange(40))
+    low, high = mean_interval(samples["accuracy"].to_numpy(), np.arange(40))
     assert 0.3 < low < 0.5 < high < 0.7

@@ -21,6 +21,7 @@ from mpma_lightning.evaluation.classification import (
 )
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
+from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
 from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_for
 from mpma_lightning.objectives.labels import label_loss
@@ -40,7 +41,7 @@ def draw(rows: int = 200) -> tuple[np.ndarray, np.ndarray]:
 def test_value_scores_equal_sklearn_on_the_known_labels() -> None:
     labels, scores = draw()
     labels[::5, 1] = np.nan
-    found = classification_scores(labels, scores, ["a", "b", "c"], np.array([0.5, 0.7, 0.9]))
+    found = by_name(classification_scores(labels, scores, ["a", "b", "c"], np.array([0.5, 0.7, 0.9])))
     known = ~np.isnan(labels[:, 1])
     truth, score = labels[known, 1], scores[known, 1]
     assert found["auroc/b"] == roc_auc_score(truth, score)
@@ -51,7 +52,7 @@ def test_value_scores_equal_sklearn_on_the_known_labels() -> None:
 
 def test_value_by_hand() -> None:
     labels, scores = np.array([[1.0], [0], [1], [0]]), np.array([[0.9], [0.8], [0.7], [0.1]])
-    found = classification_scores(labels, scores, ["a"], np.array([0.5]))
+    found = by_name(classification_scores(labels, scores, ["a"], np.array([0.5])))
     assert found["auroc"] == 0.75 and found["ap"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
 
@@ -59,9 +60,9 @@ def test_value_by_hand() -> None:
 def test_value_classes_without_both_values_are_left_out() -> None:
     labels, scores = draw()
     labels[:, 0], labels[:, 1] = np.nan, 0
-    found = classification_scores(labels, scores, ["a", "b", "c"])
+    found = by_name(classification_scores(labels, scores, ["a", "b", "c"]))
     assert found["classes_scored"] == 1 and found["auroc"] == found["auroc/c"] and "auroc/a" not in found
-    assert classification_scores(labels * np.nan, scores, ["a", "b", "c"]) == {"classes_scored": 0}
+    assert by_name(classification_scores(labels * np.nan, scores, ["a", "b", "c"])) == {"classes_scored": 0}
 
 
 def test_value_thresholds_give_the_best_f1() -> None:
@@ -76,7 +77,7 @@ def test_value_thresholds_give_the_best_f1() -> None:
 def test_value_exclusive_classes() -> None:
     labels = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [NAN, NAN, NAN]])
     scores = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.9, 0.05, 0.05], [0, 0, 1]])
-    found = exclusive_scores(labels, scores)
+    found = by_name(exclusive_scores(labels, scores))
     assert found["accuracy"] == pytest.approx(2 / 3) and found["f1_likeliest"] == pytest.approx(2 / 3)
     assert exclusive_scores(labels[3:], scores[3:]) == {}
 
@@ -92,7 +93,7 @@ def test_value_weighted_auroc_equals_repeated_rows() -> None:
 
 def test_value_interval_holds_the_estimate_and_widens_with_few_patients() -> None:
     labels, scores = draw(400)
-    value = classification_scores(labels, scores, ["a", "b", "c"])["auroc"]
+    value = by_name(classification_scores(labels, scores, ["a", "b", "c"]))["auroc"]
     low, high = auroc_interval(labels, scores, np.arange(400), draws=200)
     assert low < value < high
     few = np.repeat(np.arange(8), 50)

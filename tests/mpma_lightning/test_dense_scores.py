@@ -10,30 +10,31 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data_modules.images.transforms import Placement
+from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, match
 from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at
-from mpma_lightning.evaluation.intervals import mean_interval
+from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.tasks.grounding import _drawn_up
 
 
 def test_value_dice_three_ways() -> None:
     """Half right, rightly nothing, wrongly something."""
-    scores = segmentation_scores(np.array([2, 0, 0]), np.array([4, 0, 3]), np.array([4, 0, 0]))
+    scores = by_name(segmentation_scores(np.array([2, 0, 0]), np.array([4, 0, 3]), np.array([4, 0, 0])))
     assert scores["dice"] == pytest.approx((0.5 + 1 + 0) / 3) and scores["iou"] == pytest.approx((2 / 6 + 1 + 0) / 3)
     assert scores["dice_positive"] == pytest.approx(0.5) and scores["iou_positive"] == pytest.approx(2 / 6)
     assert scores["dice_empty_prediction"] == pytest.approx(2 / 3)
 
 
 def test_value_without_any_mask() -> None:
-    scores = segmentation_scores(np.zeros(2), np.array([0, 5]), np.zeros(2))
+    scores = by_name(segmentation_scores(np.zeros(2), np.array([0, 5]), np.zeros(2)))
     assert scores == {"dice": 0.5, "iou": 0.5, "dice_empty_prediction": 1.0}
 
 
 def test_value_predicting_nothing_is_the_baseline() -> None:
     truth = np.random.default_rng(0).integers(0, 3, 50)
-    scores = segmentation_scores(np.zeros(50), np.zeros(50), truth)
+    scores = by_name(segmentation_scores(np.zeros(50), np.zeros(50), truth))
     assert scores["dice"] == scores["dice_empty_prediction"] == pytest.approx((truth == 0).mean())
     assert scores["dice_positive"] == 0
 
@@ -112,7 +113,7 @@ def by_pycocotools(found: list[Boxes], truth: list[Boxes], thresholds: list[floa
 
 def test_value_coco_scores_as_pycocotools() -> None:
     found, truth = random_boxes(40, 0)
-    scores = detection_scores(found, truth, ["a", "b"])
+    scores = by_name(detection_scores(found, truth, ["a", "b"]))
     stats = by_pycocotools(found, truth)
     for name, place in (("map", 0), ("map_50", 1), ("map_75", 2), ("mar_100", 8)):
         assert scores[name] == pytest.approx(stats[place], abs=1e-4)  # torchmetrics counts in float32
@@ -122,7 +123,7 @@ def test_value_coco_scores_as_pycocotools() -> None:
     assert scores["published_images"] == len(kept) < 40
     thresholds = [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
     published = by_pycocotools([sure[i] for i in kept], [truth[i] for i in kept], thresholds)
-    assert scores[PUBLISHED] == pytest.approx(published[0], abs=1e-4)
+    assert scores[PUBLISHED.name] == pytest.approx(published[0], abs=1e-4)
 
 
 def test_value_images_without_boxes_count() -> None:
@@ -131,17 +132,19 @@ def test_value_images_without_boxes_count() -> None:
     box = [[0.0, 0.0, 10.0, 10.0]]
     found = [drawn(box, [0], [0.8]), drawn(box, [0], [0.9]), drawn([], [], [])]
     truth = [drawn(box, [0]), drawn([], []), drawn([], [])]
-    scores = detection_scores(found, truth, ["a"])
-    assert scores["map"] == pytest.approx(0.5) and scores[PUBLISHED] == pytest.approx(1.0)
-    missed = detection_scores(found, [*truth[:2], drawn(box, [0])], ["a"])
-    assert missed["map"] == pytest.approx(0.5 * 51 / 101) and missed[PUBLISHED] == pytest.approx(1.0)
+    scores = by_name(detection_scores(found, truth, ["a"]))
+    assert scores["map"] == pytest.approx(0.5) and scores[PUBLISHED.name] == pytest.approx(1.0)
+    missed = by_name(detection_scores(found, [*truth[:2], drawn(box, [0])], ["a"]))
+    assert missed["map"] == pytest.approx(0.5 * 51 / 101) and missed[PUBLISHED.name] == pytest.approx(1.0)
     assert missed["published_images"] == 1
 
 
 def test_value_no_box_at_all() -> None:
     nothing = [drawn([], [])] * 2
-    assert detection_scores([drawn([], [], [])] * 2, nothing, ["a"]) == {"published_images": 0.0}
-    assert detection_scores([drawn([[0, 0, 9, 9]], [0], [0.9])] * 2, nothing, ["a"]) == {"published_images": 0.0}
+    assert by_name(detection_scores([drawn([], [], [])] * 2, nothing, ["a"])) == {"published_images": 0.0}
+    assert by_name(detection_scores([drawn([[0, 0, 9, 9]], [0], [0.9])] * 2, nothing, ["a"])) == {
+        "published_images": 0.0
+    }
 
 
 def test_value_interval_recomputes_coco() -> None:
@@ -161,14 +164,14 @@ def test_value_interval_recomputes_coco() -> None:
 def test_value_map_scores() -> None:
     similarity = np.array([[0.9, 0.7], [0.1, 0.3]])
     region = np.array([[True, True], [False, False]])
-    scores = map_scores(similarity, similarity, region)
+    scores = by_name(map_scores(similarity, similarity, region))
     assert scores["pointing_game"] == 1
     assert scores["cnr"] == pytest.approx(abs(0.8 - 0.2) / np.sqrt(0.01 + 0.01))
     # scaled to 1, .75, 0, .25: over .1 and .2 three pixels, above that two
     assert scores["iou"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1) / 5)
-    other = map_scores(similarity, similarity, ~region)
+    other = by_name(map_scores(similarity, similarity, ~region))
     assert other["pointing_game"] == 0 and other["cnr"] == pytest.approx(scores["cnr"])
-    assert "cnr" not in map_scores(similarity, similarity, np.ones((2, 2), bool))
+    assert "cnr" not in by_name(map_scores(similarity, similarity, np.ones((2, 2), bool)))
     assert np.isfinite(list(map_scores(np.ones((2, 2)), np.ones((2, 2)), region).values())).all()
 
 
@@ -177,8 +180,8 @@ def test_value_the_centre_of_the_best_patch_is_pointed_at() -> None:
     assert pointed_at(patches, 20, 60) == (5, 50)
     drawn, region = np.zeros((20, 60)), np.zeros((20, 60), bool)
     region[3:8, 45:55] = True
-    assert map_scores(patches, drawn, region)["pointing_game"] == 1
-    assert map_scores(patches[::-1], drawn, region)["pointing_game"] == 0
+    assert by_name(map_scores(patches, drawn, region))["pointing_game"] == 1
+    assert by_name(map_scores(patches[::-1], drawn, region))["pointing_game"] == 0
 
 
 def test_value_bars_of_a_letterbox_count_nowhere() -> None:
@@ -212,9 +215,9 @@ def test_value_other_fits_show_the_film_everywhere() -> None:
 def test_value_regions_and_guesses() -> None:
     region = inside(np.array([[0.0, 0.0, 0.4, 10.0], [2.0, 3.0, 5.0, 6.0]]), 10, 10)
     assert region.sum() == 9 and region[3:6, 2:5].all()  # a box narrower than half a pixel covers no centre
-    guesses = guess_scores(region, "Right effusion", (2, 2))
+    guesses = by_name(guess_scores(region, "Right effusion", (2, 2)))
     assert guesses == {"random_patch": 0.0, "centre_of_lung": 0.5, "centre_of_named_lung": 1.0}
-    assert guess_scores(region, "left effusion", (10, 10))["centre_of_named_lung"] == 0
-    assert guess_scores(region, "left effusion", (10, 10))["random_patch"] == pytest.approx(0.09)
-    assert guess_scores(region, "right and left effusion", (2, 2))["centre_of_named_lung"] == 0.5
+    assert by_name(guess_scores(region, "left effusion", (10, 10)))["centre_of_named_lung"] == 0
+    assert by_name(guess_scores(region, "left effusion", (10, 10)))["random_patch"] == pytest.approx(0.09)
+    assert by_name(guess_scores(region, "right and left effusion", (2, 2)))["centre_of_named_lung"] == 0.5
     assert not inside(np.zeros((0, 4)), 3, 3).any()

@@ -15,12 +15,13 @@ from mpma_lightning.backbones import Features
 from mpma_lightning.evaluation import both_directions
 from mpma_lightning.evaluation.both_directions import (
     choose_alpha,
-    figures,
+    direction_scores,
     ranked_everywhere,
     sample_hits,
     shortlisted,
 )
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
+from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.rerank import MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
 from mpma_lightning.evaluation.retrieval import rank_queries, retrieval
 from mpma_lightning.objectives.match_ranking import MatchRanking, MatchRankingOptions
@@ -88,13 +89,13 @@ def columns(seed: int = 0, count: int = 23) -> dict[str, np.ndarray]:
 def test_value_sample_hits_in_the_order_of_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks: the queries 0, 2, 4, … and then 1, 3, …, each with its own id and patient."""
     rows = columns() | {"id": np.array([f"film {i}" for i in range(23)]), "patient": np.arange(23) // 2}
-    alone = sample_hits(rows, ranked_everywhere(rows))
+    alone = sample_hits(rows, ranked_everywhere(rows)).frame()
     shares = [np.arange(r, 23, 2) for r in (0, 1)]
     results = ranked_everywhere(rows)
     for result in results.values():
         result.best = np.concatenate([result.best[share] for share in shares])
     monkeypatch.setattr(both_directions, "world_size", lambda: 2)
-    many = sample_hits(rows, results)
+    many = sample_hits(rows, results).frame()
     assert many["id"][:2].tolist() == ["film 0", "film 2"] and many["patient"][:3].tolist() == ["0", "1", "2"]
     order = np.concatenate(shares)
     assert all(np.array_equal(many[name], alone[name][order]) for name in alone) and "i2t_r10" in many
@@ -118,7 +119,8 @@ def test_value_perfect_match_scores_give_the_best_rerank() -> None:
     for name in before:
         assert after[name].recall[1] == pytest.approx(before[name].recall[5])
         assert after[name].mean_average_precision > before[name].mean_average_precision
-    assert figures(after)["i2t_r1"] == after["i2t"].recall[1] and "t2i_p5" in figures(after, "h")
+    assert by_name(direction_scores(after))["i2t_r1"] == after["i2t"].recall[1]
+    assert "t2i_p5" in by_name(direction_scores(after, "h"))
 
 
 def test_value_no_gain_is_zero() -> None:
@@ -224,16 +226,16 @@ def worker(rank: int, port: int, out: Path) -> None:
 
 
 def evaluate(first: int, last: int) -> dict[str, float]:
-    """Dual and rerank figures; the images of rows ``first`` to ``last`` are this process's."""
+    """Dual and rerank metrics; the images of rows ``first`` to ``last`` are this process's."""
     rows = columns(3, 4)
     tokens, backbone, head = encoded("cross", first, last)
     orders, pairs = shortlisted(rows, 2, lambda pairs: tokens.score(pairs, backbone, head))
     alpha = choose_alpha(rows, orders)
     for order in orders.values():
         order.alpha = 1.0
-    again = {f"rerank/{name}": value for name, value in figures(ranked_everywhere(rows, orders)).items()}
+    again = {f"rerank/{m.name}": value for m, value in direction_scores(ranked_everywhere(rows, orders)).items()}
     match = {f"match/{i}": float(value) for i, value in enumerate(orders["i2t"].match.ravel())}
-    return figures(ranked_everywhere(rows)) | again | match | alpha | {"fused_pairs": float(pairs)}
+    return by_name(direction_scores(ranked_everywhere(rows))) | again | match | alpha | {"fused_pairs": float(pairs)}
 
 
 def test_value_two_processes_equal_one(tmp_path: Path) -> None:

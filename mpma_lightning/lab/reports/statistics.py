@@ -11,8 +11,10 @@ from scipy.optimize import brentq
 from scipy.stats import nct, t
 
 from data_modules.errors import UserError
-from mpma_lightning.evaluation.classification import prepare_ranks, weighted_auroc
+from mpma_lightning.evaluation.bootstrap import bootstrap as draw_patients
+from mpma_lightning.evaluation.bootstrap import interval_of
 from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.evaluation.samples import weighted_metric
 
 DRAWS = 500
 
@@ -41,9 +43,8 @@ class Bootstrap:
 
     def interval(self) -> tuple[float, float] | None:
         """95 %, or ``None`` where no draw has a value."""
-        known = self.values[1:][~np.isnan(self.values[1:])]
-        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (math.nan, math.nan)
-        return (float(low), float(high)) if len(known) else None
+        ends = interval_of(self.values[1:])
+        return None if math.isnan(ends[0]) else ends
 
 
 def read_samples(path: Path) -> pd.DataFrame:
@@ -78,15 +79,12 @@ def bootstrap(table: pd.DataFrame, metric: Metric, draws: int = DRAWS) -> Bootst
         ``None`` where the table lacks the metric.
     """
     table = table.sort_values("id", ignore_index=True)
-    scorer = _Scorer(table, metric)
-    if scorer.empty:
+    value = weighted_metric(table, metric)
+    if value is None:
         return None
-    units = table["patient"] if "patient" in table else table["id"]
-    names, place = np.unique(units.to_numpy(str), return_inverse=True)
-    rng = np.random.default_rng(0)
-    drawn = (np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[place] for _ in range(draws))
-    values = [scorer(np.ones(len(place), int)), *map(scorer, drawn)]
-    return Bootstrap(tuple(table["id"].astype(str)), np.array(values))
+    unit = (table["patient"] if "patient" in table else table["id"]).to_numpy(str)
+    drawn = draw_patients(unit, lambda draw: value(draw.weight), draws)
+    return Bootstrap(tuple(table["id"].astype(str)), np.array([value(np.ones(len(unit), int)), *drawn]))
 
 
 def paired_difference(ours: Sequence[Bootstrap | None], theirs: Sequence[Bootstrap | None]) -> Difference | None:
@@ -107,32 +105,6 @@ def paired_difference(ours: Sequence[Bootstrap | None], theirs: Sequence[Bootstr
     low, high = np.percentile(spread, [2.5, 97.5])
     side = min((spread <= 0).mean(), (spread >= 0).mean())
     return Difference(float(gaps[0]), float(low), float(high), float(min(1.0, max(2 * side, 1 / len(spread)))))
-
-
-class _Scorer:
-    """``metric`` of one run as a function of how often each sample is counted."""
-
-    def __init__(self, table: pd.DataFrame, metric: Metric) -> None:
-        mean = metric.per_sample == "mean" and metric.name in table
-        self.values = table[metric.name].to_numpy(float) if mean else None
-        self.heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-        for column in table.columns if metric.per_sample == "auroc" else ():
-            head, found, name = column.partition("@")
-            if found and head.partition("#")[0] == metric.name:
-                ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
-                self.heads.setdefault(head, []).append(ranks)
-        self.empty = self.values is None and not self.heads
-
-    def __call__(self, weight: np.ndarray) -> float:
-        if self.values is not None:
-            known = ~np.isnan(self.values)
-            return float((self.values * weight)[known].sum() / max(weight[known].sum(), 1))
-        heads = [
-            [weighted_auroc(truth, rank, weight[known]) for known, truth, rank in classes]
-            for classes in self.heads.values()
-        ]
-        scored = [np.nanmean(values) for values in heads if not np.isnan(values).all()]
-        return float(np.mean(scored)) if scored else float("nan")
 
 
 def detectable_difference(groups: Sequence[Sequence[float]], power: float = 0.8, level: float = 0.05) -> float | None:

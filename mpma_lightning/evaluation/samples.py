@@ -1,0 +1,79 @@
+"""What ``test`` measured of each sample: a table, and a metric as a function of how often each sample counts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from mpma_lightning.evaluation.classification import prepare_ranks, weighted_auroc
+from mpma_lightning.evaluation.metric import Metric
+
+
+@dataclass
+class SampleTable:
+    """Measurements of N samples, for intervals and paired comparisons of runs; ``samples_test.parquet`` in the run
+    folder.
+
+    Attributes:
+        ids, patients: (N,) names.
+        values: (N,) of each metric that is a mean over samples (``per_sample: mean``); NaN does not count.
+        classes: K names.
+        labels: (N, K) 0, 1 or NaN.
+        scores: (N, K) of each macro AUROC (``per_sample: auroc``) and head; the name of a single head is empty.
+    """
+
+    ids: np.ndarray
+    patients: np.ndarray
+    values: dict[Metric, np.ndarray] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    labels: np.ndarray | None = None
+    scores: dict[tuple[Metric, str], np.ndarray] = field(default_factory=dict)
+
+    def frame(self) -> pd.DataFrame:
+        """Columns ``id``, ``patient``, ``label/<class>``, the metrics' names, and ``<metric>@<class>``, of several
+        heads ``<metric>#<head>@<class>``."""
+        columns = {"id": self.ids.astype(str), "patient": self.patients.astype(str)}
+        if self.labels is not None:
+            columns |= {f"label/{name}": self.labels[:, k] for k, name in enumerate(self.classes)}
+        columns |= {metric.name: values for metric, values in self.values.items()}
+        for (metric, head), scores in self.scores.items():
+            prefix = f"{metric.name}#{head}" if head else metric.name
+            columns |= {f"{prefix}@{name}": scores[:, k] for k, name in enumerate(self.classes)}
+        return pd.DataFrame(columns)
+
+
+def weighted_metric(table: pd.DataFrame, metric: Metric) -> Callable[[np.ndarray], float] | None:
+    """``metric`` of a table as :meth:`SampleTable.frame` makes it, as a function of (N,) weights of its samples;
+    its ``per_sample`` says which columns hold it.
+
+    Returns:
+        ``None`` where the table lacks the metric.
+    """
+    if metric.per_sample == "mean" and metric.name in table:
+        return _weighted_mean(table[metric.name].to_numpy(float))
+    heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for column in table.columns if metric.per_sample == "auroc" else ():
+        head, found, name = column.partition("@")
+        if found and head.partition("#")[0] == metric.name:
+            ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
+            heads.setdefault(head, []).append(ranks)
+    return _weighted_macro(list(heads.values())) if heads else None
+
+
+def _weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
+    known = ~np.isnan(values)
+
+    def mean(weight: np.ndarray) -> float:
+        return float((values * weight)[known].sum() / max(weight[known].sum(), 1))
+
+    return mean
+
+
+def _weighted_macro(heads: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]]) -> Callable[[np.ndarray], float]:
+    def macro(weight: np.ndarray) -> float:
+        means = [[weighted_auroc(truth, rank, weight[known]) for known, truth, rank in classes] for classes in heads]
+        scored = [np.nanmean(values) for values in means if not np.isnan(values).all()]
+        return float(np.mean(scored)) if scored else float("nan")
+
+    return macro
