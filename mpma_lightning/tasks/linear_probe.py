@@ -56,7 +56,6 @@ class LinearProbeTask(ClassificationTask):
     """
 
     encodes_once = True
-    monitor = None
     frozen = True
     monitor = None
 
