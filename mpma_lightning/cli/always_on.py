@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lightning import Callback
+from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
@@ -15,15 +15,17 @@ BEST = "best"
 """Name of the best checkpoint, without suffix."""
 
 
-def always_on(task: Task, given: Sequence[Callback], checkpoints: str | None) -> list[Callback]:
+def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str | None) -> list[Callback]:
     """``given`` and what every run has besides; a callback that ``given`` has of its own takes the place of ours.
 
     Args:
-        task: of the run.
+        task: of the run; a module that is no :class:`Task` has no results to record.
         given: the callbacks that the config names.
         checkpoints: folder of the best checkpoint; None where none is chosen, such as in a fit without validation.
     """
     added: list[Callback] = []
+    if not isinstance(task, Task):
+        return list(given)
     if isinstance(task, PretrainingTask) and not any(isinstance(it, PairedEvaluation) for it in given):
         added.append(PairedEvaluation())
     added.append(ResultRecord())

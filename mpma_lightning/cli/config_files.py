@@ -1,12 +1,11 @@
 """Reads the --config files named on a command line before anything heavy is imported."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_modules.errors import UsageError, nearest
+from data_modules.yaml_files import read_yaml
 
 _SECTIONS = ("model", "data", "trainer")
 
@@ -33,7 +32,8 @@ def config_arguments(argv: Sequence[str]) -> list[Path]:
 
 
 def check_config_files(paths: Sequence[Path]) -> None:
-    """Fail with file and line on a config that is absent or not YAML, and on a part file that does not exist."""
+    """Fail with file and line on a config that is absent, not YAML or has a key twice, and on a part file that does
+    not exist."""
     for path in paths:
         _check(path, named_by=None)
 
@@ -44,26 +44,23 @@ def _check(path: Path, named_by: Path | None) -> None:
         near = nearest(path.name, (other.name for other in folder.glob("*.y*ml") if other != named_by))
         origin = f", named in {named_by}" if named_by else ""
         raise UsageError(f"config file {path} does not exist{origin}{near}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected `key: value` lines, found {_kind(content)}")
-    for part in _parts(content, top=named_by is None):
+    for part in _files([content.get(key) for key in _SECTIONS] if named_by is None else []):
         _check(path.parent / part, named_by=path)
+    for part in _files(list(content.values()), below=True):
+        if (path.parent / part).is_file():  # what is no file is explained where the argument is known
+            read_yaml(path.parent / part)
 
 
-def _parts(content: dict[str, Any], top: bool) -> Iterator[str]:
-    """The values that can only be part files: a YAML path where a whole section belongs."""
-    for key in _SECTIONS if top else ():
-        value = content.get(key)
+def _files(values: Iterable[Any], below: bool = False) -> Iterator[str]:
+    """The YAML paths among ``values``, and those ``below`` them if asked."""
+    for value in values:
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             yield value
+        elif below and isinstance(value, dict | list):
+            yield from _files(value.values() if isinstance(value, dict) else value, below)
 
 
 def _is_inline(value: str) -> bool:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from data_modules.errors import UserError
+from data_modules.yaml_files import read_yaml
 
 PROMPTS = Path(__file__).with_name("prompts")
 
@@ -33,8 +33,10 @@ def load_prompts(name: str | Path) -> Prompts:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in PROMPTS.glob("*.yaml")))
         raise UserError(f"prompt file {path} does not exist; give a path or one of: {shipped}")
-    content = yaml.safe_load(path.read_text())
-    findings = content["findings"]
+    content = read_yaml(path)
+    findings = content.get("findings") if isinstance(content, dict) else None
+    if not isinstance(findings, dict) or not all(isinstance(entry, dict) for entry in findings.values()):
+        raise UserError(f"{path}: expected `findings:`, each with 'positive' and 'negative' prompts")
     for finding, entry in findings.items():
         if not entry.get("positive") or not entry.get("negative"):
             raise UserError(f"{path}: finding '{finding}' needs both 'positive' and 'negative' prompts")

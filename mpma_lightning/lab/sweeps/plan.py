@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data_modules.errors import UsageError, suggest
+from data_modules.yaml_files import read_yaml
 from mpma_lightning.cli.config_files import check_config_files
 from mpma_lightning.lab.sweeps.trial import RUN, SEED, START, Step, Trial
 
@@ -105,7 +104,7 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: file, key and nearest right spelling.
     """
     check_config_files([path])
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     runs = Path(content.pop("runs", Path("runs", "sweeps", path.stem)))
     sweep = _filled(Sweep, content, str(path), path=path, runs=runs)
     if not sweep.stages:
