@@ -1,5 +1,6 @@
 """Anyone's own annotated images: a folder of masks, a COCO file of boxes, or both, beside a folder of images."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from data_modules.errors import UserError
 from data_modules.images.folder import folder_index
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.coco import read_coco
-from data_modules.index.pair_tables import find_column, locate_images, read_pairs
+from data_modules.index.pair_tables import GROUP, IMAGE, find_column, locate_images, read_pairs
 from data_modules.index.partners import partners
-from data_modules.pairs import GROUP, IMAGE, LICENCE, PATIENT, SPLIT
+from data_modules.pairs import LICENCE, PATIENT, SPLIT
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 NAME = "name"
@@ -23,7 +24,9 @@ class AnnotatedDataModule(DataModule):
     """Images of ``images/``; masks and boxes belong to the image of the same path without its ending, or, where only
     one image has it, of the same name. Images without an annotation are left out.
 
-    An image that the box file lists without a box is a negative; one that it does not list is left out.
+    An image that the box file lists without a box is a negative; one that it does not list is left out, and so is one
+    of which it has only crowd regions (``iscrowd``) or boxes without area. Without a width and height there, boxes are
+    in pixels of the image file.
 
     Args:
         root: folder of ``images/`` and of everything below.
@@ -106,6 +109,8 @@ class AnnotatedDataModule(DataModule):
         listed = [_inside(Path(name), Path("images")) for name in coco.images["file_name"]]
         places = pd.Series(partners(frame[NAME].tolist(), listed, "file_name entries"), frame.index, dtype="Int64")
         self.drop("not in the box file", int(places.isna().sum()))
+        for reason, count in coco.unusable.items():
+            self.note(f"{path.name}: {count:,} x {reason}, not read")
         frame = frame[places.notna()].copy()
         images = coco.images.iloc[places.dropna().to_numpy(int)]
         own = coco.boxes.groupby("image_id").indices
@@ -113,8 +118,13 @@ class AnnotatedDataModule(DataModule):
         corners = [rows[["x1", "y1", "x2", "y2"]].to_numpy(float).tolist() for rows in drawn]
         frame["boxes"] = pd.Series(corners, frame.index, dtype=object)
         frame["box_labels"] = [[coco.classes.index(name) for name in rows["category"]] for rows in drawn]
-        frame["box_frame"] = images[["width", "height"]].to_numpy(float).tolist()
-        return frame
+        sizes = images[["width", "height"]].to_numpy(float).tolist()
+        frame["box_frame"] = pd.Series(
+            [None if math.isnan(sum(size)) else size for size in sizes], frame.index, dtype=object
+        )
+        unknown = images.index.isin(list(coco.unknown))
+        self.drop("only crowd regions or boxes without area", int(unknown.sum()))
+        return frame[~unknown]
 
 
 def _inside(path: Path, *folders: Path) -> str:

@@ -18,7 +18,7 @@ from data_modules.images.folder import folder_index
 from data_modules.images.missing import drop_missing_images
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
 from data_modules.index.draws import draw_fraction, draw_splits
-from data_modules.index.exclusion import count_excluded, drop_excluded
+from data_modules.index.exclusion import count_excluded, drop_excluded, refuse_idle_exclusion
 from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import short_name, stable_hash
 from data_modules.index.manifest import ids_sha256, manifest_hash
@@ -193,6 +193,11 @@ class DataModule(LightningDataModule):
         """Something about the data that a reader of the results should know; shown below the summary line."""
         self._notes.append(line)
 
+    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` without the training rows that the data set's arguments leave out, counted by ``drop``; val and
+        test stay whole. It follows the split, so that a split is drawn from everything; a second call is free."""
+        return frame
+
     def check_splits(self, frame: pd.DataFrame) -> None:
         """UserError when a patient is in two splits; a data set that officially leaks reports it in its place."""
         check_disjoint(frame)
@@ -320,15 +325,20 @@ class DataModule(LightningDataModule):
             self.note(f"split by {short_name(self.split_file)}")
         if len(rows) and not has_splits(rows):  # before anything is left out: patients stay where they are
             rows["split"] = draw_splits(rows, self.label_names, self.seed)
+        if len(rows):
+            rows["split"] = normalise_splits(rows["split"], rows["id"])
+            rows = self.choose_training(rows)
         frame = drop_excluded(rows, self.exclude, self.drop)
         for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
             self._excluded[name] = max(count, self._excluded.get(name, 0))
+        for path in self.exclude:
+            if not self._excluded[short_name(path)]:
+                refuse_idle_exclusion(rows, path)
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
             raise UserError(f"{type(self).__name__}: found sample id {twice!r} twice; ids must be unique")
         frame["group"] = connected_groups(frame, ("study", "text"))
-        frame["split"] = normalise_splits(frame["split"], frame["id"])
         self.check_splits(frame)
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
+from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError, expect
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import hold_out
@@ -79,7 +80,7 @@ class COVIDxDataModule(DataModule):
             raise UserError(f"{self.root / name}: list not found, nor in {self.root / 'labels'}; take it from "
                             "github.com/lindawangg/COVID-Net, or set data.version")  # fmt: skip
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(lines_of(read_text(path)), start=1):
             words = line.split()
             if words and len(words) != len(COLUMNS):
                 raise UserError(f"{path}: found {len(words)} words in row {number}, expected patient, file, class and "

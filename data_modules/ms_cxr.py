@@ -9,6 +9,7 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.coco import read_coco
+from data_modules.index.faulty import few
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
@@ -61,10 +62,13 @@ class MSCXRDataModule(DataModule):
             raise UserError(f"{self.root}: found no MS_CXR*.json; {SOURCE}")
         coco = read_coco(path)
         self.box_classes = coco.classes
+        if "path" not in coco.images or coco.images[["path", "width", "height"]].isna().to_numpy().any():
+            raise UserError(f"{path}: found an image without path, width or height; {SOURCE}")
         boxes = coco.boxes.join(coco.images[["path", "width", "height"]], on="image_id")
-        if boxes["label_text"].isna().any():
-            row = int(boxes["label_text"].isna().to_numpy().argmax())
-            raise UserError(f"{path}: annotation {row + 1} has no label_text; {SOURCE}")
+        blank = boxes["label_text"].isna()
+        problems = [f"{path}: a box of image {name} has no label_text; {SOURCE}" for name in boxes["image_id"][blank]]
+        few(problems, len(boxes), "box without label_text", self.drop)
+        boxes = boxes[~blank]
         rows = []
         for key, own in boxes.groupby(["path", "category", "label_text"], sort=False):
             image, category, phrase = map(str, key)

@@ -8,31 +8,43 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.index.pair_tables import find_column, label_columns_to_numbers, locate_images, read_pairs
+from data_modules.index.labels import Uncertain
+from data_modules.index.pair_tables import (
+    GROUP,
+    IMAGE,
+    find_column,
+    label_columns_to_numbers,
+    locate_images,
+    read_pairs,
+)
 from data_modules.index.words import count_words
 from data_modules.text.sections import clean
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
-IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
 TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
 SPLIT = ("split", "subset")
 PATIENT = ("patient", "patient_id", "patientid", "subject_id")
-GROUP = ("group", "study", "study_id")
 LICENCE = ("license", "licence")
 
 
 class PairsDataModule(DataModule):
     """Images with a text each; splits, patients, groups and labels where the table has them.
 
+    A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
+    several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. R2Gen's
+    ``annotation.json`` is such a table. With ``label_columns`` a table without texts is one of labelled images.
+
     Args:
         root: folder of the table; image paths are relative to it, or to its ``images`` folder.
-        table: file name; default: the first of pairs.jsonl, pairs.csv, pairs.parquet, metadata.csv, metadata.jsonl.
+        table: file name; default: the first of pairs.jsonl, pairs.csv, pairs.parquet, metadata.csv, metadata.jsonl,
+            annotation.json.
         image_column, text_column: default: the first usual name there is.
         split_column: without one, 80/10/10 by patient, group and equal text, stratified by the labels there are.
         patient_column: without one every group is a patient.
         group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
-        label_columns: numbers (blank = unknown), or one column of names, which becomes a class a name; a row has
-            exactly one of these classes.
+        label_columns: columns of 1, 0 and blank (unknown), or one column of names, which becomes a class a name; a row
+            has exactly one of these classes.
+        uncertain: what -1 in ``label_columns`` becomes, as in CheXpert's tables; without it -1 is an error.
 
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
@@ -47,6 +59,7 @@ class PairsDataModule(DataModule):
         patient_column: str | None = None,
         group_column: str | None = None,
         label_columns: Sequence[str] = (),
+        uncertain: Uncertain | None = None,
         image_size: int | None = None,
         channels: int = 1,
         batch_size: int = 64,
@@ -77,17 +90,19 @@ class PairsDataModule(DataModule):
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
         self.patient_column, self.group_column = patient_column, group_column
-        self.label_columns = list(label_columns)
+        self.label_columns, self.uncertain = list(label_columns), uncertain
 
     def read_index(self) -> pd.DataFrame:
-        path, table = read_pairs(self.root, self.table)
+        path, table = read_pairs(self.root, self.table, self.image_column)
         image = find_column(path, table, "image", self.image_column, IMAGE)
         text = find_column(path, table, "text", self.text_column, TEXT)
-        if image is None or text is None:
+        if image is None or (text is None and not self.label_columns):
             raise UserError(
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
                 f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
             )
+        self.drop("no image", int(table[image].isna().sum()))
+        labels = label_columns_to_numbers(path, table, self.label_columns, self.uncertain)
         table = table[table[image].notna()]
         again = table.groupby(image).cumcount()
         frame = pd.DataFrame({"id": table[image].where(again == 0, table[image] + "#" + again.astype(str))})
@@ -102,11 +117,13 @@ class PairsDataModule(DataModule):
         if licence:
             frame["license"] = table[licence]
         frame["image"] = locate_images(self.root, table[image])
-        frame["text"] = table[text].fillna("").map(clean)
-        labels = label_columns_to_numbers(path, table, self.label_columns)
         self.label_names = labels.columns.tolist()
         self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != self.label_columns
         frame = frame.join(labels)
+        return frame if text is None else self._with_texts(frame, table[text])
+
+    def _with_texts(self, frame: pd.DataFrame, texts: pd.Series) -> pd.DataFrame:
+        frame["text"] = texts.fillna("").map(clean)
         words = frame["text"].map(count_words)
         self.drop("no text", int((words == 0).sum()))
         self.drop(f"text under {self.text.min_tokens} words", int(((words > 0) & (words < self.text.min_tokens)).sum()))

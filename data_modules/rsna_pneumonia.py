@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import stratified_splits
+from data_modules.index.faulty import few
 from data_modules.index.listed_splits import take_lists
-from data_modules.index.tables import find_table, read_table
+from data_modules.index.tables import find_table, read_table, row_names
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumonia"
@@ -70,13 +72,16 @@ class RSNAPneumoniaDataModule(DataModule):
         odd = ~table["Target"].isin(["0", "1"])
         numbers = table[SIDES].apply(pd.to_numeric, errors="coerce")
         odd |= (table["Target"] == "1") & numbers.isna().any(axis=1)
-        if odd.any():
-            row = int(odd.to_numpy().argmax())
-            found = ", ".join(table.iloc[row].fillna(""))
-            raise UserError(
-                f"{path}: found {found} in row {row + 2}, expected patientId, four "
-                "numbers and Target 1, or blanks and Target 0; download the table again"
-            )
+        odd |= table["patientId"].isna()
+        places = np.flatnonzero(odd)
+        problems = [
+            f"{path}: found {', '.join(table.iloc[place].fillna(''))} in {row}, expected patientId, four numbers and "
+            "Target 1, or blanks and Target 0; download the table again"
+            for place, row in zip(places, row_names(path, places), strict=True)
+        ]
+        few(problems, len(table), "odd row", self.drop)
+        faulty = table["patientId"].isin(table["patientId"][odd])  # an image with a part of its boxes would be wrong
+        table, numbers = table[~faulty], numbers[~faulty]
         corners = numbers.assign(x2=numbers["x"] + numbers["width"], y2=numbers["y"] + numbers["height"])
         boxes: dict[str, list[list[float]]] = {name: [] for name in table["patientId"]}
         positive = table["Target"] == "1"
@@ -89,11 +94,12 @@ class RSNAPneumoniaDataModule(DataModule):
         frame["box_labels"] = frame["boxes"].map(lambda own: [0] * len(own))
         frame[CLASS] = (frame["boxes"].map(len) > 0).astype("float32")
         if self.lists:
-            frame = take_lists(frame, self.lists, self.drop)
-        else:
-            frame["split"] = stratified_splits(frame["patient"], frame[[CLASS]], SPLITS[self.split], self.seed)
-        if self.positives:
-            without = (frame["split"] == "train") & (frame[CLASS] == 0)
-            self.drop("training image without a box", int(without.sum()))
-            frame = frame[~without].reset_index(drop=True)
-        return frame
+            return take_lists(frame, self.lists, self.drop)
+        return frame.assign(split=stratified_splits(frame["patient"], frame[[CLASS]], SPLITS[self.split], self.seed))
+
+    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if not self.positives:
+            return frame
+        without = (frame["split"] == "train") & (frame[CLASS] == 0)
+        self.drop("training image without a box", int(without.sum()))
+        return frame[~without].reset_index(drop=True)

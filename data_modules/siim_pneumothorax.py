@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
@@ -10,9 +11,10 @@ from data_modules.errors import UserError
 from data_modules.images.run_lengths import EMPTY
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import stratified_splits
+from data_modules.index.faulty import few
 from data_modules.index.hashing import stable_hash
 from data_modules.index.listed_splits import take_lists
-from data_modules.index.tables import find_table, read_table
+from data_modules.index.tables import find_table, read_table, row_names
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumothorax"
@@ -64,9 +66,13 @@ class SIIMPneumothoraxDataModule(DataModule):
         stem = next((name for name in TABLES if any(self.root.glob(f"{name}.csv*"))), TABLES[0])
         path = find_table([self.root], stem, SOURCE)
         table = read_table(path, ["ImageId", "EncodedPixels"])
-        if table.isna().to_numpy().any():
-            row = int(table.isna().any(axis=1).to_numpy().argmax())
-            raise UserError(f"{path}: found a blank in row {row + 2}, expected ImageId and -1 or run lengths")
+        blank = table.isna().any(axis=1)
+        problems = [
+            f"{path}: found a blank in {row}, expected ImageId and -1 or run lengths"
+            for row in row_names(path, np.flatnonzero(blank))
+        ]
+        few(problems, len(table), "row with a blank", self.drop)
+        table = table[~blank]
         rows = table.groupby("ImageId", sort=False)["EncodedPixels"].agg(list)
         frame = pd.DataFrame({"id": rows.index, "patient": rows.index, "study": rows.index, "runs": rows.to_numpy()})
         files = {file.stem: str(file) for file in (self.root / "dicom-images-train").rglob("*.dcm")}
@@ -74,12 +80,12 @@ class SIIMPneumothoraxDataModule(DataModule):
         frame["image"] = frame["id"].map(lambda name: files.get(name, f"{absent}{name}.dcm"))
         frame[CLASS] = frame["runs"].map(lambda own: any(row != EMPTY for row in own)).astype("float32")
         if self.lists:
-            frame = take_lists(frame, self.lists, self.drop)
-        else:
-            frame["split"] = stratified_splits(frame["patient"], frame[[CLASS]], (0.7, 0.15, 0.15), self.seed)
-        return self._balance(frame) if self.balanced else frame
+            return take_lists(frame, self.lists, self.drop)
+        return frame.assign(split=stratified_splits(frame["patient"], frame[[CLASS]], (0.7, 0.15, 0.15), self.seed))
 
-    def _balance(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if not self.balanced:
+            return frame
         train = frame["split"] == "train"
         negative = frame[train & (frame[CLASS] == 0)]
         order = negative["id"].map(lambda name: stable_hash("balance", self.seed, name)).argsort(kind="stable")

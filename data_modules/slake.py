@@ -75,7 +75,7 @@ class SLAKEDataModule(VQADataModule):
         return frame.assign(study=frame["id"], image=f"{root / 'imgs'}/" + frame["patient"])
 
     def _questions(self, path: Path) -> pd.DataFrame:
-        records = read_records(path, (*COLUMNS.values(), "q_lang"))
+        records = read_records(path, (*COLUMNS.values(), "q_lang"), self.drop)
         languages = pd.Series([str(record["q_lang"]).strip() for record in records])
         chosen = [record for record, language in zip(records, languages, strict=True) if language == self.language]
         if not chosen:
@@ -83,4 +83,4 @@ class SLAKEDataModule(VQADataModule):
             raise UserError(f"{path}: found no question in language {self.language!r} (found {found}); correct "
                             "data.language")  # fmt: skip
         self.drop("other language", len(records) - len(chosen))
-        return question_frame(path, chosen, COLUMNS)
+        return question_frame(path, chosen, COLUMNS, self.drop)

@@ -11,6 +11,7 @@ from data_modules.errors import UserError
 from data_modules.images.source import image_source, table_references
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import random_splits
+from data_modules.index.faulty import Drop
 from data_modules.index.hashing import stable_hash
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import check_disjoint, normalise_splits
@@ -96,14 +97,14 @@ class VQARADDataModule(VQADataModule):
 
     def _questions(self) -> pd.DataFrame:
         if (self.root / PUBLIC).is_file():
-            return self._located(_read_public(self.root / PUBLIC))
+            return self._located(_read_public(self.root / PUBLIC, self.drop))
         if (self.root / "trainset.json").is_file() or (self.root / "testset.json").is_file():
             parts = []
             for name, split in FILES.items():
                 path = self.root / name
                 if split != "val" or path.is_file():
-                    records = read_records(path, tuple(COLUMNS.values()))
-                    parts.append(question_frame(path, records, COLUMNS).assign(split=split))
+                    records = read_records(path, tuple(COLUMNS.values()), self.drop)
+                    parts.append(question_frame(path, records, COLUMNS, self.drop).assign(split=split))
             frame = pd.concat(parts, ignore_index=True)
             self._refuse_test_again(frame)
             return self._located(frame)
@@ -169,9 +170,9 @@ class VQARADDataModule(VQADataModule):
         return frame.assign(split=random_splits(frame["patient"], DRAW_SEED))
 
 
-def _read_public(path: Path) -> pd.DataFrame:
+def _read_public(path: Path, drop: Drop) -> pd.DataFrame:
     """Official records: a training record with a ``question_frame`` gives a second, ``frame`` question."""
-    records = read_records(path, tuple(COLUMNS.values()))
+    records = read_records(path, tuple(COLUMNS.values()), drop)
     rows: list[dict[str, Any]] = []
     for record in records:
         kind = str(record["phrase_type"]).strip()
@@ -179,7 +180,7 @@ def _read_public(path: Path) -> pd.DataFrame:
         framed = str(record.get("question_frame") or "NULL").strip()
         if framed != "NULL" and not kind.startswith("test"):
             rows.append({**record, "qid": f"{record['qid']}-frame", "question": framed, "phrase_type": "frame"})
-    frame = question_frame(path, rows, COLUMNS)
+    frame = question_frame(path, rows, COLUMNS, drop)
     return frame.assign(split=frame["phrase_type"].str.startswith("test").map({True: "test", False: "train"}))
 
 

@@ -92,6 +92,8 @@ def refuse_outside(frame: pd.DataFrame) -> None:
     if not {"boxes", "box_frame"} <= set(frame):
         return
     for name, boxes, size in zip(frame["id"], frame["boxes"], frame["box_frame"], strict=True):
+        if size is None:  # boxes in pixels of the file are looked at with the file
+            continue
         problem = first_outside(np.asarray(boxes, np.float64).reshape(-1, 4), *size)
         if problem is not None:
             raise UserError(

@@ -6,6 +6,7 @@ import pandas as pd
 
 from data_modules.errors import UserError
 from data_modules.images.decode import DICOM
+from data_modules.index.files import files_below
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM}
 
@@ -14,7 +15,7 @@ def folder_index(folder: Path) -> pd.DataFrame:
     """Every image below ``folder``, sorted; id, patient and study are the path inside the folder."""
     if not folder.is_dir():
         raise UserError(f"{folder}: folder not found; set data.folder to a folder of images")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = files_below(folder, SUFFIXES)
     if not files:
         raise UserError(f"{folder}: found no image, expected files ending in {', '.join(sorted(SUFFIXES))}")
     names = [path.relative_to(folder).as_posix() for path in files]

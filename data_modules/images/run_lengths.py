@@ -1,6 +1,7 @@
 """SIIM-ACR run-length masks: relative offsets, 0-based, column-major, several rows an image."""
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from data_modules.errors import UserError
 
 EMPTY = "-1"
+LONGEST = 18
+"""Digits of a count."""
 
 
 def decode_runs(rows: Iterable[str], height: int, width: int, where: str) -> NDArray[np.bool_]:
@@ -25,13 +28,12 @@ def decode_runs(rows: Iterable[str], height: int, width: int, where: str) -> NDA
     for row in rows:
         if row.strip() == EMPTY:
             continue
-        try:
-            numbers = [int(number) for number in row.split()]
-        except ValueError:
-            numbers = []
-        if not numbers or len(numbers) % 2 or min(numbers) < 0:
+        words = row.split()
+        if not words or len(words) % 2 or not all(word.isascii() and word.isdigit() for word in words):
             raise UserError(f"{where}: found run lengths {row[:40]!r}, expected -1 or pairs of offset and length")
-        ends = np.cumsum(numbers)
+        if longest := next((word for word in words if len(word) > LONGEST), None):
+            raise UserError(f"{where}: found a run of {longest[:40]} pixels, expected at most {flat.size:,}")
+        ends = list(accumulate(map(int, words)))
         if ends[-1] > flat.size:
             raise UserError(
                 f"{where}: found a run that ends at pixel {ends[-1]:,}, expected at most {flat.size:,} "

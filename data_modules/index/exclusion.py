@@ -1,11 +1,11 @@
 """Patients to leave out: the manifests of ``data.exclude``."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from data_modules.boundary import parse_json, read_text, uncommented
 from data_modules.errors import UserError
 from data_modules.index.hashing import short_name
 
@@ -15,14 +15,13 @@ def read_manifest(path: str) -> set[str]:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"{file}: exclusion manifest not found; expected a JSON list or one patient id a line")
-    text = file.read_text(encoding="utf-8-sig").strip()
+    text = read_text(file).strip()
     if not text.startswith("["):
-        lines = (line.split("#")[0].strip() for line in text.splitlines())
-        return {line for line in lines if line}
-    try:
-        return {str(patient).strip() for patient in json.loads(text)}
-    except ValueError as error:
-        raise UserError(f"{file}: found broken JSON ({error}), expected a list of patient ids") from None
+        return set(uncommented(text))
+    patients = parse_json(text, str(file), "a list of patient ids", numbers_as_text=True)
+    if odd := [patient for patient in patients if not isinstance(patient, str)]:
+        raise UserError(f"{file}: found {odd[0]!r} in the list, expected patient ids; correct it")
+    return {patient.strip() for patient in patients}
 
 
 def count_excluded(frame: pd.DataFrame, manifests: list[str]) -> dict[str, int]:
@@ -39,3 +38,15 @@ def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str
     keep = ~frame["patient"].astype("string").isin(list(excluded)).astype(bool)
     drop("excluded patient", int((~keep).sum()))
     return frame[keep].reset_index(drop=True)
+
+
+def refuse_idle_exclusion(frame: pd.DataFrame, path: str) -> None:
+    """UserError where a manifest lists patients and none is in ``frame``: ids of another form exclude nobody."""
+    listed = read_manifest(path)
+    there = frame["patient"].dropna().astype(str)
+    if listed and listed.isdisjoint(there):
+        example = there.iloc[0] if len(there) else "none"
+        raise UserError(
+            f"{path}: none of its {len(listed):,} patients (first: {min(listed)}) is in the data, whose patients are "
+            f"such as {example}; list one patient id a line, as the data write it"
+        )

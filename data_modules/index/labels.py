@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.index.tables import missing_column, read_table
+from data_modules.index.tables import missing_column, read_table, row_names
 
 CHEXPERT = (
     "Atelectasis",
@@ -43,6 +43,9 @@ GLORIA_ZEROS = ("Cardiomegaly", "Consolidation")
 """What -1 becomes under ``gloria``, the policy of GLoRIA and MGCA for the five CheXpert competition classes."""
 
 
+POLICIES = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
+
+
 def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, blank: Blank) -> pd.DataFrame:
     """float32 columns ``labels`` by ``key``: 1, 0, and -1 (uncertain) or blank (not mentioned) as asked.
 
@@ -62,13 +65,18 @@ def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, b
     if odd:
         raise UserError(f"{odd[0]}, expected 1.0, 0.0, -1.0 or blank; correct the table")
     numbers = known.set_axis(table[key], axis=0).astype("float32")
-    policy = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
-    mixed = dict.fromkeys(GLORIA_ONES, 1.0) | dict.fromkeys(GLORIA_ZEROS, 0.0)
-    filled = numbers.fillna(policy[blank])
-    for name in labels:
-        value = mixed.get(name, np.nan) if uncertain == "gloria" else policy[uncertain]
-        filled[name] = filled[name].mask(numbers[name] == -1, value)
+    filled = fill_uncertain(numbers.fillna(POLICIES[blank]), uncertain)
     return filled[~filled.index.duplicated()].astype("float32")
+
+
+def fill_uncertain(numbers: pd.DataFrame, uncertain: Uncertain) -> pd.DataFrame:
+    """float32 ``numbers``, one column a class, with -1 replaced as ``uncertain`` says: see :func:`read_labels`."""
+    mixed = dict.fromkeys(GLORIA_ONES, 1.0) | dict.fromkeys(GLORIA_ZEROS, 0.0)
+    filled = numbers.copy()
+    for name in numbers:
+        value = mixed.get(str(name), np.nan) if uncertain == "gloria" else POLICIES[uncertain]
+        filled[name] = filled[name].mask(numbers[name] == -1, value)
+    return filled.astype("float32")
 
 
 def odd_labels(path: Path, labels: list[str]) -> list[str]:
@@ -82,7 +90,11 @@ def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataF
     meant = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}
     known = values.map(lambda text: meant.get(text, np.nan))
     places = np.argwhere((known.isna() & values.notna()).to_numpy())
-    return known, [f"{path}: found {values.iat[r, c]!r} in row {r + 2}, column {labels[c]}" for r, c in places]
+    where = row_names(path, places[:, 0])
+    return known, [
+        f"{path}: found {values.iat[r, c]!r} in {row}, column {labels[c]}"
+        for (r, c), row in zip(places, where, strict=True)
+    ]
 
 
 def same_class(name: str, others: Sequence[str]) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from data_modules.boundary import lines_of, read_text, uncommented
 from data_modules.errors import UserError
 from data_modules.index.splits import SPLITS
 from data_modules.index.tables import read_table
@@ -38,12 +39,19 @@ def listed_splits(ids: pd.Series, files: dict[str, Path]) -> pd.Series:
     may differ from those of the id.
 
     Raises:
-        UserError: a list names what is not in ``ids``, with the first such name.
+        UserError: a list names what is not in ``ids``, with the first such name; a list is empty; a name is in two.
     """
     listed: dict[str, str] = {}
     for split, path in files.items():
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        listed |= {_bare(line.split()[0]): split for line in lines if line.strip()}
+        names = {_bare(line.split()[0]) for line in lines_of(read_text(path)) if line.strip()}
+        if not names:
+            raise UserError(f"{path}: found an empty list, expected the images of {split}, one a line")
+        if twice := sorted(names & listed.keys()):
+            raise UserError(
+                f"{path}: {len(twice):,} of its {len(names):,} names are also in {files[listed[twice[0]]]} (first: "
+                f"{twice[0]}), expected every image in one list; correct the lists"
+            )
+        listed |= dict.fromkeys(names, split)
     bare = ids.map(_bare)
     refuse_absent(listed, bare, ", ".join(map(str, files.values())))
     return bare.map(listed)
@@ -79,11 +87,16 @@ def read_pinned(path: str) -> list[str]:
         if column is None:
             expected = f"expected one of {', '.join(PINNED)}; correct the table's header"
             raise UserError(f"{file}: found columns {', '.join(table.columns)}, {expected}")
-        return table[column].dropna().tolist()
+        return _not_empty(table[column].dropna().tolist(), file)
     if not file.is_file():
         raise UserError(f"{file}: pinned list not found; expected one sample id a line, or a CSV table with them")
-    lines = (line.split("#")[0].strip() for line in file.read_text(encoding="utf-8-sig").splitlines())
-    return [line for line in lines if line]
+    return _not_empty(uncommented(read_text(file)), file)
+
+
+def _not_empty(names: list[str], file: Path) -> list[str]:
+    if not names:
+        raise UserError(f"{file}: found no sample, expected at least one; correct the list")
+    return names
 
 
 def pin_test(frame: pd.DataFrame, ids: list[str], source: str, drop: Callable[[str, int], None]) -> pd.DataFrame:

@@ -1,36 +1,56 @@
 """Tables of image-text pairs in their file formats, and their columns under their usual names."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data_modules.errors import UserError
-from data_modules.index.tables import missing_column, read_table
+from data_modules.index.files import existing_file
+from data_modules.index.labels import Uncertain, fill_uncertain
+from data_modules.index.records import STUDY, read_json_table, read_parquet_table
+from data_modules.index.tables import missing_column, read_table, row_name
 
-NAMES = ("pairs.jsonl", "pairs.csv", "pairs.csv.gz", "pairs.parquet", "metadata.csv", "metadata.jsonl")
+NAMES = (
+    "pairs.jsonl",
+    "pairs.csv",
+    "pairs.csv.gz",
+    "pairs.tsv",
+    "pairs.parquet",
+    "metadata.csv",
+    "metadata.jsonl",
+    "annotation.json",
+)
+IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
+GROUP = ("group", "study", "study_id")
 
 
-def read_pairs(root: Path, name: str | None) -> tuple[Path, pd.DataFrame]:
-    """The table's path and its rows as text, blank = NA."""
+def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[Path, pd.DataFrame]:
+    """The table's path and its rows as text, blank = NA; one row an image, where a record lists several.
+
+    The images of a list are of one study: without a column for it, ``study`` is the first of them. A list of texts
+    becomes one text. A list in the column ``image`` (default: the first usual name) is one of images.
+    """
     if not root.is_dir():
         raise UserError(f"{root}: folder not found; set data.root to the folder of the pairs")
     path = root / name if name else next((root / n for n in NAMES if (root / n).is_file()), None)
     if path is None or not path.is_file():
         raise UserError(f"{path or root}: found no table, expected one of {', '.join(NAMES)}; set data.table")
-    if path.suffix in (".jsonl", ".json"):
-        return path, _read_json_lines(path)
-    if path.suffix == ".parquet":
-        try:
-            frame = pq.read_table(path).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).split("\n")[0]
-            raise UserError(f"{path}: broken Parquet file ({reason}); write it again") from None
-        return path, _as_text(frame)
-    return path, read_table(path)
+    if path.suffix not in (".jsonl", ".json", ".parquet"):
+        return path, read_table(path)
+    table = read_parquet_table(path) if path.suffix == ".parquet" else read_json_table(path)
+    column = find_column(path, table, "image", image, IMAGE)
+    if column is not None and table[column].map(lambda cell: isinstance(cell, list)).any():
+        if find_column(path, table, "group", None, GROUP) is None:
+            table[STUDY] = [cell[0] if isinstance(cell, list) and cell else cell for cell in table[column]]
+        table = table.explode(column)
+    return path, _as_text(table.reset_index(drop=True))
+
+
+def row_of(path: Path, row: int) -> str:
+    """Where the ``row``-th row of a table is in its file, for errors."""
+    return f"row {row + 1}" if path.suffix in (".jsonl", ".json", ".parquet") else row_name(path, row)
 
 
 def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, usual: Sequence[str]) -> str | None:
@@ -45,53 +65,42 @@ def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, us
 
 def locate_images(root: Path, names: pd.Series) -> pd.Series:
     """Full paths: below ``root``, else below ``root/images``."""
-
-    def locate(name: str) -> str:
-        inner = root / "images" / name
-        return str(inner if not (root / name).is_file() and inner.is_file() else root / name)
-
-    return names.map(locate)
+    return names.map(lambda name: str(existing_file((root, root / "images"), name) or root / name))
 
 
-def label_columns_to_numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """float32 class columns: the columns themselves when numeric, or one class a value of a single text column."""
+def label_columns_to_numbers(
+    path: Path, table: pd.DataFrame, columns: list[str], uncertain: Uncertain | None = None
+) -> pd.DataFrame:
+    """float32 class columns: columns of 1, 0 and blank (unknown), or one class a value of a single text column.
+
+    -1 is what ``uncertain`` says, as in CheXpert's tables; without it, and any other number, it is a UserError.
+    """
     for name in columns:
         if name not in table:
             raise UserError(missing_column(path, name, table.columns.tolist()))
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    odd = numbers.isna() & table[columns].notna()
-    if not odd.to_numpy().any():
-        return numbers.astype("float32")
-    if len(columns) > 1:
-        name = odd.any().idxmax()
-        row = odd[name].idxmax()
-        raise UserError(f"{path}: found {table.at[row, name]!r} in row {row + 1}, column {name}, expected a number")
-    values = table[columns[0]]
-    return pd.get_dummies(values).astype("float32").where(values.notna(), float("nan"))
-
-
-def _read_json_lines(path: Path) -> pd.DataFrame:
-    records = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: found byte {error.start} that is not UTF-8; save the table as UTF-8") from None
-    for row, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}: row {row} is not JSON ({error}); expected one object a line") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{path}: row {row} is {type(record).__name__}, expected an object such as "
-                            '{"image": "a.png", "text": "..."}')  # fmt: skip
-        records.append(record)
-    return _as_text(pd.DataFrame(records))
+    texts = table[columns]
+    numbers = pd.DataFrame(
+        {name: pd.Series(pd.to_numeric(texts[name], errors="coerce"), dtype="Float64") for name in columns}
+    ).astype("float64")
+    if len(columns) == 1 and (numbers.isna() & texts.notna()).to_numpy().any():
+        values = texts[columns[0]]
+        return pd.get_dummies(values).astype("float32").where(values.notna(), float("nan"))
+    odd = texts.notna() & ~numbers.isin([0, 1] if uncertain is None else [0, 1, -1])
+    if odd.to_numpy().any():
+        row, place = np.argwhere(odd.to_numpy())[0]
+        accept = "set data.uncertain to zeros, ones or ignore, which says what -1 becomes"
+        name_it = "write names, such as grade 2, into one text column, whose values become classes"
+        where = f"{row_of(path, int(row))}, column {columns[place]}"
+        raise UserError(
+            f"{path}: found {texts.iat[row, place]!r} in {where}, expected 1, 0 or blank; "
+            f"{accept if numbers.iat[row, place] == -1 else name_it}"
+        )
+    numbers = numbers.astype("float32")
+    return numbers if uncertain is None else fill_uncertain(numbers, uncertain)
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    frame.columns = frame.columns.astype(str).str.strip()
     for name in frame:
-        frame[name] = frame[name].map(str, na_action="ignore").astype("string").str.strip()
+        cells = frame[name].map(lambda cell: " ".join(cell) if isinstance(cell, list) else cell)
+        frame[name] = cells.astype("string").str.strip()
     return frame.replace("", pd.NA)

@@ -66,6 +66,8 @@ def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], N
     table = read_table(Path(path), ["id", "split"])
     if table["id"].duplicated().any():
         raise UserError(f"{path}: found id {table['id'][table['id'].duplicated()].iloc[0]} twice; ids must be unique")
+    if table.empty:
+        raise UserError(f"{path}: found no row, expected id and split of the samples; draw the split again")
     listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
     refuse_absent(listed, frame["id"], path)
     frame = frame.assign(split=frame["id"].map(listed))

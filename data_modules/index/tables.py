@@ -2,17 +2,19 @@
 
 import csv
 import difflib
-import gzip
 import io
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from data_modules.boundary import read_text
 from data_modules.errors import UserError
 
-GZIP = b"\x1f\x8b"
+SEPARATORS = (",", ";", "\t")
+LONGEST_FIELD = 16 << 20
+"""Characters of one field."""
+csv.field_size_limit(LONGEST_FIELD)
 
 
 def find_table(folders: Iterable[Path], stem: str, advice: str) -> Path:
@@ -29,33 +31,82 @@ def find_table(folders: Iterable[Path], stem: str, advice: str) -> Path:
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pd.DataFrame:
     """Text columns, stripped, blank = NA; ``columns`` must be there, ``optional`` may. None reads all columns.
 
+    The separator is the one of comma, semicolon and tab that the header has most of. Rows of blanks are no rows.
+
     Raises:
-        UserError: not a file, not UTF-8, broken gzip or CSV, or a column missing: with the nearest name there is.
+        UserError: not a file, not UTF-8, broken gzip or CSV, a row with other fields than the header, a column named
+            twice, or a column missing: with the nearest name there is.
     """
     if not path.is_file():
         raise UserError(f"{path}: table not found")
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw.startswith(GZIP) else raw).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: found byte {error.start} that is not UTF-8; save the table as UTF-8") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: broken gzip file ({error}); download it again") from None
-    header = next(csv.reader(io.StringIO(text)), [])
-    names = {name.strip(): place for place, name in enumerate(header)}
-    wanted = list(names) if columns is None else [*columns, *(name for name in optional if name in names)]
+    records = _records(path)
+    _, header = next(records, (0, []))
+    if not any(header):
+        raise UserError(f"{path}: found an empty table, expected a header and rows; download it again")
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        places.setdefault(name, []).append(place)
+    wanted = [n for n in places if n] if columns is None else [*columns, *(name for name in optional if name in places)]
     for name in wanted:
-        if name not in names:
-            raise UserError(missing_column(path, name, names))
-    places = sorted(names[name] for name in wanted)
-    try:
-        frame = pd.read_csv(
-            io.StringIO(text), header=0, usecols=places, dtype=str, keep_default_na=False, index_col=False
-        )
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path}: broken CSV ({str(error).strip()}); download it again") from None
-    frame.columns = [header[place].strip() for place in places]
-    return frame.apply(lambda column: column.str.strip()).replace("", pd.NA)[wanted]
+        if name not in places:
+            raise UserError(missing_column(path, name, [found for found in places if found]))
+        if len(places[name]) > 1:
+            raise UserError(f"{path}: found column {name} {len(places[name])} times in the header; rename one")
+    taken = [places[name][0] for name in wanted]
+    rows = [[record[place] for place in taken] for _, record in records]
+    frame = pd.DataFrame(rows, columns=wanted, dtype="str")
+    return frame.replace("", pd.NA)
+
+
+def row_name(path: Path, row: int) -> str:
+    """``row 5 (line 7)`` of the ``row``-th row, from 0, that ``read_table`` gives: where to look in the file.
+
+    Rows are counted from the header, which is row 1; quoted line breaks and blank rows make lines differ.
+    """
+    return row_names(path, [row])[0]
+
+
+def row_names(path: Path, rows: Iterable[int]) -> list[str]:
+    """:func:`row_name` of several rows; the file is read again, as errors are rare."""
+    wanted = list(rows)
+    lines = [line for line, _ in _records(path)][1:] if wanted else []
+    return [_place(int(row) + 2, lines[row]) for row in wanted]
+
+
+def _place(row: int, line: int) -> str:
+    return f"row {row}" + f" (line {line})" * (line != row)
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and stripped fields of the header and of each row that is not blank, as many fields as the header has."""
+    text = io.StringIO(read_text(path), newline="")
+    separator = max(SEPARATORS, key=text.readline().count)
+    text.seek(0)
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    row, width, named, line = 1, 0, 0, 1
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{path}: broken CSV in row {row} (lines {line} to {reader.line_num}: {error}); put quotes around "
+                "fields with a separator or a line break, and write a quote inside as two"
+            ) from None
+        if fields is None:
+            return
+        fields = [field.strip() for field in fields]
+        if any(fields):
+            if row == 1:
+                width = len(fields)
+                named = max(place for place, name in enumerate(fields, start=1) if name)
+            elif len(fields) < named or any(fields[width:]):
+                raise UserError(
+                    f"{path}: found {len(fields)} fields in {_place(row, line)}, expected {width} as in the header; "
+                    "put quotes around fields that hold the separator"
+                )
+            yield line, fields
+            row += 1
+        line = reader.line_num + 1
 
 
 def missing_column(path: Path, name: str, found: Iterable[str]) -> str:

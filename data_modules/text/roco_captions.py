@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError
 from data_modules.index.splits import SPLIT_NAMES
 from data_modules.index.tables import read_table
@@ -38,10 +39,7 @@ def read_captions(path: Path) -> pd.DataFrame:
     Raises:
         UserError: a line without a tab, or an id twice; with path and row.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: found byte {error.start} that is not UTF-8; download it again") from None
+    lines = lines_of(read_text(path))
     seen: dict[str, int] = {}
     rows = []
     for row, line in enumerate(lines, start=1):

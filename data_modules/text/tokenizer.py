@@ -1,6 +1,5 @@
 """Tokenisers: trained here on the reports, or loaded from a hub or a folder, and carried in checkpoints as text."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not s
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
+from data_modules.boundary import lines_of, read_json, read_text
 from data_modules.errors import UserError
 from data_modules.text.sections import DEIDENTIFIED
 
@@ -113,7 +113,7 @@ class Tokenizer:
         path = Path(name)
         file = path / "tokenizer.json" if path.is_dir() else path
         if file.suffix == ".json" and file.is_file():
-            return cls.from_json(file.read_text(encoding="utf-8"), str(file))
+            return cls.from_json(read_text(file), str(file))
         if (path / "vocab.txt").is_file():
             return cls(_from_vocabulary(path))
         from transformers import AutoTokenizer  # slow to import, needed for hub names only
@@ -195,8 +195,8 @@ def _wordpiece(vocab: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
 
 def _from_vocabulary(folder: Path) -> tokenizers.Tokenizer:
     """A folder with vocab.txt alone; transformers 5 ignores the file in silence and answers [UNK] to everything."""
-    lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    lines = lines_of(read_text(folder / "vocab.txt"))
     config: dict[str, Any] = {}
     if (folder / "tokenizer_config.json").is_file():
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    return _wordpiece({line.rstrip(): i for i, line in enumerate(lines)}, config.get("do_lower_case", True))
+        config = read_json(folder / "tokenizer_config.json", "the settings of a tokeniser")
+    return _wordpiece({line.rstrip(" \t"): i for i, line in enumerate(lines)}, config.get("do_lower_case", True))

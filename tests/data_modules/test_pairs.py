@@ -100,7 +100,9 @@ def test_value_labels(root: Path) -> None:
         and data.spec.exclusive
         and (index_of(data)[["a", "b"]].sum(axis=1) == 1).all()
     )
-    with pytest.raises(UserError, match=r"pairs\.jsonl: found 'a' in row 1, column kind, expected a number"):
+    with pytest.raises(
+        UserError, match=r"pairs\.jsonl: found 'a' in row 1, column kind, expected 1, 0 or blank; write names"
+    ):
         make(root, label_columns=["sick", "kind"])
     with pytest.raises(UserError, match=r"no column sik \(nearest: sick\)"):
         make(root, label_columns=["sik"])
@@ -118,7 +120,7 @@ def test_error(root: Path) -> None:
     with pytest.raises(UserError, match=r"found no table, expected one of pairs\.jsonl"):
         make(root)
     (root / "pairs.jsonl").write_text(json.dumps(ROWS[0]) + "\n{'image': 1}\n")
-    with pytest.raises(UserError, match=r"pairs\.jsonl: row 2 is not JSON"):
+    with pytest.raises(UserError, match=r"pairs\.jsonl: row 2: found broken JSON"):
         make(root)
     (root / "pairs.jsonl").write_text("[1]\n")
     with pytest.raises(UserError, match=r"pairs\.jsonl: row 1 is list, expected an object"):

@@ -136,19 +136,20 @@ def test_error_vqa_rad(root: Path) -> None:
     write(root, test=[*TEST, question(102, 77, "yes")])
     with pytest.raises(UserError, match=r"first missing: .*synpic77\.jpg \(sample 102\)"):
         make(root)
-    write(root, test=[*TEST, question(102, 1, " \t")])
-    with pytest.raises(
-        UserError, match=r"testset\.json: found answer '' in row 3 \(question 102\), expected an answer"
-    ):
+    write(root, test=[*TEST, question(102, 1, " \t"), question(103, 1, "")])
+    with pytest.raises(UserError, match=r"testset\.json: found answer '' in question 102, expected an answer"):
         make(root)
-    write(root, test=[*TEST, question(102, 1, "yes", "SHUT")])
-    with pytest.raises(UserError, match=r"found answer_type 'SHUT' in row 3 .* expected OPEN or CLOSED"):
+    write(root, test=[*TEST, question(102, 1, "yes", "SHUT"), question(103, 1, "yes", "SHUT")])
+    with pytest.raises(UserError, match=r"found answer_type 'SHUT' in question 102, expected OPEN or CLOSED"):
         make(root)
+    write(root, test=[*TEST, question(102, 1, " \t"), question(103, 1, "yes", "SHUT")])
+    dropped = make(root).spec.dropped  # type: ignore[union-attr]
+    assert dropped["blank answer"] == dropped["unknown answer type"] == 1
     write(root, test=[{"qid": 1}])
     with pytest.raises(UserError, match=r"testset\.json: row 1 has no image_name"):
         make(root)
     (root / "testset.json").write_text("[")
-    with pytest.raises(UserError, match=r"testset\.json: broken JSON"):
+    with pytest.raises(UserError, match=r"testset\.json: found broken JSON"):
         make(root)
 
 
