@@ -1,8 +1,11 @@
-"""Detection scores: COCO mAP over all images, and the published mAP@.40-.75 over some of them."""
+"""Detection scores: COCO mAP over all images, and the published mAP@.40-.75 over some of them, by pycocotools."""
 
-import warnings
+import contextlib
+import io
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +19,10 @@ PUBLISHED = Metric("det-frozen-mgca/map_40_75", headline=True)
 PUBLISHED_IMAGES = count("published_images")
 MAP = Metric("map", headline=True)
 MAP_50 = Metric("map_50", headline=True)
-COCO = (MAP, MAP_50, Metric("map_75"), Metric("mar_100"))
+MAP_75 = Metric("map_75")
+MAR_100 = Metric("mar_100")
+MOST = 100
+"""Detections of an image and class that count [COCO]."""
 
 
 def detection_scores(found: list[Boxes], truth: list[Boxes], classes: list[str]) -> dict[Metric, float]:
@@ -33,32 +39,70 @@ def detection_scores(found: list[Boxes], truth: list[Boxes], classes: list[str])
     """
     scores: dict[Metric, float] = {}
     if any(len(one["boxes"]) for one in truth):
-        result = _coco(found, truth, None)
-        scores = {metric: float(result[metric.name]) for metric in COCO}
-        if len(classes) > 1:
-            for k, value in zip(
-                result["classes"].reshape(-1).tolist(), result["map_per_class"].reshape(-1), strict=True
-            ):
-                if value >= 0:
-                    scores[MAP.of(classes[k])] = float(value)
+        coco = match(found, truth)
+        precision, recall = coco.eval["precision"][..., 0, 0], coco.eval["recall"][..., 0, 0]
+        at = [round(100 * threshold) for threshold in coco.params.iouThrs]
+        scores = {
+            MAP: _mean(precision),
+            MAP_50: _mean(precision[at.index(50)]),
+            MAP_75: _mean(precision[at.index(75)]),
+            MAR_100: _mean(recall),
+        }
+        for place, k in enumerate(coco.params.catIds if len(classes) > 1 else ()):
+            if (precision[..., place] >= 0).any():
+                scores[MAP.of(classes[k])] = _mean(precision[..., place])
     sure = [{name: values[one["scores"] >= PUBLISHED_CONFIDENCE] for name, values in one.items()} for one in found]
     left = [i for i, one in enumerate(sure) if len(one["boxes"]) and len(truth[i]["boxes"])]
     scores[PUBLISHED_IMAGES] = float(len(left))
     if left:
-        published = _coco([sure[i] for i in left], [truth[i] for i in left], PUBLISHED_THRESHOLDS)
-        scores[PUBLISHED] = float(published["map"])
+        published = match([sure[i] for i in left], [truth[i] for i in left], PUBLISHED_THRESHOLDS)
+        scores[PUBLISHED] = _mean(published.eval["precision"])
     return scores
 
 
-def _coco(found: list[Boxes], truth: list[Boxes], thresholds: list[float] | None) -> dict[str, Any]:
-    from torchmetrics.detection import MeanAveragePrecision
+def match(found: list[Boxes], truth: list[Boxes], thresholds: Sequence[float] | None = None) -> Any:
+    """pycocotools' ``COCOeval``, evaluated and accumulated: boxes of any size, the :data:`MOST` surest detections.
 
-    metric = MeanAveragePrecision(iou_thresholds=thresholds, class_metrics=True, sync_on_compute=False)
-    metric.warn_on_many_detections = False
-    metric.update(found, truth)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return metric.compute()
+    Args:
+        found, truth: of N images.
+        thresholds: of IoU; 0.5 to 0.95 [COCO] unless given.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    kinds = sorted({int(k) for one in (*truth, *found) for k in one["labels"]})
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCOeval(_coco(truth, kinds), _coco(found, kinds), "bbox")
+        coco.params.areaRng, coco.params.areaRngLbl, coco.params.maxDets = [[0, 1e10]], ["all"], [MOST]
+        if thresholds is not None:
+            coco.params.iouThrs = np.array(thresholds)
+        coco.evaluate()
+        coco.accumulate()
+    return coco
+
+
+def _coco(images: list[Boxes], kinds: list[int]) -> Any:
+    from pycocotools.coco import COCO
+
+    rows: list[dict[str, Any]] = []
+    for i, one in enumerate(images):
+        scores = one["scores"].tolist() if "scores" in one else [None] * len(one["boxes"])
+        for (x1, y1, x2, y2), k, score in zip(one["boxes"].tolist(), one["labels"].tolist(), scores, strict=True):
+            row = {"id": len(rows) + 1, "image_id": i, "category_id": k, "iscrowd": 0}
+            row |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "score": score}
+            rows.append(row)
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": i} for i in range(len(images))],
+        "categories": [{"id": k} for k in kinds],
+        "annotations": rows,
+    }
+    coco.createIndex()
+    return coco
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what COCO has a value of: of a class without a box it says -1."""
+    return float(values[values > -1].mean())
 
 
 def on_cpu(boxes: Boxes) -> Boxes:

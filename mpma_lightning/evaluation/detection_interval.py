@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torchvision.ops import box_iou
 
 from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
-from mpma_lightning.evaluation.detection import Boxes
+from mpma_lightning.evaluation.detection import Boxes, match
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-MOST = 100
-"""Detections an image and class that count [COCO]."""
 
 
 @dataclass(frozen=True)
@@ -37,32 +33,23 @@ class Matched:
         return float(np.mean([row[places] for row, places in zip(padded, reached, strict=True)]))
 
 
-def match(found: list[Boxes], truth: list[Boxes]) -> list[Matched]:
-    """One entry a class that has a box, as pycocotools matches: by falling score, each to the best box left."""
+def matches(found: list[Boxes], truth: list[Boxes]) -> list[Matched]:
+    """One entry a class that has a box, as pycocotools matches."""
+    coco, count = match(found, truth), len(truth)
     matched = []
-    for label in sorted({int(k) for one in truth for k in one["labels"]}):
-        hits, image, scores = [np.zeros((len(THRESHOLDS), 0), bool)], [], []
-        boxes = np.array([int((one["labels"] == label).sum()) for one in truth])
-        for i, (one, true) in enumerate(zip(found, truth, strict=True)):
-            own = {name: values[one["labels"] == label] for name, values in one.items()}
-            order = own["scores"].argsort(descending=True, stable=True)[:MOST]
-            overlap = box_iou(own["boxes"][order], true["boxes"][true["labels"] == label]).numpy()
-            hits.append(np.array([_hits(overlap, threshold) for threshold in THRESHOLDS]))
-            scores.append(own["scores"][order].numpy())
-            image.append(np.full(len(order), i))
-        falling = np.argsort(-np.concatenate(scores), kind="stable")
-        matched.append(Matched(np.concatenate(hits, 1)[:, falling], np.concatenate(image)[falling], boxes))
+    for k in range(len(coco.params.catIds)):
+        images = [(i, one) for i, one in enumerate(coco.evalImgs[k * count : (k + 1) * count]) if one is not None]
+        boxes = np.zeros(count)
+        for i, one in images:
+            boxes[i] = len(one["gtIds"])
+        if not boxes.any():
+            continue
+        scores = np.concatenate([np.asarray(one["dtScores"]) for _, one in images])
+        falling = np.argsort(-scores, kind="stable")
+        hits = np.concatenate([one["dtMatches"] > 0 for _, one in images], axis=1)
+        image = np.repeat([i for i, _ in images], [len(one["dtScores"]) for _, one in images])
+        matched.append(Matched(hits[:, falling], image[falling], boxes))
     return matched
-
-
-def _hits(overlap: np.ndarray, threshold: float) -> np.ndarray:
-    """bool (n,) of (n, m) overlaps, rows by falling score."""
-    free, hit = np.ones(overlap.shape[1], bool), np.zeros(len(overlap), bool)
-    for row, values in enumerate(overlap):
-        left = np.where(free, values, -1.0)
-        if len(left) and left.max() >= threshold:
-            hit[row], free[left.argmax()] = True, False
-    return hit
 
 
 def map_interval(
@@ -70,14 +57,11 @@ def map_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of mAP@.50:.95 over all images; units (patients) are drawn, with all their images.
 
-    Recall is read off in float64, as by pycocotools; torchmetrics, which gives the mAP itself, reads it off in float32,
-    so that the interval may sit slightly off that figure.
-
     Args:
         found, truth: of N images.
         unit: N names.
     """
-    matched = match(found, truth)
+    matched = matches(found, truth)
 
     def mean_average_precision(draw: Draw) -> float:
         weights = draw.weight.astype(float)

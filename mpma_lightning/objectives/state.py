@@ -141,7 +141,8 @@ class PretrainingState:
 
 @dataclass
 class Words:
-    """Words of a batch: ``embeddings`` (B, W, e) normalised, ``valid`` (B, W), ``identity`` (B, W): equal words."""
+    """Words of a batch: ``embeddings`` (B, W, e) normalised, ``valid`` (B, W), ``identity`` (B, W): a number that
+    words of equal pieces, and no others, share."""
 
     embeddings: Tensor
     valid: Tensor
@@ -168,8 +169,23 @@ def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) 
     place = torch.arange(word_ids.shape[1], device=word_ids.device).expand_as(word_ids)
     first = torch.full((batch, slots), word_ids.shape[1], device=word_ids.device)
     first = first.scatter_reduce(1, index, place.masked_fill(~belongs, word_ids.shape[1]), "amin")
-    within = place - first.gather(1, index)
-    code = (input_ids + 1) * 1_000_003**2 + (input_ids + 7) * (within + 1) * 7919 * (input_ids + 13)
-    identity = torch.zeros(batch, slots, dtype=torch.int64, device=word_ids.device)
-    identity = identity.scatter_add(1, index, code.masked_fill(~belongs, 0))
+    within = (place - first.gather(1, index)).masked_fill(~belongs, 0)
+    spelled = _spell(input_ids, slots, index, within, belongs)
+    identity = spelled.flatten(0, 1).unique(dim=0, return_inverse=True)[1].view(batch, slots)
     return Words(F.normalize(mean, dim=-1), count > 0, identity)
+
+
+def _spell(input_ids: Tensor, slots: int, index: Tensor, within: Tensor, belongs: Tensor) -> Tensor:
+    """(B, W, L) the pieces of each of ``slots`` words in order, counted from 1, then zeros.
+
+    Args:
+        input_ids: (B, T).
+        slots: W.
+        index: (B, T) the word of each piece.
+        within: (B, T) its place in the word.
+        belongs: (B, T) bool, whether it counts.
+    """
+    longest = int(within.max()) + 1
+    pieces = (input_ids + 1).masked_fill(~belongs, 0)
+    spelled = pieces.new_zeros(len(pieces), slots * longest)
+    return spelled.scatter_add(1, index * longest + within, pieces).view(len(pieces), slots, longest)
