@@ -71,6 +71,9 @@ class DetectionHead(nn.Module):
         width: channels of a level.
     """
 
+    largest: Tensor
+    """(B,) of the last batch in evaluation: the largest magnitude of its outputs, not finite where any is not."""
+
     def __init__(self, encoder: Any, classes: int, side: int, width: int = 256) -> None:
         super().__init__()
         self.levels: Levels
@@ -96,6 +99,10 @@ class DetectionHead(nn.Module):
             box_score_thresh=0.01,
         )
         self.rpn, self.roi_heads = whole.rpn, whole.roi_heads
+        self._proposed: list[Tensor] = []
+        self._classified: list[Tensor] = []
+        self.rpn.head.register_forward_hook(self._keep_proposed)
+        self.roi_heads.box_predictor.register_forward_hook(self._keep_classified)
         for part in (self.rpn, self.roi_heads):
             part.fg_bg_sampler = CountingSampler(part.fg_bg_sampler)
 
@@ -113,6 +120,21 @@ class DetectionHead(nn.Module):
             levels = self.neck(dict(zip(NAMES, maps, strict=True)))
         return {**levels, "pool": F.max_pool2d(levels[NAMES[-1]], 1, 2)}
 
+    def _keep_proposed(self, _module: nn.Module, _inputs: Any, levels: tuple[list[Tensor], list[Tensor]]) -> None:
+        self._proposed = [*levels[0], *levels[1]]
+
+    def _keep_classified(self, _module: nn.Module, _inputs: Any, rows: tuple[Tensor, Tensor]) -> None:
+        self._classified = list(rows)
+
+    def _largest(self, proposals: list[int]) -> Tensor:
+        """(B,) largest magnitude of what the layers put out for each image, before anything is filtered."""
+        found = torch.stack([level.flatten(1).abs().amax(1) for level in self._proposed]).amax(0)
+        for rows in self._classified:
+            for image, own in enumerate(rows.split(proposals)):
+                if len(own):
+                    found[image] = torch.maximum(found[image], own.abs().max())
+        return found.detach()
+
     def forward(
         self, maps: list[Tensor], image: Tensor, drawn: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
@@ -128,6 +150,8 @@ class DetectionHead(nn.Module):
         sizes = [(image.shape[-2], image.shape[-1])] * len(image)
         proposals, losses = self.rpn(ImageList(image, sizes), levels, targets)
         found, more = self.roi_heads(levels, proposals, sizes, targets)
+        if not self.training:
+            self.largest = self._largest([len(boxes) for boxes in proposals])
         detections = [{**one, "labels": one["labels"] - 1} for one in found]
         return detections, {**losses, **more}
 

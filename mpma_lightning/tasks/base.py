@@ -15,6 +15,7 @@ from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import Rows, RunningMeans
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Metric, Scores, loss
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.optim import Optim
@@ -127,6 +128,10 @@ class Task(LightningModule):
             stage: val or test.
         """
         return {}
+
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """``id`` and what is predicted of each sample, for a callback that writes it."""
+        raise NotImplementedError
 
     def result_entries(self) -> dict[str, Any]:
         """Entries of the result record that only this task knows, such as ``classes``; plain types."""
@@ -247,6 +252,13 @@ class Task(LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Step:
         return self._evaluate(batch, "test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """:meth:`predict`; UserError where a number is not finite. Masks, boxes and words are checked before."""
+        found = self.predict(batch)
+        numbers = {name: values for name, values in found.items() if torch.is_tensor(values)}
+        refuse_broken(found["id"], **{name: values.float().cpu().numpy() for name, values in numbers.items()})
+        return found
 
     def _log_epoch(self, stage: str) -> None:
         """Means over all batches and ranks, then the metrics of all rows; a collective."""

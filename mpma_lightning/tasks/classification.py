@@ -190,7 +190,7 @@ class ClassificationTask(Task):
         theirs = self.data_spec.classes
         return [name for name in self.classes if same_class(name, theirs)]
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and a score a class; a callback writes them."""
         scores = self.likelihoods(self.head(self.features(batch)))
         return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}

@@ -11,6 +11,7 @@ from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.detection import MAP, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
+from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
 from mpma_lightning.optim import Optim
@@ -82,6 +83,7 @@ class DetectionTask(DenseTask):
             self.rows.add(
                 id=batch["id"],
                 patient=batch["patient"],
+                outputs=self.head.largest,
                 found=[on_cpu(self._scored(one)) for one in found],
                 truth=[on_cpu(one) for one in inputs[2]],
             )
@@ -96,16 +98,18 @@ class DetectionTask(DenseTask):
         return {name: values[keep] for name, values in found.items()}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        refuse_broken(rows["id"], outputs=rows["outputs"])
         found, truth = list(rows["found"]), list(rows["truth"])
         scores = detection_scores(found, truth, self.classes)
         if stage == "test" and MAP in scores:
             scores |= with_interval(MAP, map_interval(found, truth, rows["patient"]))
         return scores
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids, detections in pixels of the crop, and the size of each image; a callback writes them."""
         image = self.encoder_input(self.normalise(batch["image"]))
         found, _ = self.head(self.maps(image, self.head.levels.indices), image)
+        refuse_broken(batch["id"], outputs=self.head.largest.cpu().numpy())
         return {"id": batch["id"], "found": found, "size": batch["size"]}
 
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:

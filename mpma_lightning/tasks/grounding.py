@@ -13,6 +13,7 @@ from data_modules.images.transforms import Placement
 from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
+from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.grounding import (
     CENTRE_OF_LUNG,
     CENTRE_OF_NAMED_LUNG,
@@ -106,7 +107,9 @@ class GroundingTask(Task):
             scores = {**own, **guess_scores(region, phrase, grid, films[i])}
             values = torch.tensor([[scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)]], dtype=torch.float64)
             names = {name: [batch[name][i]] for name in ("id", "patient")}
-            self.rows.add(values=values, category=[self._category(batch, i)], **names)
+            self.rows.add(
+                values=values, similarity=largest(maps[i : i + 1]), category=[self._category(batch, i)], **names
+            )
         return {"maps": maps, "films": films}
 
     def films(self, batch: dict[str, Any], side: int) -> list[Film]:
@@ -119,6 +122,7 @@ class GroundingTask(Task):
         return self.data_spec.box_classes[labels[0]] if labels else ""
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        refuse_broken(rows["id"], similarity=rows["similarity"])
         values, category = rows["values"], rows["category"].astype(str)
         found = dict(zip((*SCORES, *GUESSES), np.nanmean(values, 0).tolist(), strict=True))
         hits = values[:, 0]
@@ -129,10 +133,12 @@ class GroundingTask(Task):
             self.samples = SampleTable(rows["id"], rows["patient"], dict(zip(SCORES, values.T, strict=False)))
         return found | {PHRASES: float(len(hits))}
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image; a callback writes them."""
         side = batch["image"].shape[-1]
-        maps = _drawn_up(self.similarity(batch), self.films(batch, side), side).flatten(1)
+        similarity = self.similarity(batch)
+        refuse_broken(batch["id"], similarity=largest(similarity).cpu().numpy())
+        maps = _drawn_up(similarity, self.films(batch, side), side).flatten(1)
         low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
         scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255
         return {

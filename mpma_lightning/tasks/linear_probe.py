@@ -196,7 +196,7 @@ class LinearProbeTask(ClassificationTask):
             found.setdefault(record["fraction"], []).append(metrics)
         return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and a score a class: the mean over the seeds of the largest fraction; a callback writes them."""
         largest = max(fraction for fraction, _ in self.pairs)
         own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]

@@ -194,7 +194,7 @@ class PretrainingTask(Task):
         assert isinstance(objective, ReportReconstruction)
         return objective.head(fused[asked], self.backbone.text.word_embeddings).argmax(-1)
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and features of a batch; a callback writes them."""
         return {"id": batch["id"], **self.encode(batch)}
 

@@ -246,7 +246,7 @@ class RetrievalTask(Task):
             {"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {}
         )
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and embeddings; a callback writes them."""
         found: dict[str, Any] = {"id": batch["id"]}
         if "image" in batch:

@@ -13,6 +13,7 @@ from data_modules.errors import expect
 from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
+from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.evaluation.segmentation import (
@@ -103,7 +104,8 @@ class SegmentationTask(DenseTask):
         if stage != "train":
             predicted, true = logits.sigmoid() >= self.threshold, mask > 0
             model, mean = _pixels(predicted, true, "model"), _pixels(self._mean_mask_like(true), true, "mean")
-            self.rows.add(id=batch["id"], patient=batch["patient"], **model, **mean)
+            names = {name: batch[name] for name in ("id", "patient")}
+            self.rows.add(**names, logits=largest(logits), **model, **mean)
             outcome["mask"] = predicted
         return outcome
 
@@ -113,6 +115,7 @@ class SegmentationTask(DenseTask):
         return drawn.expand_as(masks)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        refuse_broken(rows["id"], logits=rows["logits"])
         model, mean = (
             [rows[f"{who}/{name}"] for name in ("overlap", "predicted", "truth")] for who in ("model", "mean")
         )
@@ -126,9 +129,11 @@ class SegmentationTask(DenseTask):
             scores |= with_interval(DICE, mean_interval(dice, rows["patient"]))
         return scores
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image; a callback writes them."""
-        mask = (self.logits(batch).sigmoid() >= self.threshold).to(torch.uint8) * 255
+        logits = self.logits(batch)
+        refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
+        mask = (logits.sigmoid() >= self.threshold).to(torch.uint8) * 255
         return {"id": batch["id"], "mask": mask, "size": batch["size"]}
 
     def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:

@@ -12,6 +12,7 @@ from mpma_lightning.backbones import Backbone, BackboneSpec
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
+from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.optim import Optim
@@ -119,7 +120,9 @@ class VQATask(Task):
             keys = ("answer", "answer_type", "question_type", "contrasted", "id", "patient")
             self.rows.add(
                 **{key: batch[key] for key in keys},
+                logits=largest(logits),
                 predicted=self._likeliest(logits),
+                question_only_logits=largest(logits if blind is None else blind),
                 question_only=self._likeliest(blind) if blind is not None else [None] * len(logits),
             )
         return outcome
@@ -128,6 +131,7 @@ class VQATask(Task):
         return [self.answers[i] for i in logits.argmax(1).tolist()]
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
+        refuse_broken(rows["id"], logits=rows["logits"], question_only_logits=rows["question_only_logits"])
         answered = [Answered(*row) for row in zip(*(rows[name] for name in Answered._fields), strict=True)]
         scores = accuracies(answered, set(self.answers), self.majority)
         if stage == "test":
@@ -152,9 +156,11 @@ class VQATask(Task):
                 "fit (model.checkpoint brings the backbone only)"
             )
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
-        best = self.logits(batch).sigmoid().topk(min(5, len(self.answers)), dim=1)
+        logits = self.logits(batch)
+        refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
+        best = logits.sigmoid().topk(min(5, len(self.answers)), dim=1)
         ranked = [
             {self.answers[i]: round(p, 4) for i, p in zip(places, values, strict=True)}
             for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -200,7 +200,7 @@ class ZeroShotTask(Task):
         columns = [self.classes.index(name) for name in self.multiclass]
         return exclusive_scores(chosen, standardise(scores[:, columns]))
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+    def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and a score a class and similarity; a callback writes them."""
         scores = self.similarity(batch)
         columns = {f"{kind}/{c}": values[:, k] for kind, values in scores.items() for k, c in enumerate(self.classes)}

@@ -34,6 +34,14 @@ def usual_kind() -> Iterator[None]:
         ("zero-shot", "backbone.image", "global scores"),
         ("retrieval", "backbone.text", "text embedding"),
         ("rerank", "image_text_matching.head", "match scores"),
+        ("segmentation", "head.final", "logits"),
+        ("frozen segmentation", "backbone.image", "logits"),
+        ("vqa", "head", "logits"),
+        ("vqa", "blind_head", "question only logits"),
+        ("detection", "head.neck", "outputs"),
+        ("detection", "head.rpn.head.cls_logits", "outputs"),
+        ("detection", "head.roi_heads.box_predictor", "outputs"),
+        ("grounding", "backbone.align_local", "similarity"),
     ],
 )
 @torch.no_grad()
@@ -46,3 +54,30 @@ def test_error_broken_weights(name: str, part: str, said: str) -> None:
     task.validation_step(rows(batch, list(range(8))), 0)
     with pytest.raises(UserError, match=rf"^found {said} of \d+ of \d+ rows not finite \(first: film 0"):
         task.on_validation_epoch_end()
+
+
+@pytest.mark.usefixtures("usual_kind")
+@pytest.mark.parametrize(
+    ("name", "part", "said"),
+    [
+        ("pretraining", "backbone.image", "image"),
+        ("image labels", "head", "Atelectasis"),
+        ("linear probe", "backbone.image", "Atelectasis"),
+        ("zero-shot", "backbone.image", "global/Atelectasis"),
+        ("retrieval", "backbone.text", "text embedding"),
+        ("segmentation", "head.final", "logits"),
+        ("vqa", "head", "logits"),
+        ("detection", "head.roi_heads.box_predictor", "outputs"),
+        ("grounding", "backbone.align_local", "similarity"),
+    ],
+)
+@torch.no_grad()
+def test_error_nothing_broken_is_predicted(name: str, part: str, said: str) -> None:
+    task, batch, _, _ = build(name)
+    task.eval().trained = True
+    task.on_predict_start()
+    assert task.predict_step(rows(batch, [0, 1]), 0)["id"] == ["film 00", "film 01"]
+    for weight in task.get_submodule(part).parameters():
+        weight.fill_(torch.inf)
+    with pytest.raises(UserError, match=rf"^found {said} of 2 of 2 rows not finite \(first: film 00"):
+        task.predict_step(rows(batch, [0, 1]), 0)
