@@ -116,9 +116,9 @@ def trained(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_error_another_architecture(
     option: str, trained: Path, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit(sound, tmp_path, option, str(trained), "--model.backbone.text_depth", "2") == 1
+    assert fit(sound, tmp_path, option, str(trained), "--model.backbone.text.depth", "2") == 1
     message = error(capsys)
-    assert str(trained) in message and "text_depth: " in message
+    assert str(trained) in message and "text.depth: " in message
 
 
 @pytest.mark.parametrize("option", ["--model.checkpoint", "--ckpt_path"])

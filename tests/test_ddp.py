@@ -28,7 +28,7 @@ LOSSES = ("loss", "image_reconstruction_loss", "report_reconstruction_loss", "gl
 
 def command(name: str, phantom: Path, run: Path, *more: str) -> str:
     """Of the demo's pre-training; see :func:`run_cli`."""
-    return run_cli(name, *demo_arguments(phantom, run, "--model.backbone.image_size", "64", *more))
+    return run_cli(name, *demo_arguments(phantom, run, "--model.backbone.image.size", "64", *more))
 
 
 def run_cli(*words: str) -> str:
@@ -91,7 +91,7 @@ def test_value_retrieval_over_two_processes_equals_one(tmp_path: Path) -> None:
         "null",
         "--model.backbone.name",
         "mpma_vit_t16",
-        "--model.backbone.image_size",
+        "--model.backbone.image.size",
         "64",
     ]
     words += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]

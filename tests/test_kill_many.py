@@ -41,12 +41,12 @@ def begin(phantom: Path, run: Path, world: int, steps: int) -> list[BaseProcess]
     arguments += [
         "--trainer.max_steps",
         str(steps),
-        "--model.backbone.image_size",
+        "--model.backbone.image.size",
         "64",
         "--data.batch_size",
         str(8 // world),
     ]
-    arguments += ["--model.backbone.image_options", "{depth: 1}", "--model.backbone.text_depth", "1"]
+    arguments += ["--model.backbone.image.options", "{depth: 1}", "--model.backbone.text.depth", "1"]
     if world > 1:
         arguments += ["--trainer.devices", str(world), "--trainer.strategy", "ddp"]
     return forked.start(world, lambda: main(arguments))

@@ -7,9 +7,22 @@ from mpma_lightning.backbones.backbone import PARTS, Backbone
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
+from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec, Vocabulary
 
-__all__ = ["PARTS", "REGISTRY", "Backbone", "BackboneSpec", "Features", "Vocabulary", "list_backbones", "resolve"]
+__all__ = [
+    "PARTS",
+    "REGISTRY",
+    "AlignSpec",
+    "Backbone",
+    "BackboneSpec",
+    "Features",
+    "FusionSpec",
+    "ImageSpec",
+    "TextSpec",
+    "Vocabulary",
+    "list_backbones",
+    "resolve",
+]
 
 
 def list_backbones(pattern: str | None = None) -> list[tuple[str, str]]:

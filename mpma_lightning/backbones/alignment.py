@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mpma_lightning.backbones.spec import AlignSpec
 from mpma_lightning.precision import full
 
 
@@ -22,7 +23,8 @@ class ProjectionHead(nn.Module):
 class AlignmentHeads(nn.Module):
     """One projection for the image and one for the text; built once for global and once for local alignment."""
 
-    def __init__(self, image_width: int, text_width: int, hidden: int, out: int) -> None:
+    def __init__(self, spec: AlignSpec, image_width: int, text_width: int) -> None:
         super().__init__()
+        hidden, out = spec.hidden or 0, spec.width or 0
         self.image = ProjectionHead(image_width, hidden, out)
         self.text = ProjectionHead(text_width, hidden, out)

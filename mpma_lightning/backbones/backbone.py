@@ -1,6 +1,7 @@
 """Backbone: image encoder, text encoder, fusion and alignment heads — only the parts a task asked for."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 from data_modules.errors import expect
 from mpma_lightning.backbones.alignment import AlignmentHeads
 from mpma_lightning.backbones.features import Features
-from mpma_lightning.backbones.fusion import PooledFusion
+from mpma_lightning.backbones.fusion import Fusion
 from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text, token_at, with_mask_token
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
+from mpma_lightning.backbones.spec_check import check_spec
+from mpma_lightning.backbones.text import TextEncoder
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
 
@@ -29,8 +32,8 @@ class Backbone(nn.Module):
     """
 
     image: Any
-    text: Any
-    fusion: Any
+    text: TextEncoder
+    fusion: Fusion
     align_global: AlignmentHeads
     align_local: AlignmentHeads
 
@@ -43,7 +46,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec = resolve(spec)
-        _check_numbers(spec)
+        check_spec(spec)
         wanted = set(parts)
         if unknown := wanted - set(PARTS):
             raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")
@@ -52,66 +55,35 @@ class Backbone(nn.Module):
         self.parts = tuple(part for part in PARTS if part in wanted)
         self.vocabulary = vocabulary
         if "image" in wanted:
-            self.image = REGISTRY.build(
-                "image",
-                spec.image,
-                image_size=spec.image_size,
-                pool=spec.image_pool,
-                weights=spec.image_weights,
-                stem=spec.image_stem,
-                **(spec.image_options or {}),
-            )
+            self.image = REGISTRY.build("image", spec.image.encoder, spec.image)
         if "text" in wanted:
             if vocabulary is None:
                 raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
-            self.text = REGISTRY.build("text", spec.text, **self._text_options(vocabulary, text_config))
+            self.text = REGISTRY.build("text", spec.text.encoder, spec.text, vocabulary, text_config)
         if "fusion" in wanted:
-            if spec.fusion == "cross":
-                _check_heads("fusion_heads", self.text.width, spec.fusion_heads)
-            self.fusion = REGISTRY.build(
-                "fusion",
-                spec.fusion,
-                width=self.text.width,
-                image_width=self.image.width,
-                depth=spec.fusion_depth,
-                heads=spec.fusion_heads,
-                memory=spec.memory,
-                slots=spec.memory_slots,
-                shared=(spec.shared_slots, spec.shared_width),
-                dropout=spec.dropout,
-            )
+            dropout = spec.text.dropout if spec.fusion.dropout is None else spec.fusion.dropout
+            options = replace(spec.fusion, dropout=dropout)
+            self.fusion = REGISTRY.build("fusion", spec.fusion.kind, options, self.text.width, self.image.width)
         for part in ("align_global", "align_local"):
             if part in wanted:
-                heads = AlignmentHeads(self.image.width, self.text.width, spec.align_hidden or 0, spec.align_width or 0)
-                self.add_module(part, heads)
+                self.add_module(part, AlignmentHeads(spec.align, self.image.width, self.text.width))
 
     @property
     def text_config(self) -> dict[str, Any] | None:
         """Of a published text encoder; ``None`` without one."""
-        published = "text" in self.parts and self.spec.text != "bert"
-        return self.text.config if published else None
+        return self.text.published_config if "text" in self.parts else None
 
-    def _text_options(self, vocabulary: Vocabulary, text_config: dict[str, Any] | None) -> dict[str, object]:
-        spec = self.spec
-        options: dict[str, object] = {
-            "vocab_size": vocabulary.size,
-            "pad_id": vocabulary.pad_id,
-            "depth": spec.text_depth,
-            "pool": spec.text_pool,
-            "dropout": spec.dropout,
-        }
-        if spec.text == "bert":
-            _check_heads("text_heads", spec.text_width, spec.text_heads)
-            return options | {"width": spec.text_width, "heads": spec.text_heads}
-        return options | {"config": text_config}
+    @property
+    def fused_parts(self) -> tuple[str, ...]:
+        """The encoders whose features fusion reads: a loss on the fused text gives these a gradient."""
+        return ("image", "text") if self.fusion.reads_text_features else ("image",)
 
     def fuse(self, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Fused text tokens H (B, T, D). ``text`` may be ``None`` for pooled fusion, which reads the ids itself."""
-        if isinstance(self.fusion, PooledFusion):
-            return self.text(input_ids, attention_mask, bias=self.fusion.bias(image)).tokens
-        if text is None:
+        """Fused text tokens H (B, T, D). ``text`` is the text encoder's output where it is already known and fusion
+        reads it; ``None`` otherwise."""
+        if text is None and self.fusion.reads_text_features:
             text = self.text(input_ids, attention_mask)
-        return self.fusion(image, text, attention_mask)
+        return self.fusion.fuse(self.text, image, text, input_ids, attention_mask)
 
     def fused_representation(
         self,
@@ -152,10 +124,12 @@ class Backbone(nn.Module):
 
         Mean over heads; ``None`` for a fusion without attention.
         """
-        if isinstance(self.fusion, PooledFusion) or image.grid is None:
+        if not self.fusion.reads_text_features or image.grid is None:
             return None
         input_ids, attention_mask, asked = self._asked(input_ids, attention_mask, pool)
-        maps, _ = self.fusion.attention_maps(image, self.text(input_ids, attention_mask), attention_mask)
+        maps = self.fusion.attention(image, self.text(input_ids, attention_mask), attention_mask)
+        if maps is None:
+            return None
         read = mean_over_text(maps, attention_mask) if pool == "mean" else token_at(maps, asked)
         return read.unflatten(-1, image.grid)
 
@@ -171,14 +145,3 @@ class Backbone(nn.Module):
     def count_parameters(self) -> dict[str, int]:
         """Parameters of each part built."""
         return {part: sum(p.numel() for p in getattr(self, part).parameters()) for part in self.parts}
-
-
-def _check_numbers(spec: BackboneSpec) -> None:
-    assert spec.dropout is not None and spec.memory_slots is not None
-    expect(0 <= spec.dropout < 1, "model.backbone.dropout", spec.dropout, "0 <= dropout < 1")
-    expect(spec.memory_slots >= 0, "model.backbone.memory_slots", spec.memory_slots, "0 or more")
-
-
-def _check_heads(name: str, width: int | None, heads: int | None) -> None:
-    assert width is not None and heads is not None
-    expect(heads >= 1 and width % heads == 0, f"model.backbone.{name}", heads, f"a divisor of the width, {width}")

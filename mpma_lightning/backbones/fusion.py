@@ -4,18 +4,20 @@ The paper names the module; its inside follows Meshed-Memory (CVPR 2020) and is 
 """
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.shared_memory import SharedMemory
+from mpma_lightning.backbones.spec import FusionSpec
+from mpma_lightning.backbones.text import TextEncoder
 
 
-@REGISTRY.register("memory", "slots")
 class SlotMemory(nn.Module):
     """Learned keys and values beside the image's [Meshed-Memory]; one set a layer.
 
@@ -36,21 +38,18 @@ class SlotMemory(nn.Module):
         return torch.cat([keys, more_keys], dim=1), torch.cat([values, more_values], dim=1)
 
 
-@REGISTRY.register("memory", "none")
 class NoMemory(nn.Module):
     """Plain cross-attention (ablation)."""
 
-    def __init__(self, width: int, head_width: int, slots: int) -> None:
-        super().__init__()
-
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Unchanged."""
         return keys, values
 
 
 class MemoryCrossAttention(nn.Module):
-    """Text queries over image tokens and memory slots."""
+    """Text queries over image tokens and memory slots; without a memory where ``slots`` is ``None``."""
 
-    def __init__(self, width: int, image_width: int, heads: int, memory: str, slots: int, dropout: float) -> None:
+    def __init__(self, width: int, image_width: int, heads: int, slots: int | None, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.query = nn.Linear(width, width)
@@ -60,7 +59,7 @@ class MemoryCrossAttention(nn.Module):
         for projection in (self.query, self.key, self.value, self.out):  # as Meshed-Memory's reference
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
-        self.memory = REGISTRY.build("memory", memory, width, width // heads, slots)
+        self.memory = NoMemory() if slots is None else SlotMemory(width, width // heads, slots)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -83,11 +82,11 @@ class MemoryCrossAttention(nn.Module):
 class FusionLayer(nn.Module):
     """Pre-norm: text self-attention, memory-augmented cross-attention, feed-forward."""
 
-    def __init__(self, width: int, image_width: int, heads: int, memory: str, slots: int, dropout: float) -> None:
+    def __init__(self, width: int, image_width: int, heads: int, slots: int | None, dropout: float) -> None:
         super().__init__()
         self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
         self.self_attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
-        self.cross_attention = MemoryCrossAttention(width, image_width, heads, memory, slots, dropout)
+        self.cross_attention = MemoryCrossAttention(width, image_width, heads, slots, dropout)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop = nn.Dropout(dropout)
 
@@ -101,31 +100,65 @@ class FusionLayer(nn.Module):
         return text + self.drop(self.mlp(self.norm_mlp(text))), queries
 
 
+class Fusion(nn.Module):
+    """What a backbone asks of every kind of fusion; whoever uses it need not know which one it is."""
+
+    reads_text_features: ClassVar[bool]
+    """Whether :meth:`fuse` reads the output of the text encoder; else it runs that encoder itself, on the ids."""
+
+    def fuse(
+        self, encoder: TextEncoder, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """Fused text tokens H (B, T, D).
+
+        Args:
+            encoder: the backbone's text encoder.
+            image: what the text reads.
+            text: of the text encoder; ``None`` where ``reads_text_features`` is false.
+            input_ids: (B, T).
+            attention_mask: (B, T), 0 at padding.
+        """
+        raise NotImplementedError
+
+    def attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
+        """(B, T, N) attention of the text tokens to the N patch tokens in the last layer, mean over heads; ``None``
+        for a fusion without attention."""
+        return None
+
+    def memory_share(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
+        """(B, T) share of that attention which goes to memory slots; ``None`` without slots."""
+        return None
+
+
 @REGISTRY.register("fusion", "cross")
-class CrossFusion(nn.Module):
+class CrossFusion(Fusion):
     """MA-CMF: N layers in which the text attends to the image and to memory; ``shared`` memory is read before them."""
 
-    def __init__(
-        self,
-        width: int,
-        image_width: int,
-        depth: int,
-        heads: int,
-        memory: str,
-        slots: int,
-        dropout: float,
-        shared: tuple[int, int] = (2048, 512),
-    ) -> None:
+    reads_text_features = True
+
+    def __init__(self, spec: FusionSpec, width: int, image_width: int) -> None:
         super().__init__()
-        self.shared: SharedMemory | None = None
-        if memory == "shared":
-            self.shared, memory = REGISTRY.build("memory", "shared", width, image_width, *shared), "none"
+        heads, dropout = spec.heads or 0, spec.dropout or 0.0
+        expect(
+            heads >= 1 and width % heads == 0, "model.backbone.fusion.heads", heads, f"a divisor of the width, {width}"
+        )
+        self.shared = (
+            SharedMemory(width, image_width, spec.shared_slots, spec.shared_width) if spec.memory == "shared" else None
+        )
+        self.has_slots = spec.memory == "slots"
+        slots = spec.slots if self.has_slots else None
         self.layers = nn.ModuleList(
-            FusionLayer(width, image_width, heads, memory, slots, dropout) for _ in range(depth)
+            FusionLayer(width, image_width, heads, slots, dropout) for _ in range(spec.depth or 0)
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, image: Features, text: Features, attention_mask: Tensor, **_: Any) -> Tensor:
+    def fuse(
+        self, encoder: TextEncoder, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        assert text is not None
+        return self(image, text, attention_mask)
+
+    def forward(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
         """Fused text tokens H (B, T, D)."""
         keys, fused = self._inputs(image, text)
         padding = attention_mask == 0
@@ -137,27 +170,42 @@ class CrossFusion(nn.Module):
         keys = torch.cat([image.prefix, image.tokens], dim=1)
         return (keys, text.tokens) if self.shared is None else self.shared(keys, text.tokens)
 
+    def attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
+        first = image.prefix.shape[1]
+        return self._last_attention(image, text, attention_mask)[..., first : first + image.tokens.shape[1]]
+
+    def memory_share(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
+        if not self.has_slots:
+            return None
+        slots_from = image.prefix.shape[1] + image.tokens.shape[1]
+        return self._last_attention(image, text, attention_mask)[..., slots_from:].sum(-1)
+
     @torch.no_grad()
-    def attention_maps(self, image: Features, text: Features, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Last layer's attention, mean over heads: (B, T, N) to the patches, and (B, T) the mass on memory."""
+    def _last_attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
+        """(B, T, P + N + m): to prefix tokens, patches and memory slots, mean over heads."""
         keys, fused = self._inputs(image, text)
         padding = attention_mask == 0
         for layer in self.layers:
             fused, queries = layer(fused, padding, keys)
         assert isinstance(layer, FusionLayer)
-        weights = layer.cross_attention.attention(queries, keys).mean(1)
-        first, last = image.prefix.shape[1], keys.shape[1]
-        return weights[..., first:last], weights[..., last:].sum(-1)
+        return layer.cross_attention.attention(queries, keys).mean(1)
 
 
 @REGISTRY.register("fusion", "pooled")
-class PooledFusion(nn.Module):
+class PooledFusion(Fusion):
     """MRM: the mean image token, projected, is added to every embedded token before the text transformer."""
 
-    def __init__(self, width: int, image_width: int, **_: Any) -> None:
+    reads_text_features = False
+
+    def __init__(self, spec: FusionSpec, width: int, image_width: int) -> None:
         super().__init__()
         self.project = nn.Linear(image_width, width)
 
-    def bias(self, image: Features) -> Tensor:
+    def fuse(
+        self, encoder: TextEncoder, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        return encoder(input_ids, attention_mask, bias=self(image)).tokens
+
+    def forward(self, image: Features) -> Tensor:
         """(B, D) vector added to the embedded tokens."""
         return self.project(image.tokens.mean(1))

@@ -10,9 +10,12 @@ from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
+from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.filling import fill
 from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.spec import ImageSpec
 
 
 class KeepVisible(nn.Module):
@@ -127,23 +130,12 @@ def start_like_mae(vit: Any) -> None:
 
 
 @REGISTRY.register("image", "timm/")
-def timm_encoder(
-    name: str,
-    image_size: int,
-    pool: str = "mean",
-    weights: str | None = None,
-    stem: str = "linear",
-    **options: Any,
-) -> nn.Module:
+def timm_encoder(name: str, spec: ImageSpec) -> nn.Module:
     """Any timm image model, by its timm name.
 
     Args:
         name: timm model name, such as ``vit_base_patch16_224`` or ``resnet50``.
-        image_size: side of the square the position embedding is made for; other grids are resampled.
-        pool: ``mean`` of patch tokens or ``cls``.
-        weights: ``None`` (random), ``hub`` (timm's published weights) or a file, see :func:`fill_from_file`.
-        stem: patch embedding of a ViT: ``linear``, or ``convolution`` (:class:`ConvolutionalStem`).
-        options: further arguments of the timm model (``embed_dim``, ``depth``, ``patch_size`` …).
+        spec: a complete one; its ``encoder`` is ``name`` again.
 
     Raises:
         UserError: timm has no such model, weights with a convolutional stem, or a file that does not fit.
@@ -152,27 +144,29 @@ def timm_encoder(
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), n=1)
         raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
+    published = spec.weights == "hub"
+    options: dict[str, Any] = dict(spec.options or {})
     if timm.models.is_model_in_modules(base, ["vision_transformer"]):
-        if weights is not None and stem == "convolution":
+        if spec.weights is not None and spec.stem == "convolution":
             raise UserError(
-                f"model.backbone.image_weights is {weights} and image_stem is convolution, whose patch embedding no "
-                "published ViT has; set image_stem to linear or leave image_weights out"
+                f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, whose patch embedding "
+                "no published ViT has; set image.stem to linear or leave image.weights out"
             )
         vit: Any = timm.create_model(
-            name, pretrained=weights == "hub", num_classes=0, img_size=image_size, dynamic_img_size=True, **options
+            name, pretrained=published, num_classes=0, img_size=spec.size, dynamic_img_size=True, **options
         )
-        if weights != "hub":
+        if not published:
             start_like_mae(vit)
-        if stem == "convolution":
+        if spec.stem == "convolution":
             first = vit.patch_embed
             vit.patch_embed = ConvolutionalStem(
                 first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels
             )
-        return _filled(ViTEncoder(vit, pool), vit, weights)
-    model = timm.create_model(name, pretrained=weights == "hub", num_classes=0, **options)
+        return _filled(ViTEncoder(vit, spec.pool or "mean"), vit, spec.weights)
+    model = timm.create_model(name, pretrained=published, num_classes=0, **options)
     if not hasattr(model, "feature_info") or hasattr(model, "patch_embed"):
         raise UserError(f"timm/{name} is neither a plain ViT nor a CNN with feature maps; choose one of those families")
-    return _filled(CNNEncoder(model), model, weights)
+    return _filled(CNNEncoder(model), model, spec.weights)
 
 
 def _filled(encoder: Any, model: Any, weights: str | None) -> Any:
@@ -189,10 +183,8 @@ def fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
     and patch embeddings.
 
     Raises:
-        UserError: no such file, or a poor match, see :func:`mpma_lightning.backbones.weights.load_weights`.
+        UserError: no such file, or a poor match, see :func:`mpma_lightning.backbones.filling.fill`.
     """
-    from mpma_lightning.backbones.weights import fill, read_checkpoint
-
     checkpoint = read_checkpoint(path)
     translate = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)
     if translate is not None:
@@ -200,8 +192,8 @@ def fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
             checkpoint.state = translate(checkpoint.state, model)
         except Exception as error:  # timm's filters expect the files they were written for
             raise UserError(
-                f"model.backbone.image_weights {path} cannot be read as weights of timm's {type(model).__name__} "
+                f"model.backbone.image.weights {path} cannot be read as weights of timm's {type(model).__name__} "
                 f"({type(error).__name__}: {error}); give a file of that model"
             ) from error
-    advice = "Give model.backbone.image_weights a file of the timm model that model.backbone.image names"
+    advice = "Give model.backbone.image.weights a file of the timm model that model.backbone.image.encoder names"
     fill({"image": encoder}, checkpoint, advice=advice)

@@ -4,32 +4,18 @@ import difflib
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.backbones.spec import BackboneSpec
+from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 
 
 @REGISTRY.register("backbone", "mpma_vit_b16")
 def mpma_vit_b16() -> BackboneSpec:
     """Paper scale: ViT-B/16 at 224, BERT of 6 layers, 4 fusion layers with 40 memory slots."""
     return BackboneSpec(
-        name="mpma_vit_b16",
-        image="timm/vit_base_patch16_224",
-        image_size=224,
-        image_options={},
-        image_stem="linear",
-        image_pool="mean",
-        text="bert",
-        text_width=768,
-        text_depth=6,
-        text_heads=12,
-        text_pool="cls",
-        fusion="cross",
-        fusion_depth=4,
-        fusion_heads=12,
-        memory="slots",
-        memory_slots=40,
-        align_width=128,
-        align_hidden=2048,
-        dropout=0.1,
+        "mpma_vit_b16",
+        ImageSpec("timm/vit_base_patch16_224", size=224, options={}, stem="linear", pool="mean"),
+        TextSpec("bert", width=768, depth=6, heads=12, pool="cls", dropout=0.1),
+        FusionSpec("cross", depth=4, heads=12, memory="slots", slots=40),
+        AlignSpec(width=128, hidden=2048),
     )
 
 
@@ -37,12 +23,11 @@ def mpma_vit_b16() -> BackboneSpec:
 def mpma_vit_s16() -> BackboneSpec:
     """One GPU: ViT-S/16 at 224, BERT of 6 layers of 384, 4 fusion layers."""
     small = BackboneSpec(
-        name="mpma_vit_s16",
-        image="timm/vit_small_patch16_224",
-        text_width=384,
-        text_heads=6,
-        fusion_heads=6,
-        align_hidden=1024,
+        "mpma_vit_s16",
+        ImageSpec("timm/vit_small_patch16_224"),
+        TextSpec(width=384, heads=6),
+        FusionSpec(heads=6),
+        AlignSpec(hidden=1024),
     )
     return small.over(mpma_vit_b16())
 
@@ -50,21 +35,13 @@ def mpma_vit_s16() -> BackboneSpec:
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
     """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 112; 2 text and 2 fusion layers."""
+    options: dict[str, int | float | bool] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
     tiny = BackboneSpec(
-        name="mpma_vit_t16",
-        image="timm/vit_tiny_patch16_224",
-        image_size=112,
-        image_stem="convolution",
-        image_options={"embed_dim": 128, "depth": 2, "num_heads": 4},
-        text_width=128,
-        text_depth=2,
-        text_heads=4,
-        text_pool="mean",
-        fusion_depth=2,
-        fusion_heads=4,
-        memory_slots=8,
-        align_hidden=256,
-        align_width=64,
+        "mpma_vit_t16",
+        ImageSpec("timm/vit_tiny_patch16_224", size=112, stem="convolution", options=options),
+        TextSpec(width=128, depth=2, heads=4, pool="mean"),
+        FusionSpec(depth=2, heads=4, slots=8),
+        AlignSpec(width=64, hidden=256),
     )
     return tiny.over(mpma_vit_b16())
 
@@ -82,8 +59,12 @@ def resolve(spec: BackboneSpec | str) -> BackboneSpec:
         return spec.over(REGISTRY.build("backbone", spec.name))
     source, slash, rest = spec.name.partition("/")
     if slash and rest and source in ("timm", "hf"):
-        part = {"timm": "image", "hf": "text"}[source]
-        return BackboneSpec(**{**spec.plain(), part: getattr(spec, part) or spec.name}).over(mpma_vit_b16())
+        named = BackboneSpec(spec.name)
+        if source == "timm":
+            named.image.encoder = spec.name
+        else:
+            named.text.encoder = spec.name
+        return spec.over(named.over(mpma_vit_b16()))
     near = difflib.get_close_matches(spec.name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise UserError(f"unknown backbone '{spec.name}'{hint} Known: {', '.join(known)}, timm/<model>, hf/<model>")

@@ -7,7 +7,7 @@ from typing import Any
 from data_modules.errors import UserError
 
 Builder = Callable[..., Any]
-KINDS = ("backbone", "image", "text", "fusion", "memory")
+KINDS = ("backbone", "image", "text", "fusion")
 
 
 class Registry:

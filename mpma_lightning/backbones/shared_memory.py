@@ -6,12 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones.registry import REGISTRY
 
 HEADS, TOP = 8, 32  # [R2GenCMN]
 
 
-@REGISTRY.register("memory", "shared")
 class SharedMemory(nn.Module):
     """Each token's query keeps its 32 best slots a head; their softmax-weighted sum, projected, is added to the token.
 
@@ -23,8 +21,8 @@ class SharedMemory(nn.Module):
         super().__init__()
         if slots < TOP or memory_width % HEADS:
             raise UserError(
-                f"backbone.shared_slots and shared_width are {slots} and {memory_width}; expected at least {TOP} slots "
-                f"and a width that {HEADS} heads divide"
+                f"model.backbone.fusion.shared_slots and shared_width are {slots} and {memory_width}; expected at "
+                f"least {TOP} slots and a width that {HEADS} heads divide"
             )
         # read as keys and as values; of the names optim.py exempts from weight decay
         self.memory_values = nn.Parameter(torch.randn(slots, memory_width) / memory_width)

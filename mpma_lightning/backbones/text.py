@@ -8,19 +8,22 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
-from data_modules.errors import UserError
+from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text
+from mpma_lightning.backbones.spec import TextSpec, Vocabulary
+
+MAX_TOKENS = 512
 
 
 class TextEncoder(nn.Module):
     """A BERT-style encoder. ``bias`` is added to what enters its first layer: so MRM shows the text the image."""
 
-    def __init__(self, bert: Any, pool: str) -> None:
+    def __init__(self, bert: Any, pool: str, published: bool = False) -> None:
         super().__init__()
         self.bert = bert
-        self.pool = pool
+        self.pool, self.published = pool, published
         self.width: int = bert.config.hidden_size
 
     @property
@@ -29,8 +32,10 @@ class TextEncoder(nn.Module):
         return self.bert.get_input_embeddings().weight
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The configuration of transformers' model, plain types."""
+    def published_config(self) -> dict[str, Any] | None:
+        """The configuration of a published model, plain types: all it takes to build one. ``None`` for a random one."""
+        if not self.published:
+            return None
         plain: dict[str, Any] = json.loads(self.bert.config.to_json_string(use_diff=False))
         return plain
 
@@ -57,49 +62,41 @@ class TextEncoder(nn.Module):
 
 
 @REGISTRY.register("text", "bert")
-def random_bert(
-    vocab_size: int,
-    width: int = 768,
-    depth: int = 6,
-    heads: int = 12,
-    max_tokens: int = 512,
-    dropout: float = 0.1,
-    pool: str = "cls",
-    pad_id: int = 0,
-) -> TextEncoder:
+def random_bert(spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] | None = None) -> TextEncoder:
     """A BERT with random weights: 6 layers [MRM] of 768 (MRM's code: of 384) by default.
 
     Initial standard deviation √(2 / 5 d): BERT's own 0.02 at a width of 768 (0.023), and more for narrower ones.
+
+    Args:
+        spec: a complete one.
+        vocabulary: of the tokeniser.
+        config: not read: the spec says everything.
     """
-    config = BertConfig(
-        vocab_size=vocab_size,
+    width, depth, heads, dropout = spec.width or 0, spec.depth or 0, spec.heads or 0, spec.dropout or 0.0
+    expect(heads >= 1 and width % heads == 0, "model.backbone.text.heads", heads, f"a divisor of the width, {width}")
+    options = BertConfig(
+        vocab_size=vocabulary.size,
         hidden_size=width,
         num_hidden_layers=depth,
         num_attention_heads=heads,
         intermediate_size=4 * width,
-        max_position_embeddings=max_tokens,
+        max_position_embeddings=MAX_TOKENS,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        pad_token_id=pad_id,
+        pad_token_id=vocabulary.pad_id,
         initializer_range=(2 / (5 * width)) ** 0.5,
     )
-    return TextEncoder(BertModel(config, add_pooling_layer=False), pool)
+    return TextEncoder(BertModel(options, add_pooling_layer=False), spec.pool or "cls")
 
 
 @REGISTRY.register("text", "hf/")
 def published_bert(
-    name: str,
-    vocab_size: int,
-    depth: int | None = 6,
-    dropout: float = 0.1,
-    pool: str = "cls",
-    pad_id: int = 0,
-    config: dict[str, Any] | None = None,
+    name: str, spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] | None = None
 ) -> TextEncoder:
     """A BERT-like model from the hub or a local folder, cut to its first ``depth`` layers [MGCA].
 
     In train mode, as a random one is; transformers loads in eval mode, which Lightning would keep. With ``config``, a
-    :attr:`TextEncoder.config` of such an encoder, it is built from that alone, with random weights for a checkpoint to
+    :attr:`TextEncoder.published_config`, it is built from that alone, with random weights for a checkpoint to
     fill: the model itself may be out of reach.
 
     Raises:
@@ -108,28 +105,28 @@ def published_bert(
     if config is not None:
         options = {key: value for key, value in config.items() if key != "model_type"}
         known = AutoConfig.for_model(config["model_type"], **options)
-        return TextEncoder(AutoModel.from_config(known, add_pooling_layer=False), pool)
+        return TextEncoder(AutoModel.from_config(known, add_pooling_layer=False), spec.pool or "cls", True)
     try:
         bert = AutoModel.from_pretrained(
             name,
             dtype=torch.float32,
             add_pooling_layer=False,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
+            hidden_dropout_prob=spec.dropout,
+            attention_probs_dropout_prob=spec.dropout,
         ).train()
     except (OSError, ValueError) as error:
         raise UserError(f"text encoder hf/{name} could not be loaded: {str(error).splitlines()[0]}") from error
     rows = bert.get_input_embeddings().weight.shape[0]
-    if rows != vocab_size:
+    if rows != vocabulary.size:
         raise UserError(
-            f"text encoder hf/{name} has {rows} vocabulary rows but the tokeniser has {vocab_size} tokens; "
+            f"text encoder hf/{name} has {rows} vocabulary rows but the tokeniser has {vocabulary.size} tokens; "
             f"set data.text.tokenizer to {name} so that both agree"
         )
-    if depth is not None:
+    if spec.depth is not None:
         if not hasattr(bert, "encoder") or not hasattr(bert.encoder, "layer"):
             raise UserError(
                 f"text encoder hf/{name} is not BERT-like (no encoder.layer); choose a BERT, RoBERTa or similar"
             )
-        bert.encoder.layer = bert.encoder.layer[:depth]
+        bert.encoder.layer = bert.encoder.layer[: spec.depth]
         bert.config.num_hidden_layers = len(bert.encoder.layer)
-    return TextEncoder(bert, pool)
+    return TextEncoder(bert, spec.pool or "cls", True)

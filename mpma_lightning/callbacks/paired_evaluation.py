@@ -107,9 +107,9 @@ class PairedEvaluation(EvaluationBatches):
         for name, image in (("own", state.image), ("other", state.image[partner.to(task.device)])):
             predicted = task.recover_report(image, state.report_mask.input_ids, state.attention_mask, asked)
             self._add(name, float((predicted == state.input_ids[asked]).sum()))
-        if task.spec.fusion == "cross" and task.spec.memory == "slots":
-            maps = task.backbone.fusion.attention_maps(state.whole_image, state.text_features, state.attention_mask)
-            self._add("memory", float(maps[1][asked].sum()))
+        share = task.backbone.fusion.memory_share(state.whole_image, state.text_features, state.attention_mask)
+        if share is not None:
+            self._add("memory", float(share[asked].sum()))
         self._add("asked", float(asked.sum()))
 
     def _finish(self, trainer: Trainer, task: LightningModule, stage: str) -> None:

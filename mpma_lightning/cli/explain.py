@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from data_modules.errors import nearest, suggest
+from mpma_lightning.backbones.flat_spec import NEW_NAMES
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -18,6 +19,7 @@ _CAUSES = [
     ("file", re.compile(r"Expected a path but (\S+\.ya?ml) either not accessible or invalid")),
     ("class", re.compile(r"Expected a dot import path string: (\S+)")),
     ("import", re.compile(r"No module named|has no attribute")),
+    ("group", re.compile(r'Unable to load config "([^"]+)"')),
     ("missing", re.compile(r"the following arguments are required: (.+)")),
     ("type", re.compile(r"Expected a (.+?)\. Got value: (.*)")),
 ]
@@ -66,6 +68,8 @@ class Explainer:
         if not class_path:
             return f"unknown key '{key}'{self._suggest_option(key)}"
         name = class_path.rpartition(".")[2]
+        if name == "BackboneSpec" and (new := NEW_NAMES.get(key)):
+            return f"'{key}' of a backbone is now '{new}', as in {_nested(new)}"
         if any(name == base.__name__ for base in self.bases.values()):
             return f"'{key}' is given before its class; name the class first (class_path, or an earlier --config)"
         return f"{name} has no argument '{key}'{suggest(key, _arguments_of(class_path))}"
@@ -95,6 +99,12 @@ class Explainer:
         roots = [self.bases[at]] if at in self.bases else self.bases.values()
         known = {cls.__name__ for root in roots for cls in _family(root)}
         return f"unknown class '{path}'{suggest(path.rpartition('.')[2], known)}"
+
+    def _group(self, match: re.Match[str], at: str, class_path: str) -> str:
+        part = at.rpartition(".")[2]
+        if class_path.endswith(".BackboneSpec") and (new := NEW_NAMES.get(part)):
+            return f"expected a mapping, got {match[1]!r}; this is now '{new}', as in {_nested(new)}"
+        return f"expected a mapping, got {match[1]!r}"
 
     def _missing(self, match: re.Match[str], at: str, class_path: str) -> str:
         missing = match[1].replace(f"{self.command}.", "")
@@ -149,7 +159,8 @@ def _arguments_of(class_path: str) -> list[str]:
 
     module, _, name = class_path.rpartition(".")
     parser = ArgumentParser(exit_on_error=False)
-    return parser.add_class_arguments(getattr(import_module(module), name), fail_untyped=False)
+    groups = parser.add_class_arguments(getattr(import_module(module), name), fail_untyped=False)
+    return [*dict.fromkeys([*groups, *parser.get_defaults().keys()])]
 
 
 def _family(root: type) -> Iterator[type]:
@@ -157,6 +168,12 @@ def _family(root: type) -> Iterator[type]:
     for child in children:
         yield child
         yield from _family(child)
+
+
+def _nested(name: str) -> str:
+    """``text.depth`` as YAML."""
+    part, _, inner = name.partition(".")
+    return f"{part}: {{{inner}: …}}"
 
 
 def _choices(forms: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from omegaconf.errors import OmegaConfBaseException
 
 from data_modules.errors import UsageError, UserError
-from mpma_lightning.backbones.weights import read_file
+from mpma_lightning.backbones.checkpoint import read_file
 from mpma_lightning.callbacks.bad_samples import BadSamples
 from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.cost_card import CostCard

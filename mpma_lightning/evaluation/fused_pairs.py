@@ -30,7 +30,7 @@ class EncodedPairs:
     masks: list[Tensor] = field(default_factory=list)
 
     def add(self, image: Features, text: Features | None, ids: Tensor, mask: Tensor) -> None:
-        """Add a batch; ``text`` is None for pooled fusion, which reads the ids."""
+        """Add a batch; ``text`` is None where fusion does not read text features."""
         self.images.append(image.map(_store))
         self.texts += [] if text is None else [text.map(_store)]
         self.ids.append(ids.cpu())

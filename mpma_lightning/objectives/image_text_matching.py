@@ -60,7 +60,7 @@ class ImageTextMatching(Objective):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        self.trains = backbone.fused_parts
         self.head = nn.Linear(backbone.text.width, 1)
 
     def reads(self, state: PretrainingState, part: str) -> Features:
@@ -82,11 +82,8 @@ class ImageTextMatching(Objective):
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum of binary cross-entropies over matching and other pairs, and their number."""
         state.require("image", "report_mask", "group", "seed")
-        assert state.attention_mask is not None
         images, reports, match = self._pairs(state)
-        text = None if state.backbone.spec.fusion == "pooled" else state.aligned_text.rows(reports)
-        ids, mask = state.aligned_ids[reports], state.attention_mask[reports]
-        fused = state.backbone.fuse(state.aligned_image.rows(images), text, ids, mask)
+        fused = state.fused_pairs(images, reports)
         logits = full(self.head(fused[:, 0])).squeeze(-1)
         state.outputs["matching_right"] = (logits.detach() > 0) == match
         loss = F.binary_cross_entropy_with_logits(logits, match.to(logits.dtype), reduction="sum")

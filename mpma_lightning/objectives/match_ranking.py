@@ -44,7 +44,7 @@ class MatchRanking(Objective):
         super().__init__()
         expect(negatives >= 1, "model.matching.negatives", negatives, "at least 1")
         self.negatives = negatives
-        self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
+        self.trains = backbone.fused_parts
         self.head = nn.Linear(backbone.text.width, 1)
 
     def reads(self, state: PretrainingState, part: str) -> Features:
@@ -62,15 +62,10 @@ class MatchRanking(Objective):
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the pairs of the cross-entropy to the own pair, and their number."""
-        state.require("image", "report_mask", "group", "seed", "attention_mask")
-        assert state.attention_mask is not None
+        state.require("image", "report_mask", "group", "seed")
         images, reports = self._pairs(state)
         there = images >= 0
-        image, report = images[there], reports[there]
-        text = None if state.backbone.spec.fusion == "pooled" else state.aligned_text.rows(report)
-        fused = state.backbone.fuse(
-            state.aligned_image.rows(image), text, state.aligned_ids[report], state.attention_mask[report]
-        )
+        fused = state.fused_pairs(images[there], reports[there])
         judged = full(self.head(fused[:, 0])).squeeze(-1)
         logits = judged.new_full(images.shape, -torch.inf).masked_scatter(there, judged)
         state.outputs["matched"] = logits.detach().argmax(1) == 0

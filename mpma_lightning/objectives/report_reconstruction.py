@@ -47,10 +47,7 @@ class ReportReconstruction(Objective):
     def __init__(self, options: ReportReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()
         self.loss_on, self.assisted = options.loss_on, options.assisted
-        if options.assisted:
-            self.trains = ("image",) if backbone.spec.fusion == "pooled" else ("image", "text")
-        else:
-            self.trains = ("text",)
+        self.trains = backbone.fused_parts if options.assisted else ("text",)
         self.head = ReportHead(backbone.text.width, len(backbone.text.word_embeddings))
 
     def reads(self, state: PretrainingState, part: str) -> Features:

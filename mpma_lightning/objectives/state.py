@@ -85,7 +85,7 @@ class PretrainingState:
         """(B, T, D) the masked report after fusion with the image."""
         self.require("report_mask", "attention_mask")
         assert self.report_mask is not None and self.attention_mask is not None
-        text = None if self.backbone.spec.fusion == "pooled" else self.text_features
+        text = self.text_features if self.backbone.fusion.reads_text_features else None
         return self.backbone.fuse(self.fused_image, text, self.report_mask.input_ids, self.attention_mask)
 
     @property
@@ -112,6 +112,19 @@ class PretrainingState:
             return self.text_features
         self.require("input_ids")
         return self.backbone.text(self.input_ids, self.attention_mask)
+
+    def fused_pairs(self, images: Tensor, reports: Tensor) -> Tensor:
+        """(M, T, D) reports after fusion, as alignment reads both sides.
+
+        Args:
+            images: (M,) rows of the batch.
+            reports: (M,) rows of the batch.
+        """
+        self.require("attention_mask")
+        assert self.attention_mask is not None
+        text = self.aligned_text.rows(reports) if self.backbone.fusion.reads_text_features else None
+        ids, mask = self.aligned_ids[reports], self.attention_mask[reports]
+        return self.backbone.fuse(self.aligned_image.rows(images), text, ids, mask)
 
     @cached_property
     def global_image(self) -> Tensor:

@@ -9,7 +9,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones.weights import read_file
+from mpma_lightning.backbones.checkpoint import read_file
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -44,7 +44,7 @@ def last_checkpoint(run: Path) -> Path | None:
 
 def best_checkpoint(last: Path) -> Path:
     """The checkpoint that the monitoring ``ModelCheckpoint`` of the run behind ``last`` kept as its best."""
-    from mpma_lightning.backbones.weights import read_file
+    from mpma_lightning.backbones.checkpoint import read_file
 
     states = read_file(last, mmap=True).get("callbacks", {}).values()
     monitoring = [state for state in states if state.get("monitor")]
@@ -65,7 +65,7 @@ def check_continues(run: Path, settings: dict[str, Any]) -> None:
     stored_file = run / CONFIG_NAME
     if not stored_file.is_file() or last_checkpoint(run) is None:
         return
-    stored = dict(_flat({key: _load(stored_file).get(key) for key in _CONTINUED}))
+    stored = dict(_flat({key: _today(_load(stored_file)).get(key) for key in _CONTINUED}))
     new = dict(_flat({key: settings.get(key) for key in _CONTINUED}))
     changed = [
         f"{key} {_show(stored, key)} -> {_show(new, key)}"
@@ -154,6 +154,18 @@ def versions() -> dict[str, str]:
     with suppress(OSError, subprocess.SubprocessError):  # no git, or no checkout: the versions stand alone
         found["commit"] = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     return found
+
+
+def _today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a backbone that was written before its parts were nested has today's form."""
+    from mpma_lightning.backbones.flat_spec import nested
+
+    model = settings.get("model")
+    arguments = model.get("init_args") if isinstance(model, dict) else None
+    backbone = arguments.get("backbone") if isinstance(arguments, dict) else None
+    if not isinstance(model, dict) or not isinstance(arguments, dict) or not isinstance(backbone, dict):
+        return settings
+    return {**settings, "model": {**model, "init_args": {**arguments, "backbone": nested(backbone)}}}
 
 
 def _load(path: Path) -> dict[str, Any]:

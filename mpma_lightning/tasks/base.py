@@ -12,7 +12,8 @@ from data_modules.base import DataModule, attached_data
 from data_modules.contract import DataRequest, DataSpec
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
-from mpma_lightning.backbones.weights import CARGO, Checkpoint, load_weights, read_checkpoint
+from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, carried_spec, read_checkpoint
+from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import Rows, RunningMeans
 from mpma_lightning.evaluation.finite import refuse_broken
@@ -175,7 +176,7 @@ class Task(LightningModule):
     @property
     def crop_size(self) -> int:
         """Side of the crops the data module should deliver."""
-        return (self.spec.image_size or 224) * self.target_scale
+        return (self.spec.image.size or 224) * self.target_scale
 
     def configure_model(self) -> None:
         """Build the backbone's parts and the heads, then fill the backbone from ``checkpoint``."""
@@ -186,7 +187,7 @@ class Task(LightningModule):
         spec, text_config = self.spec, None
         if self.source is not None:  # what it fills is not fetched again: those files may be on another machine
             filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
-            spec = replace(spec, image_weights=None) if "image" in filled else spec
+            spec = replace(spec, image=replace(spec.image, weights=None)) if "image" in filled else spec
             text_config = self.source.text_config if "text" in filled else None
         self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config)
         self.build_heads()
@@ -325,7 +326,7 @@ class Task(LightningModule):
             raise UserError(
                 f"ckpt_path {path} was not written by this project; use model.checkpoint to start from its weights"
             )
-        if differences := BackboneSpec(**cargo["spec"]).differences(self.spec):
+        if differences := carried_spec(cargo).differences(self.spec):
             raise UserError(
                 f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
                 "run, model.checkpoint starts a new one from weights"

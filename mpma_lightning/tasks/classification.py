@@ -72,8 +72,8 @@ class ClassificationTask(Task):
         self.protocol, self.switches = protocol, protocol_for(protocol, self.frozen, input)
         self.optim = replace(self.optim, scale={"backbone": self.switches.encoder_lr, **self.optim.scale})
         if self.switches.drop_path:
-            options = {**(self.spec.image_options or {}), "drop_path_rate": self.switches.drop_path}
-            self.spec = replace(self.spec, image_options=options)
+            options = {**(self.spec.image.options or {}), "drop_path_rate": self.switches.drop_path}
+            self.spec = replace(self.spec, image=replace(self.spec.image, options=options))
         self.classes: list[str] = []
         self.exclusive = False
         self.trained = False

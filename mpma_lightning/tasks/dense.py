@@ -7,7 +7,7 @@ from torch import Tensor
 
 from data_modules.errors import UserError
 from data_modules.index.labels import same_class
-from mpma_lightning.backbones.weights import CARGO
+from mpma_lightning.backbones.checkpoint import CARGO
 from mpma_lightning.tasks.base import Task
 
 STRUCTURES = "structures"

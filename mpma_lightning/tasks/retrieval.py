@@ -157,7 +157,7 @@ class RetrievalTask(Task):
         names = {name: batch[name] for name in ("id", "patient", "group")}
         self.rows.add(**names, image=image, text=text, **labels)
         if self._reranks:
-            tokens = None if self.spec.fusion == "pooled" else state.aligned_text
+            tokens = state.aligned_text if self.backbone.fusion.reads_text_features else None
             self.tokens.add(state.aligned_image, tokens, batch["input_ids"], batch["attention_mask"])
 
     def score(self, rows: Columns, stage: str) -> Scores:

@@ -12,7 +12,7 @@ from mpma_lightning.cli.main import main
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 SMALL = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--data.num_workers", "0"]
-TINY = ["--model.backbone.image_options", "{depth: 1}", "--model.backbone.text_depth", "1"]
+TINY = ["--model.backbone.image.options", "{depth: 1}", "--model.backbone.text.depth", "1"]
 
 
 def subcommand(path: Path) -> str | None:

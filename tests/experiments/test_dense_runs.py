@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from shipped import EXPERIMENTS, SMALL, data_arguments, label_arguments, results
 
-from mpma_lightning.backbones.weights import read_checkpoint
+from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.cli.main import main
 
 TWO_STEPS = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "1", "--model.head_width", "16"]

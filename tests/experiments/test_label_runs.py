@@ -7,7 +7,7 @@ import pytest
 import torch
 from shipped import EXPERIMENTS, PLANTED, SMALL, label_arguments, results, start
 
-from mpma_lightning.backbones.weights import read_checkpoint
+from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.cli.main import main
 
 

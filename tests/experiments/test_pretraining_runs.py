@@ -11,7 +11,7 @@ from shipped import label_arguments
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from mpma_lightning.backbones.weights import read_checkpoint
+from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.cli.main import main
 
@@ -72,7 +72,7 @@ def test_checkpoint_feeds_a_new_run(trained: tuple[Path, list[str]], tmp_path: P
     run, arguments = trained
     checkpoint = read_checkpoint(run)
     assert checkpoint.tokenizer and checkpoint.spec and checkpoint.step == 4
-    again = [*arguments[: arguments.index("--model.backbone.image_options")], "--data.batch_size", "8"]
+    again = [*arguments[: arguments.index("--model.backbone.image.options")], "--data.batch_size", "8"]
     again += ["--model.checkpoint", str(run), "--model.backbone", "null", "--trainer.max_steps", "1"]
     again += ["--trainer.default_root_dir", str(tmp_path)]
     assert main(["fit", *again]) == 0
@@ -97,12 +97,12 @@ def test_checkpoint_does_not_ask_for_the_files_it_once_started_from(
     BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), **size), add_pooling_layer=False).save_pretrained(
         published
     )
-    more = ["--model.backbone.text", f"hf/{published}", "--data.text.tokenizer", str(published)]
+    more = ["--model.backbone.text.encoder", f"hf/{published}", "--data.text.tokenizer", str(published)]
     more += ["--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.limit_val_batches", "0"]
     assert main(["fit", *arguments, *more, "--trainer.max_steps", "2"]) == 0
     shutil.rmtree(published)
     content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    content["mpma"]["spec"]["image_weights"] = "gone.pth"
+    content["mpma"]["spec"]["image"]["weights"] = "gone.pth"
     torch.save(content, tmp_path / "moved.ckpt")
     words = label_arguments("zero_shot", phantom, tmp_path / "moved.ckpt", tmp_path / "zero_shot")
     assert main(["test", *words]) == 0
@@ -126,14 +126,14 @@ def test_another_architecture_is_refused_in_one_line(
     other = [
         "--model.checkpoint",
         str(run),
-        "--model.backbone.text_depth",
+        "--model.backbone.text.depth",
         "2",
         "--trainer.default_root_dir",
         str(tmp_path),
     ]
     assert main(["fit", *arguments, *other]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: model.backbone disagrees with checkpoint") and "text_depth: 2, not 1" in error
+    assert error.startswith("error: model.backbone disagrees with checkpoint") and "text.depth: 2, not 1" in error
 
 
 def test_same_seed_same_weights(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:

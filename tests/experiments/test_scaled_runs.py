@@ -16,9 +16,9 @@ STEPS = (
     "--trainer.check_val_every_n_epoch", "null",
 )  # fmt: skip
 PROBE = ("--trainer.max_epochs", "1", "--model.fractions", "[1.0]", "--model.seeds", "[0]")
-NARROW = [f"--model.backbone.{word}" for word in ("text_width=96", "text_heads=3", "text_depth=1", "fusion_heads=3",
-          "align_hidden=64", "image_size=64")]  # fmt: skip
-VIT = ["--model.backbone.image_options", "{depth: 1, embed_dim: 96, num_heads: 3}"]
+NARROW = [f"--model.backbone.{word}" for word in ("text.width=96", "text.heads=3", "text.depth=1", "fusion.heads=3",
+          "align.hidden=64", "image.size=64")]  # fmt: skip
+VIT = ["--model.backbone.image.options", "{depth: 1, embed_dim: 96, num_heads: 3}"]
 PATIENCE = 1800
 
 

@@ -1,31 +1,32 @@
 """A very small backbone and batch for the tests of objectives."""
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
-from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary
+from mpma_lightning.backbones import AlignSpec, Backbone, BackboneSpec, FusionSpec, ImageSpec, TextSpec, Vocabulary
 from mpma_lightning.masking import mask_image, mask_report
 from mpma_lightning.objectives import PretrainingState
 
 VOCABULARY, MASK = 60, 4
-SMALL = {
-    "name": "mpma_vit_t16",
-    "image_size": 32,
-    "image_stem": "linear",
-    "image_options": {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2},
-    "text_width": 24,
-    "text_depth": 1,
-    "text_heads": 2,
-    "fusion_depth": 1,
-    "fusion_heads": 2,
-    "align_hidden": 16,
-    "align_width": 8,
-    "dropout": 0.0,
-}
+SMALL = BackboneSpec(
+    "mpma_vit_t16",
+    ImageSpec(size=32, stem="linear", options={"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}),
+    TextSpec(width=24, depth=1, heads=2, dropout=0.0),
+    FusionSpec(depth=1, heads=2),
+    AlignSpec(hidden=16, width=8),
+)
 
 
-def small_backbone(*parts: str, **changes: object) -> Backbone:
+def small_spec(**changes: dict[str, Any]) -> BackboneSpec:
+    """``SMALL`` with other fields, by part: ``image={"pool": "cls"}``."""
+    return replace(SMALL, **{part: replace(getattr(SMALL, part), **fields) for part, fields in changes.items()})
+
+
+def small_backbone(*parts: str, **changes: dict[str, Any]) -> Backbone:
     torch.manual_seed(0)
-    return Backbone(BackboneSpec(**{**SMALL, **changes}), parts, Vocabulary(VOCABULARY, mask_id=MASK)).double()
+    return Backbone(small_spec(**changes), parts, Vocabulary(VOCABULARY, mask_id=MASK)).double()
 
 
 def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, scale: int = 2) -> PretrainingState:

@@ -10,7 +10,17 @@ from model_fixtures import SMALL, small_backbone, small_state
 from transformers import BertConfig, BertModel
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones import PARTS, Backbone, BackboneSpec, Vocabulary, list_backbones, resolve
+from mpma_lightning.backbones import (
+    PARTS,
+    Backbone,
+    BackboneSpec,
+    FusionSpec,
+    ImageSpec,
+    TextSpec,
+    Vocabulary,
+    list_backbones,
+    resolve,
+)
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
 
@@ -24,7 +34,7 @@ def test_preset_smoke(name: str) -> None:
 
 @pytest.mark.parametrize("stem", ["linear", "convolution"])
 def test_visible_tokens_shape_and_value(stem: str) -> None:
-    encoder = small_backbone("image", image_stem=stem).image.eval()
+    encoder = small_backbone("image", image={"stem": stem}).image.eval()
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     everything = encoder(image, torch.arange(16).repeat(2, 1))
     assert torch.allclose(everything.tokens, encoder(image).tokens)
@@ -42,7 +52,7 @@ def test_any_grid_shape() -> None:
 
 @pytest.mark.parametrize("stem", ["linear", "convolution"])
 def test_levels_shape_and_error(stem: str) -> None:
-    encoder = small_backbone("image", image_stem=stem).image
+    encoder = small_backbone("image", image={"stem": stem}).image
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     assert [tuple(level.shape) for level in encoder(image, levels=(0, 1)).levels] == [(1, 32, 4, 4)] * 2
     with pytest.raises(ValueError, match="whole image"):
@@ -53,13 +63,13 @@ def test_levels_shape_and_error(stem: str) -> None:
 
 @pytest.mark.parametrize("pool", ["mean", "cls"])
 def test_pooling_value(pool: str) -> None:
-    features = small_backbone("image", image_pool=pool).image(torch.randn(2, 3, 32, 32, dtype=torch.float64))
+    features = small_backbone("image", image={"pool": pool}).image(torch.randn(2, 3, 32, 32, dtype=torch.float64))
     expected = features.prefix[:, 0] if pool == "cls" else features.tokens.mean(1)
     assert torch.equal(features.pooled, expected)
 
 
 def test_text_mean_pooling_ignores_padding() -> None:
-    text = small_backbone("text", text_pool="mean").text.eval()
+    text = small_backbone("text", text={"pool": "mean"}).text.eval()
     ids, mask = torch.tensor([[2, 9, 8, 3, 0, 0]]), torch.tensor([[1, 1, 1, 1, 0, 0]])
     assert torch.allclose(text(ids, mask).pooled, text(ids[:, :4], mask[:, :4]).pooled)
 
@@ -80,7 +90,7 @@ def test_memory_initial_scale() -> None:
 
 def test_memory_attention_value() -> None:
     torch.manual_seed(0)
-    attention = MemoryCrossAttention(8, 6, 2, "slots", 3, 0.0).double()
+    attention = MemoryCrossAttention(8, 6, 2, 3, 0.0).double()
     text, image = torch.randn(1, 4, 8, dtype=torch.float64), torch.randn(1, 5, 6, dtype=torch.float64)
     heads = []
     query = attention.query(text)[0]
@@ -95,7 +105,9 @@ def test_memory_attention_value() -> None:
 def test_attention_maps_sum_to_one_with_memory() -> None:
     backbone = small_backbone("fusion").eval()
     state = small_state(backbone)
-    maps, mass = backbone.fusion.attention_maps(state.image_features, state.text_features, state.attention_mask)
+    read = (state.image_features, state.text_features, state.attention_mask)
+    maps, mass = backbone.fusion.attention(*read), backbone.fusion.memory_share(*read)
+    assert maps is not None and mass is not None
     assert maps.shape == (4, 12, 4) and mass.shape == (4, 12)
     assert (maps.sum(-1) + mass < 1).all() and (mass > 0).all()  # the rest is on [CLS]
 
@@ -109,7 +121,7 @@ def test_padding_does_not_reach_the_fused_text() -> None:
 
 
 def test_pooled_fusion_without_image_signal_is_the_text_encoder() -> None:
-    backbone = small_backbone("fusion", fusion="pooled").eval()
+    backbone = small_backbone("fusion", fusion={"kind": "pooled"}).eval()
     state = small_state(backbone)
     torch.nn.init.zeros_(backbone.fusion.project.weight)
     torch.nn.init.zeros_(backbone.fusion.project.bias)
@@ -120,7 +132,7 @@ def test_published_text_encoder_from_a_folder(tmp_path) -> None:
     config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
     bert = BertModel(config, add_pooling_layer=False).to(torch.bfloat16)
     bert.save_pretrained(tmp_path)
-    backbone = Backbone(resolve(BackboneSpec(name=f"hf/{tmp_path}", text_depth=2)), ["text"], Vocabulary(50))
+    backbone = Backbone(resolve(BackboneSpec(name=f"hf/{tmp_path}", text=TextSpec(depth=2))), ["text"], Vocabulary(50))
     assert len(backbone.text.bert.encoder.layer) == 2
     assert backbone.text.word_embeddings.dtype == torch.float32
     assert torch.equal(backbone.text.word_embeddings, bert.embeddings.word_embeddings.weight.float())
@@ -132,7 +144,7 @@ def test_value_published_text_encoder_is_rebuilt_from_its_config(tmp_path) -> No
     """As from a checkpoint on a machine that does not have the model: same tensors, same output."""
     config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
     BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "model")
-    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}/model", text_depth=2))
+    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}/model", text=TextSpec(depth=2)))
     first = Backbone(spec, ["text"], Vocabulary(50)).eval()
     carried = json.loads(json.dumps(first.text_config))
     shutil.rmtree(tmp_path / "model")
@@ -148,7 +160,7 @@ def test_value_published_text_encoder_is_rebuilt_from_its_config(tmp_path) -> No
 def test_value_published_text_encoder_trains_with_the_dropout_of_the_spec(tmp_path) -> None:
     config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
     BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
-    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}", dropout=0.3))
+    spec = resolve(BackboneSpec(name=f"hf/{tmp_path}", text=TextSpec(dropout=0.3)))
     bert = Backbone(spec, ["text"], Vocabulary(50)).text.bert
     assert all(module.training for module in bert.modules())
     assert {module.p for module in bert.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
@@ -161,10 +173,10 @@ def test_value_published_text_encoder_trains_with_the_dropout_of_the_spec(tmp_pa
     ("spec", "message"),
     [
         ("mpma_vit_b61", "did you mean 'mpma_vit_b16'"),
-        (BackboneSpec(image="timm/vit_base_patch16_242"), "did you mean 'timm/vit_base_patch16_2"),
-        (BackboneSpec(fusion="corss"), "did you mean 'cross'"),
-        (BackboneSpec(memory="slot"), "did you mean 'slots'"),
-        (BackboneSpec(image="tim/resnet18"), "unknown image"),
+        (BackboneSpec(image=ImageSpec("timm/vit_base_patch16_242")), "did you mean 'timm/vit_base_patch16_2"),
+        (BackboneSpec(fusion=FusionSpec("corss")), "did you mean 'cross'"),
+        (BackboneSpec(fusion=FusionSpec(memory="slot")), "did you mean 'slots'"),
+        (BackboneSpec(image=ImageSpec("tim/resnet18")), "unknown image"),
     ],
 )
 def test_unknown_name_error(spec, message: str) -> None:
@@ -179,14 +191,16 @@ def test_text_longer_than_positions_error() -> None:
 
 
 def test_partial_spec_keeps_the_presets_choices() -> None:
-    spec = resolve(BackboneSpec(name="mpma_vit_t16", image_options={"depth": 3}, memory="none"))
-    assert spec.image_options == {"embed_dim": 128, "depth": 3, "num_heads": 4}
-    assert spec.memory == "none" and spec.text_width == 128
-    assert resolve(BackboneSpec(**SMALL)).align_width == 8
+    spec = resolve(BackboneSpec("mpma_vit_t16", ImageSpec(options={"depth": 3}), fusion=FusionSpec(memory="none")))
+    assert spec.image.options == {"embed_dim": 128, "depth": 3, "num_heads": 4}
+    assert spec.fusion.memory == "none" and spec.text.width == 128
+    assert resolve(SMALL).align.width == 8
+    other = resolve(BackboneSpec("mpma_vit_t16", ImageSpec("timm/resnet18")))
+    assert other.image.options == {}  # a preset's options are for its own encoder
 
 
 def test_convolutional_stem_sees_brightness() -> None:
-    stem = small_backbone("image", image_stem="convolution").image.vit.patch_embed
+    stem = small_backbone("image", image={"stem": "convolution"}).image.vit.patch_embed
     image = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
     image[..., :8, :8] = 1
     tokens = stem(image)[0]
@@ -215,12 +229,13 @@ def test_convolutional_stem_with_an_odd_patch_error() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"dropout": 1.0}, "model.backbone.dropout is 1.0; expected 0 <= dropout < 1"),
-        ({"memory_slots": -1}, "model.backbone.memory_slots is -1"),
-        ({"text_heads": 7}, "model.backbone.text_heads is 7; expected a divisor of the width, 24"),
-        ({"fusion_heads": 5}, "model.backbone.fusion_heads is 5; expected a divisor"),
+        ({"text": {"dropout": 1.0}}, "model.backbone.text.dropout is 1.0; expected 0 <= dropout < 1"),
+        ({"fusion": {"dropout": -0.1}}, "model.backbone.fusion.dropout is -0.1; expected 0 <= dropout < 1"),
+        ({"fusion": {"slots": -1}}, "model.backbone.fusion.slots is -1"),
+        ({"text": {"heads": 7}}, "model.backbone.text.heads is 7; expected a divisor of the width, 24"),
+        ({"fusion": {"heads": 5}}, "model.backbone.fusion.heads is 5; expected a divisor"),
     ],
 )
-def test_numbers_out_of_range_error(changes: dict[str, object], line: str) -> None:
+def test_numbers_out_of_range_error(changes: dict[str, dict[str, object]], line: str) -> None:
     with pytest.raises(UserError, match=line):
         small_backbone("fusion", **changes)

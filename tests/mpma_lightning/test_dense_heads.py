@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from data_modules.contract import DataSpec
 from data_modules.errors import UserError
 from data_modules.images.transforms import Augment, Placement, Transform
-from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.backbones import ImageSpec
 from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
 from mpma_lightning.callbacks.box_writer import BoxWriter
 from mpma_lightning.callbacks.mask_writer import png_path
@@ -35,7 +35,7 @@ def encoder(kind: str) -> Any:
     torch.manual_seed(0)
     if kind == "vit":
         return small_backbone("image").image.float()
-    cnn = timm_encoder({"resnet": "resnet18", "convnext": "convnext_atto"}[kind], SIDE)
+    cnn = timm_encoder({"resnet": "resnet18", "convnext": "convnext_atto"}[kind], ImageSpec(size=SIDE))
     for module in cnn.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)  # timm starts the last one of a block at 0, which no gradient passes
@@ -215,7 +215,7 @@ def test_value_masks_stay_in_their_folder() -> None:
 
 @pytest.mark.parametrize("scale", [{}, {"backbone.image": 0.5}, {"backbone": 0.5}])
 def test_value_a_scale_of_the_encoder_multiplies_layer_decay(scale: dict[str, float]) -> None:
-    task = SegmentationTask(BackboneSpec(**SMALL), head_width=8, optim=Optim(scale=scale))
+    task = SegmentationTask(SMALL, head_width=8, optim=Optim(scale=scale))
     data = MemoryData(DataSpec("Memory", mask_class="Pneumothorax", image_size=32))
     task.trainer = SimpleNamespace(datamodule=data, state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
     task.configure_model()

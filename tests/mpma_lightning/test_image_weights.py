@@ -1,4 +1,4 @@
-"""``image_weights``: a file fills the image encoder or is refused."""
+"""``image.weights``: a file fills the image encoder or is refused."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def bare() -> dict[str, Tensor]:
 def test_value_file_fills_the_encoder(tmp_path, prefix: str) -> None:
     state = bare()
     torch.save({prefix + name: value for name, value in state.items()}, tmp_path / "a.pth")
-    loaded = small_backbone("image", image_weights=str(tmp_path / "a.pth")).image.vit.state_dict()
+    loaded = small_backbone("image", image={"weights": str(tmp_path / "a.pth")}).image.vit.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], value.double()) for name, value in state.items())
 
@@ -33,7 +33,7 @@ def test_value_file_fills_the_encoder(tmp_path, prefix: str) -> None:
 def test_value_positions_of_another_grid_are_resampled_as_timm_does(tmp_path) -> None:
     state = bare()
     save_file(state, tmp_path / "a.safetensors")
-    vit = small_backbone("image", image_size=48, image_weights=str(tmp_path / "a.safetensors")).image.vit
+    vit = small_backbone("image", image={"size": 48, "weights": str(tmp_path / "a.safetensors")}).image.vit
     expected = resample_abs_pos_embed(state["pos_embed"], new_size=[6, 6], num_prefix_tokens=1)
     assert torch.allclose(vit.pos_embed, expected.double())
     assert torch.equal(vit.patch_embed.proj.weight, state["patch_embed.proj.weight"].double())
@@ -44,7 +44,7 @@ def test_value_what_a_file_lacks_starts_like_mae(tmp_path) -> None:
     del state["blocks.1.attn.proj.weight"]
     torch.save(state, tmp_path / "a.pth")
     start = small_backbone("image").image.vit
-    vit = small_backbone("image", image_weights=str(tmp_path / "a.pth")).image.vit
+    vit = small_backbone("image", image={"weights": str(tmp_path / "a.pth")}).image.vit
     assert torch.equal(vit.blocks[1].attn.proj.weight, start.blocks[1].attn.proj.weight)
     assert torch.equal(vit.cls_token, state["cls_token"].double())
 
@@ -55,7 +55,7 @@ def test_value_file_of_a_cnn_without_its_counters(tmp_path) -> None:
     state = {name: value for name, value in source.state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "a.pth")
     spec = resolve("timm/resnet18")
-    spec.image_weights = str(tmp_path / "a.pth")
+    spec.image.weights = str(tmp_path / "a.pth")
     loaded = Backbone(spec, ["image"]).image.cnn.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
@@ -70,7 +70,7 @@ def test_value_hub_weights_are_timms_and_stay(monkeypatch, weights: str | None, 
 
     monkeypatch.setattr(timm, "create_model", without_network)
     monkeypatch.setattr("mpma_lightning.backbones.image.start_like_mae", starts.append)
-    small_backbone("image", image_weights=weights)
+    small_backbone("image", image={"weights": weights})
     assert asked == [pretrained] and len(starts) == started
 
 
@@ -80,12 +80,12 @@ def test_error_file_that_does_not_fit(tmp_path) -> None:
     torch.save({f"visual.tower.{name}": value for name, value in bare().items()}, prefixed)
     for path in (nonsense, prefixed, tmp_path / "none.pth"):
         with pytest.raises(UserError, match=path.name):
-            small_backbone("image", image_weights=str(path))
-    with pytest.raises(UserError, match=r"part 'image'.*Give model.backbone.image_weights a file of the timm model"):
-        small_backbone("image", image_weights=str(prefixed))
+            small_backbone("image", image={"weights": str(path)})
+    with pytest.raises(UserError, match=r"part 'image'.*Give model.backbone.image.weights a file of the timm model"):
+        small_backbone("image", image={"weights": str(prefixed)})
 
 
 def test_error_weights_with_a_convolutional_stem() -> None:
     for weights in ("hub", "a.pth"):
-        with pytest.raises(UserError, match=f"image_weights is {weights} and image_stem is convolution"):
-            small_backbone("image", image_stem="convolution", image_weights=weights)
+        with pytest.raises(UserError, match=f"image.weights is {weights} and image.stem is convolution"):
+            small_backbone("image", image={"stem": "convolution", "weights": weights})

@@ -102,7 +102,7 @@ def report_loss(backbone, head, state, tokens, loss_on):
 
 @pytest.mark.parametrize("loss_on", ["masked", "all"])
 def test_mrm_value(loss_on: str) -> None:
-    backbone = small_backbone("image", "text", "fusion", fusion="pooled").eval()
+    backbone = small_backbone("image", "text", "fusion", fusion={"kind": "pooled"}).eval()
     image = ImageReconstructionOptions(depth=2, width=16, heads=2).build(backbone)
     image.set_target(2, 1)
     report = ReportReconstructionOptions(loss_on=loss_on).build(backbone)

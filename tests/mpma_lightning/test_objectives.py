@@ -1,6 +1,7 @@
 """Every objective against a value computed independently, its gradients, and its errors."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ BUILT = {
 }
 
 
-def built(name: str, **changes: object):
+def built(name: str, **changes: Any):
     options = BUILT[name]
     backbone = small_backbone(*options.needs, **changes)
     objective = options.build(backbone)
@@ -295,7 +296,7 @@ def test_unmasked_align_reads_whole_inputs_value(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT)
 @pytest.mark.parametrize("fusion", ["cross", "pooled"])
 def test_gradient_reaches_every_built_parameter(name: str, fusion: str) -> None:
-    backbone, objective = built(name, fusion=fusion)
+    backbone, objective = built(name, fusion={"kind": fusion})
     total, count = objective(small_state(backbone))
     (total / count).backward()
     for part, module in (("backbone", backbone), ("objective", objective)):

@@ -4,22 +4,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
 from mpma_lightning.runs.result import initialisation
 
-PUBLISHED = BackboneSpec(image_weights="hub", text="hf/some/bert")
+PUBLISHED = BackboneSpec(image=ImageSpec(weights="hub"), text=TextSpec("hf/some/bert"))
 
 
 @pytest.mark.parametrize(
     ("spec", "built", "source", "checkpoint_parts", "words"),
     [
-        (BackboneSpec(text="bert"), ("image", "text"), None, None, "random"),
+        (BackboneSpec(text=TextSpec("bert")), ("image", "text"), None, None, "random"),
         (PUBLISHED, ("image", "text"), None, None, "published image, published text"),
         (PUBLISHED, ("image",), None, None, "published image"),
         (PUBLISHED, ("image", "text", "fusion"), "a.ckpt", None, "checkpoint"),
         (PUBLISHED, ("image", "text"), "a.ckpt", ["text"], "checkpoint, published image"),
         (PUBLISHED, ("image", "text"), "a.ckpt", [], "published image, published text"),
-        (BackboneSpec(text="bert"), ("image", "text"), "a.ckpt", [], "random"),
+        (BackboneSpec(text=TextSpec("bert")), ("image", "text"), "a.ckpt", [], "random"),
     ],
 )
 def test_value_initialisation(spec, built, source, checkpoint_parts, words: str) -> None:

@@ -170,7 +170,7 @@ def test_value_match_ranking_by_hand() -> None:
 
 @pytest.mark.parametrize("fusion", ["cross", "pooled"])
 def test_gradient_match_ranking_reaches_both_encoders(fusion: str) -> None:
-    backbone = small_backbone("image", "text", "fusion", "align_global", fusion=fusion)
+    backbone = small_backbone("image", "text", "fusion", "align_global", fusion={"kind": fusion})
     objective = MatchRankingOptions(weight=1, negatives=15).build(backbone).double()
     state = small_state(backbone)
     state.pairing = "separate"
@@ -189,7 +189,7 @@ def test_gradient_match_ranking_reaches_both_encoders(fusion: str) -> None:
 def encoded(
     fusion: str = "cross", first: int = 0, last: int = 4
 ) -> tuple[EncodedPairs, torch.nn.Module, torch.nn.Module]:
-    backbone = small_backbone("image", "text", "fusion", fusion=fusion)
+    backbone = small_backbone("image", "text", "fusion", fusion={"kind": fusion})
     state, tokens = small_state(backbone), EncodedPairs()
     torch.manual_seed(5)
     head = torch.nn.Linear(24, 1)

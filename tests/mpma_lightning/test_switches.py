@@ -3,6 +3,7 @@
 import itertools
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from model_fixtures import MASK, VOCABULARY, small_backbone, small_state
 from data_modules.contract import DataSpec
 from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.backbones import BackboneSpec, ImageSpec
 from mpma_lightning.backbones.shared_memory import SharedMemory
 from mpma_lightning.masking import OTHER_IMAGE_STREAM, ReportMask, choose_predicted, mask_image, soften_like_bert
 from mpma_lightning.objectives import Objectives
@@ -28,7 +29,7 @@ SHARED = {"memory": "shared", "shared_slots": 40, "shared_width": 16}
 DECODER = {"depth": 1, "width": 16, "heads": 2}
 
 
-def build(objectives: Objectives, **changes: object):
+def build(objectives: Objectives, **changes: Any):
     """The backbone an experiment with these objectives builds, and the objectives on it."""
     active = objectives.active()
     backbone = small_backbone(*{part for option in active.values() for part in option.needs}, **changes)
@@ -87,16 +88,17 @@ def test_shared_memory_value() -> None:
 
 def test_shared_memory_initial_scale_and_attention_maps() -> None:
     assert float(SharedMemory(8, 8, 2048, 512).memory_values.std().detach()) == pytest.approx(1 / 512, rel=0.02)
-    backbone = small_backbone("fusion", **SHARED).eval()
+    backbone = small_backbone("fusion", fusion=SHARED).eval()
     state = small_state(backbone)
-    maps, mass = backbone.fusion.attention_maps(state.image_features, state.text_features, state.attention_mask)
-    assert maps.shape == (4, 12, 4) and mass.abs().max() == 0
+    read = (state.image_features, state.text_features, state.attention_mask)
+    maps, mass = backbone.fusion.attention(*read), backbone.fusion.memory_share(*read)
+    assert maps.shape == (4, 12, 4) and mass is None
 
 
 @pytest.mark.parametrize("changes", [{"shared_slots": 31}, {"shared_width": 20}])
 def test_shared_memory_error(changes) -> None:
     with pytest.raises(UserError, match=r"expected at least 32 slots and a width that 8 heads divide"):
-        small_backbone("fusion", **{**SHARED, **changes})
+        small_backbone("fusion", fusion=SHARED | changes)
 
 
 # image decoder
@@ -353,7 +355,7 @@ def test_matching_without_negatives_and_missing_input_error() -> None:
 @pytest.mark.parametrize("fusion", ["cross", "pooled"])
 @pytest.mark.parametrize("pool", ["mask", "mean", "cls"])
 def test_fused_representation_value(pool: str, fusion: str) -> None:
-    backbone = small_backbone("fusion", fusion=fusion).eval()
+    backbone = small_backbone("fusion", fusion={"kind": fusion}).eval()
     image = backbone.image(torch.randn(2, 3, 32, 32, dtype=torch.float64))
     ids = torch.tensor([[2, 9, 8, 7, 3], [2, 11, 3, 0, 0]])
     mask = (ids > 0).long()
@@ -376,9 +378,9 @@ def test_fused_representation_error() -> None:
 # the task
 
 
-def task_and_batch(objectives: Objectives, masking: Masking, **backbone: object):
+def task_and_batch(objectives: Objectives, masking: Masking, **image: Any):
     tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400)
-    spec = BackboneSpec("mpma_vit_t16", image_size=64, **backbone)  # type: ignore[arg-type]
+    spec = BackboneSpec("mpma_vit_t16", ImageSpec(size=64, **image))
     task = PretrainingTask(spec, masking=masking, objectives=objectives, target_scale=1)
     data = MemoryData(DataSpec("Memory", tokenizer=tokenizer.to_json()))
     task.trainer = SimpleNamespace(datamodule=data, log_every_n_steps=1, global_step=0)  # type: ignore[assignment]
@@ -390,9 +392,9 @@ def task_and_batch(objectives: Objectives, masking: Masking, **backbone: object)
     return task, batch | {"image": image, "group": torch.arange(2), "seed": torch.arange(2), "id": ["a", "b"]}
 
 
-@pytest.mark.parametrize("backbone", [{"image": "timm/resnet18"}, {"image_pool": "cls"}])
-def test_alignment_only_masks_nothing_and_trains_a_cnn(backbone) -> None:
-    task, batch = task_and_batch(Objectives(*OFF_REBUILT), Masking(), **backbone)
+@pytest.mark.parametrize("image", [{"encoder": "timm/resnet18"}, {"pool": "cls"}])
+def test_alignment_only_masks_nothing_and_trains_a_cnn(image) -> None:
+    task, batch = task_and_batch(Objectives(*OFF_REBUILT), Masking(), **image)
     state = task.state(batch, training=True)
     assert state.image_mask is None and not state.report_mask.masked.any()
     task.check_every, task.log = 1, lambda *_: None  # type: ignore[method-assign]
@@ -402,7 +404,7 @@ def test_alignment_only_masks_nothing_and_trains_a_cnn(backbone) -> None:
 
 
 def test_masked_objectives_refuse_a_cnn() -> None:
-    task, batch = task_and_batch(Objectives(ImageReconstructionOptions(weight=0)), Masking(), image="timm/resnet18")
+    task, batch = task_and_batch(Objectives(ImageReconstructionOptions(weight=0)), Masking(), encoder="timm/resnet18")
     with pytest.raises(UserError, match="cannot drop masked patches"):
         task.step(batch, "val")
 
@@ -446,10 +448,10 @@ SETS = {
 }
 VARIANTS = {
     "slots": {},
-    "cls": {"image_pool": "cls", "text_pool": "cls"},
-    "shared": SHARED,
-    "none": {"memory": "none"},
-    "pooled": {"fusion": "pooled"},
+    "cls": {"image": {"pool": "cls"}, "text": {"pool": "cls"}},
+    "shared": {"fusion": SHARED},
+    "none": {"fusion": {"memory": "none"}},
+    "pooled": {"fusion": {"kind": "pooled"}},
 }
 PAIRINGS = ["joint", "separate", "unmasked_align"]
 

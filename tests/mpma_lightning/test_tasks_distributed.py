@@ -19,7 +19,7 @@ from data_modules.contract import DataSpec
 from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
-from mpma_lightning.backbones import BackboneSpec
+from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
@@ -39,7 +39,7 @@ from mpma_lightning.tasks.zero_shot import ZeroShotTask
 SAMPLES, TRAINED = 13, 8
 CLASSES = ["Atelectasis", "Cardiomegaly", "Edema"]
 WORDS = ["heart", "lungs", "clear", "large", "small", "left", "right", "effusion", "edema", "no"]
-SPEC = BackboneSpec("mpma_vit_t16", image_size=32, image_options={"depth": 4}, text_depth=1, dropout=0.0)
+SPEC = BackboneSpec("mpma_vit_t16", ImageSpec(size=32, options={"depth": 4}), TextSpec(depth=1, dropout=0.0))
 OBJECTIVES = Objectives(
     image_reconstruction=ImageReconstructionOptions(**DECODER), local_alignment=LocalAlignmentOptions(negatives="pair")
 )

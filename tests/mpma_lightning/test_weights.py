@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 
 from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import BackboneSpec
-from mpma_lightning.backbones.weights import CARGO, load_weights, read_checkpoint
+from mpma_lightning.backbones import BackboneSpec, FusionSpec, TextSpec
+from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint
+from mpma_lightning.backbones.weights import load_weights
 
 
 def save(path, backbone, tokenizer=None):
@@ -43,7 +44,7 @@ def test_run_folder_is_a_checkpoint(tmp_path) -> None:
 
 def test_position_embedding_is_resized(tmp_path, capsys) -> None:
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", small_backbone("image")))
-    target = small_backbone("image", image_size=48)
+    target = small_backbone("image", image={"size": 48})
     assert load_weights(target, checkpoint)["image"].resized == ["image.vit.pos_embed"]
     assert target.image.vit.pos_embed.shape[1] == 37
     assert "image" in capsys.readouterr().err
@@ -77,7 +78,7 @@ def test_files_of_other_code_bases(tmp_path) -> None:
 
 def test_poor_match_is_refused_and_loads_nothing(tmp_path) -> None:
     checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", small_backbone("image")))
-    target = small_backbone("image", image_options={"embed_dim": 64, "depth": 2, "num_heads": 2})
+    target = small_backbone("image", image={"options": {"embed_dim": 64, "depth": 2, "num_heads": 2}})
     before = {name: value.clone() for name, value in target.state_dict().items()}
     with pytest.raises(UserError, match="of part 'image'"):
         load_weights(target, checkpoint)
@@ -100,9 +101,10 @@ def test_named_parts_only_value(tmp_path) -> None:
 
 def test_error_parts_that_read_an_image_encoder_of_another_width(tmp_path) -> None:
     parts = ["text", "fusion", "align_global"]
-    checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", small_backbone(*parts, fusion_depth=4)))
+    checkpoint = read_checkpoint(save(tmp_path / "a.ckpt", small_backbone(*parts, fusion={"depth": 4})))
     wider = {"embed_dim": 64, "depth": 2, "num_heads": 2}
-    target = small_backbone(*parts, fusion_depth=4, image_options=SMALL["image_options"] | wider)
+    options = {**(SMALL.image.options or {}), **wider}
+    target = small_backbone(*parts, fusion={"depth": 4}, image={"options": options})
     with pytest.raises(
         UserError, match=r"fits 9\d% of part 'fusion'.*8 tensors of another shape .*key.weight \(24, 32\) →"
     ):
@@ -114,13 +116,15 @@ def test_error_parts_that_read_an_image_encoder_of_another_width(tmp_path) -> No
 
 def test_error_text_of_another_vocabulary_without_its_tokenizer(tmp_path) -> None:
     """Moving rows needs both tokenisers; without, the embedding would stay random."""
-    bert = small_backbone("text", text_depth=3).text.bert
+    bert = small_backbone("text", text={"depth": 3}).text.bert
     torch.save(bert.state_dict() | {"embeddings.word_embeddings.weight": torch.zeros(70, 24)}, tmp_path / "other.pth")
     torch.save({n: v for n, v in bert.state_dict().items() if "word_emb" not in n}, tmp_path / "lacking.pth")
     tokenizer = Tokenizer.train(["alpha beta gamma delta"] * 9, 300).to_json()
     for name, line in (("other", r"word_embeddings.weight \(70, 24\) → \(60, 24\)"), ("lacking", "1 of .* missing")):
         with pytest.raises(UserError, match=rf"fits 9\d% of part 'text'.*{line}"):
-            load_weights(small_backbone("text", text_depth=3), read_checkpoint(tmp_path / f"{name}.pth"), tokenizer)
+            load_weights(
+                small_backbone("text", text={"depth": 3}), read_checkpoint(tmp_path / f"{name}.pth"), tokenizer
+            )
 
 
 def test_error_patch_embedding_missing(tmp_path) -> None:
@@ -132,8 +136,15 @@ def test_error_patch_embedding_missing(tmp_path) -> None:
 
 
 def test_value_spec_differences_of_alignment_name_the_text_width() -> None:
-    wide, other = BackboneSpec(text_width=48, fusion="pooled"), BackboneSpec(text_width=24, fusion="cross")
-    assert wide.differences(other, ["align_global"]) == ["text_width: 48, not 24"]
+    wide = BackboneSpec(text=TextSpec(width=48, dropout=0.3), fusion=FusionSpec("pooled"))
+    other = BackboneSpec(text=TextSpec(width=24, dropout=0.1), fusion=FusionSpec("cross"))
+    assert wide.differences(other, ["align_global"]) == ["text.width: 48, not 24"]
+    assert wide.differences(other, ["text"]) == ["text.width: 48, not 24"]  # any weights take any dropout
+    assert wide.differences(other) == [
+        "text.width: 48, not 24",
+        "text.dropout: 0.3, not 0.1",
+        "fusion.kind: pooled, not cross",
+    ]
 
 
 def test_broken_files_error(tmp_path) -> None:

@@ -1,0 +1,56 @@
+"""Every field of a spec: its type, its choices, its bounds."""
+
+from dataclasses import fields
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from data_modules.errors import UserError, expect, nearest
+from mpma_lightning.backbones.spec import BackboneSpec
+
+_LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536}
+"""By the last word of a field's name."""
+_ZERO = ("depth", "slots")
+
+
+def check_spec(spec: BackboneSpec, where: str = "model.backbone") -> None:
+    """Refuse a field of another type, an unknown choice or a size out of bounds.
+
+    Args:
+        spec: complete or not; ``None`` is a field left open.
+        where: begins the message: what holds the spec.
+
+    Raises:
+        UserError: names the field, what was found and what was expected.
+    """
+    for part in fields(spec):
+        inner = getattr(spec, part.name)
+        if part.name == "name":
+            expect(isinstance(inner, str), f"{where}.name", inner, "the name of a backbone")
+            continue
+        hints = get_type_hints(type(inner))
+        for field in fields(inner):
+            _check(f"{where}.{part.name}.{field.name}", getattr(inner, field.name), hints[field.name])
+
+
+def _check(key: str, value: Any, kind: Any) -> None:
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if value is None and type(None) in kinds:
+        return
+    wanted = next(one for one in kinds if one is not type(None))
+    if get_origin(wanted) is Literal:
+        choices = get_args(wanted)
+        if value not in choices:
+            raise UserError(f"{key} is {value!r}{nearest(str(value), choices)} (one of {', '.join(choices)})")
+    elif get_origin(wanted) is dict:
+        plain = isinstance(value, dict) and all(type(inner) in (int, float, bool) for inner in value.values())
+        expect(plain, key, value, "names with numbers, true or false")
+    elif wanted is float:
+        number = type(value) in (int, float)
+        expect(number and 0 <= value < 1, key, value, "0 <= dropout < 1")
+    elif wanted is int:
+        name = key.rpartition(".")[2].rpartition("_")[2]
+        least = 0 if name in _ZERO else 1
+        fits = type(value) is int and least <= value <= _LARGEST[name]
+        expect(fits, key, value, f"a whole number of {least} to {_LARGEST[name]}")
+    else:
+        expect(isinstance(value, str), key, value, "a name")
