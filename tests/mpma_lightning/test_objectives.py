@@ -307,7 +307,7 @@ def test_gradient_reaches_every_built_parameter(name: str, fusion: str) -> None:
 
 @pytest.mark.parametrize("memory", ["slots", "none"])
 def test_gradient_reaches_memory(memory: str) -> None:
-    backbone, objective = built("report_reconstruction", memory=memory)
+    backbone, objective = built("report_reconstruction", fusion={"memory": memory})
     objective(small_state(backbone))[0].backward()
     slots = [p for n, p in backbone.named_parameters() if "memory_" in n]
     assert len(slots) == (2 if memory == "slots" else 0)
