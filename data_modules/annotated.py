@@ -1,20 +1,18 @@
 """Anyone's own annotated images: a folder of masks, a COCO file of boxes, or both, beside a folder of images."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.folder import folder_index
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.coco import read_coco
 from data_modules.index.pair_tables import GROUP, IMAGE, find_column, locate_images, read_pairs
 from data_modules.index.partners import partners
 from data_modules.pairs import LICENCE, PATIENT, SPLIT
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 NAME = "name"
 """Path below ``images/``, or below the root."""
@@ -39,6 +37,8 @@ class AnnotatedDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("masks", "mask_class", "boxes", "table")
+
     def __init__(
         self,
         root: str,
@@ -46,23 +46,9 @@ class AnnotatedDataModule(DataModule):
         mask_class: str = "structure",
         boxes: str | None = None,
         table: str | None = None,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         if masks is None and boxes is None:
             raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")
         self.root, self.table, self.masks, self.boxes = Path(root), table, masks, boxes

@@ -1,6 +1,5 @@
 """The data module base: the skeleton every data set shares. What it hands over is in ``spec``."""
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -36,8 +35,8 @@ from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
 class DataModule(LightningDataModule):
     """Skeleton of a data set: a subclass writes ``read_index`` and calls ``drop`` for what it leaves out.
 
-    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass keeps
-    each argument of its own in an attribute of that name, so that a store made with other ones is refused.
+    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass lists
+    in ``row_options`` which of its arguments decide the rows, so that a store made with other values is refused.
 
     Args:
         image_size: side S of the crop; None takes the task's ``crop_size`` and else 224.
@@ -66,6 +65,9 @@ class DataModule(LightningDataModule):
     skip_bad_samples = False
     """True: in training, the next sample takes the place of one that cannot be read, so that all ranks have as many
     batches. Evaluation always stops: a score over other samples is another score."""
+    row_options: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the subclass that decide the rows of the index, each kept in an attribute of its name: a store that
+    was prepared with other values is refused. Roots are not among them."""
     sampling_options: ClassVar[tuple[str, ...]] = ()
     """Arguments of the subclass that choose among the rows of the index and do not change it."""
 
@@ -147,12 +149,10 @@ class DataModule(LightningDataModule):
         return any(is_phantom(root) for root in self.roots().values())
 
     def index_options(self) -> dict[str, Any]:
-        """What was chosen that changes the rows: the subclass's own arguments but roots, and ``text.min_tokens``."""
-        own = set(inspect.signature(type(self).__init__).parameters) - set(
-            inspect.signature(DataModule.__init__).parameters
-        )
-        names = sorted(name for name in own if not name.endswith("root") and name not in self.sampling_options)
-        return {name: getattr(self, name) for name in names} | {"text.min_tokens": self.text.min_tokens}
+        """What was chosen that changes the rows: ``row_options`` and ``text.min_tokens``."""
+        return {name: getattr(self, name) for name in sorted(self.row_options)} | {
+            "text.min_tokens": self.text.min_tokens
+        }
 
     def rows(self) -> pd.DataFrame:
         """``read_index``, or what ``prepare`` made of it, where a root is a prepared store."""

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError, expect
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import hold_out
 from data_modules.index.labels import Blank, Uncertain, read_labels
 from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"
@@ -39,6 +37,8 @@ class CheXpertDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("labels", "uncertain", "blank", "views", "val_share", "pinned")
+
     def __init__(
         self,
         root: str,
@@ -48,23 +48,9 @@ class CheXpertDataModule(DataModule):
         views: Sequence[Literal["Frontal", "Lateral"]] = ("Frontal",),
         val_share: float = 0.025,
         pinned: str | None = None,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.views, self.val_share, self.pinned = Path(root), list(views), val_share, pinned
         self.labels, self.label_names = list(labels), list(labels)

@@ -1,16 +1,13 @@
 """Several corpora as one data set, each with a weight."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.splits import SPLITS
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 
 class CorporaDataModule(DataModule):
@@ -28,27 +25,16 @@ class CorporaDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    sampling_options = ("weights", "study_sampling")
+
     def __init__(
         self,
         corpora: dict[str, DataModule],
         weights: dict[str, float] | None = None,
         study_sampling: Literal["one", "all"] = "one",
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            split_file=split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"
         if not corpora:

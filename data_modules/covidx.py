@@ -1,16 +1,14 @@
 """COVIDx (COVID-Net): normal, pneumonia or COVID-19, from space-separated lists without a header."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError, expect
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import hold_out
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
@@ -33,29 +31,16 @@ class COVIDxDataModule(DataModule):
     """
 
     exclusive_classes = True
+    row_options = ("version", "val_share")
 
     def __init__(
         self,
         root: str,
         version: str = "9A",
         val_share: float = 0.2,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.version, self.val_share = Path(root), version, val_share
 

@@ -8,13 +8,11 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.labels import CHEXPERT, Blank, Uncertain, read_labels
 from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.mimic_reports import has_reports, read_reports, report_names
 from data_modules.text.sections import Sections
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 TABLE = "mimic-cxr-2.0.0-"
 SOURCE = "it comes with MIMIC-CXR-JPG (physionet.org/content/mimic-cxr-jpg); complete the download"
@@ -49,6 +47,7 @@ class MIMICCXRDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("views", "sections", "encoding", "labels", "labels_from", "uncertain", "blank", "pinned")
     sampling_options = ("study_sampling",)
 
     def __init__(
@@ -64,33 +63,9 @@ class MIMICCXRDataModule(DataModule):
         uncertain: Uncertain = "ignore",
         blank: Blank = "zeros",
         pinned: str | None = None,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            label_fraction,
-            split_file,
-        )
+        super().__init__(**common)
         self.image_root = Path(image_root) if image_root else None
         self.report_root = Path(report_root) if report_root else None
         self.views = list(views)

@@ -1,17 +1,15 @@
 """MS-CXR: phrases of MIMIC-CXR reports with the boxes that they describe; one sample a phrase."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.coco import read_coco
 from data_modules.index.faulty import few
 from data_modules.index.tables import find_table, read_table
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 SPLIT_TABLE = "mimic-cxr-2.0.0-split"
 SOURCE = "it comes with MS-CXR (physionet.org/content/ms-cxr); set data.root to its folder"
@@ -34,23 +32,9 @@ class MSCXRDataModule(DataModule):
         self,
         root: str,
         image_root: str,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.root, self.image_root = Path(root), Path(image_root)
 
     def read_index(self) -> pd.DataFrame:

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError, suggest
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import hold_out, stratified_splits
 from data_modules.index.labels import same_class
 from data_modules.index.listed_splits import listed_splits, take_lists
 from data_modules.index.tables import find_table, read_table
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASSES = (
     "Atelectasis",
@@ -54,29 +52,17 @@ class NIHChestXray14DataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("split", "lists", "labels")
+
     def __init__(
         self,
         root: str,
         split: Literal["official", "70/10/20"] = "70/10/20",
         lists: str | None = None,
         labels: Sequence[str] = CLASSES,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         if lists and split == "official":
             raise UserError("found data.lists with data.split official; lists belong to 70/10/20")
         self.root, self.split, self.lists = Path(root), split, lists

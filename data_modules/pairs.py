@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.labels import Uncertain
 from data_modules.index.pair_tables import (
     GROUP,
@@ -19,7 +19,6 @@ from data_modules.index.pair_tables import (
 )
 from data_modules.index.words import count_words
 from data_modules.text.sections import clean
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
 SPLIT = ("split", "subset")
@@ -49,6 +48,17 @@ class PairsDataModule(DataModule):
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
 
+    row_options = (
+        "table",
+        "image_column",
+        "text_column",
+        "split_column",
+        "patient_column",
+        "group_column",
+        "label_columns",
+        "uncertain",
+    )
+
     def __init__(
         self,
         root: str,
@@ -60,33 +70,9 @@ class PairsDataModule(DataModule):
         group_column: str | None = None,
         label_columns: Sequence[str] = (),
         uncertain: Uncertain | None = None,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size,
-            channels,
-            batch_size,
-            num_workers,
-            seed,
-            augment,
-            text,
-            exclude,
-            max_missing,
-            folder,
-            label_fraction,
-            split_file,
-        )
+        super().__init__(**common)
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
         self.patient_column, self.group_column = patient_column, group_column

@@ -1,5 +1,7 @@
 """The base of visual question answering data sets: vocabulary, majority answers and the ceiling they set."""
 
+from typing import Any
+
 import pandas as pd
 
 from data_modules.base import DataModule
@@ -20,6 +22,9 @@ class VQADataModule(DataModule):
     protocol: str
     """Id of the evaluation protocol: the splits and the vocabulary."""
     vocabulary_splits: tuple[str, ...] = ("train",)
+
+    def __init__(self, text: TextOptions = QUESTION_TEXT, **common: Any) -> None:
+        super().__init__(text=text, **common)
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         frame = super().check_rows(rows)

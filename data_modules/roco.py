@@ -1,20 +1,18 @@
 """ROCO figures and captions: v1 in its original layout or as flat CSV, ROCOv2, and the hub's Arrow form."""
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.source import table_references
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import normalise_splits
 from data_modules.text.roco_captions import read_flat, read_original, read_v2
 from data_modules.text.sections import clean
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 RETRIEVAL_SEED = 42
 
@@ -38,28 +36,18 @@ class ROCODataModule(DataModule):
     ``index``. The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("non_radiology", "article_disjoint", "retrieval_pairs")
+
     def __init__(
         self,
         root: str,
         non_radiology: bool = False,
         article_disjoint: bool = False,
         retrieval_pairs: int | None = None,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
         max_missing: float = 1.0,
-        folder: str | None = None,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            split_file=split_file,
-        )  # fmt: skip
+        super().__init__(max_missing=max_missing, **common)
         self.root = Path(root)
         self.non_radiology, self.article_disjoint = non_radiology, article_disjoint
         self.retrieval_pairs = retrieval_pairs

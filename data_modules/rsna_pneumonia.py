@@ -1,20 +1,17 @@
 """RSNA Pneumonia Detection Challenge (Kaggle 2018): DICOM radiographs with boxes of lung opacities."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import stratified_splits
 from data_modules.index.faulty import few
 from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table, row_names
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumonia"
 SOURCE = "it comes with kaggle.com/c/rsna-pneumonia-detection-challenge; set data.root to its folder"
@@ -38,29 +35,17 @@ class RSNAPneumoniaDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("split", "lists", "positives")
+
     def __init__(
         self,
         root: str,
         split: Literal["70/15/15", "60/20/20"] = "60/20/20",
         lists: str | None = None,
         positives: bool = False,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.root, self.split, self.lists, self.positives = Path(root), split, lists, positives
         self.label_names, self.box_classes = [CLASS], [CLASS]
 

@@ -1,7 +1,7 @@
 """SIIM-ACR Pneumothorax Segmentation: DICOM radiographs with run-length masks, several rows an image."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,11 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.run_lengths import EMPTY
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import stratified_splits
 from data_modules.index.faulty import few
 from data_modules.index.hashing import stable_hash
 from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table, row_names
-from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions
 
 CLASS = "Pneumothorax"
 TABLES = ("train-rle", "stage_2_train")
@@ -34,29 +32,16 @@ class SIIMPneumothoraxDataModule(DataModule):
     """
 
     mask_class = CLASS
+    row_options = ("lists", "balanced")
 
     def __init__(
         self,
         root: str,
         lists: str | None = None,
         balanced: bool = True,
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = DEFAULT_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        label_fraction: float = 1.0,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            label_fraction, split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.root, self.lists, self.balanced = Path(root), lists, balanced
         self.label_names = [CLASS]
 

@@ -1,15 +1,13 @@
 """SLAKE: bilingual questions on 642 images; one language at a time."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
-from data_modules.questions import QUESTION_TEXT, VQADataModule
+from data_modules.questions import VQADataModule
 from data_modules.text.question_files import question_frame, read_records
-from data_modules.text.tokenizer import TextOptions
 
 FILES = {"train": ("train.json",), "val": ("validate.json", "validation.json"), "test": ("test.json",)}
 COLUMNS = {
@@ -36,26 +34,15 @@ class SLAKEDataModule(VQADataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("language",)
+
     def __init__(
         self,
         root: str,
         language: str = "en",
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = QUESTION_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            split_file=split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.root, self.language, self.protocol = Path(root), language, f"slake-{language}"
 
     def read_index(self) -> pd.DataFrame:

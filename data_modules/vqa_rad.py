@@ -1,7 +1,6 @@
 """VQA-RAD: the public JSON, the two-file arrangement of MEVF, and the hub form; three protocols."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,16 +8,14 @@ import pandas as pd
 
 from data_modules.errors import UserError
 from data_modules.images.source import image_source, table_references
-from data_modules.images.transforms import DEFAULT_AUGMENT, Augment
 from data_modules.index.draws import random_splits
 from data_modules.index.faulty import Drop
 from data_modules.index.hashing import stable_hash
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import check_disjoint, normalise_splits
-from data_modules.questions import QUESTION_TEXT, VQADataModule
+from data_modules.questions import VQADataModule
 from data_modules.text.answers import guess_types, normalise_answer, twins
 from data_modules.text.question_files import question_frame, read_records
-from data_modules.text.tokenizer import TextOptions
 
 PUBLIC = "VQA_RAD Dataset Public.json"
 FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}
@@ -53,26 +50,15 @@ class VQARADDataModule(VQADataModule):
     The other arguments are those of ``DataModule``.
     """
 
+    row_options = ("protocol",)
+
     def __init__(
         self,
         root: str,
         protocol: Literal["vqa-rad", "vqa-rad-disjoint", "vqa-rad-legacy"] = "vqa-rad",
-        image_size: int | None = None,
-        channels: int = 1,
-        batch_size: int = 64,
-        num_workers: int = 2,
-        seed: int = 0,
-        augment: Augment = DEFAULT_AUGMENT,
-        text: TextOptions = QUESTION_TEXT,
-        exclude: Sequence[str] = (),
-        max_missing: float = 0.0,
-        folder: str | None = None,
-        split_file: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            image_size, channels, batch_size, num_workers, seed, augment, text, exclude, max_missing, folder,
-            split_file=split_file,
-        )  # fmt: skip
+        super().__init__(**common)
         self.root, self.protocol = Path(root), protocol
         self.vocabulary_splits = ("train", "val", "test") if protocol == "vqa-rad-legacy" else ("train",)
 

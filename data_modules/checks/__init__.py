@@ -2,7 +2,7 @@
 
 There is one optional module here a data set, for what only it has.
 
-A module `<name>.py` holds `examine(data, report)`: it adds its findings to the report and returns the rows as
+A module `<name>.py` holds `examine(data, result)`: it adds its findings to the result and returns the rows as
 ``read_index`` does (also those with a fault), or None when there is nothing to go on with. A data set without one is
 read by its data module, whose first complaint then is the only one.
 """
@@ -20,7 +20,7 @@ from data_modules.base import DataModule
 from data_modules.checks.annotations import check_annotations
 from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
-from data_modules.checks.outcome import Report, examine_rows
+from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
 from data_modules.errors import UserError
 from data_modules.index.draws import draw_splits
@@ -30,7 +30,7 @@ from data_modules.index.splits import has_splits, normalise_splits
 
 SAMPLE = 2000
 """Images decoded unless all are, or all are compared with a store."""
-Examine = Callable[[Any, Report], pd.DataFrame | None]
+Examine = Callable[[Any, CheckResult], pd.DataFrame | None]
 
 
 def check(
@@ -40,69 +40,69 @@ def check(
     decode_all: bool = False,
     against: Path | None = None,
     exclude_to: Path | None = None,
-) -> Report:
+) -> CheckResult:
     """Look at everything and stop at nothing.
 
     Args:
         name: of the data set; ``checks/<name>.py`` is used where there is one.
-        root: a prepared store; else for the report, and of data sets that have no data module.
+        root: a prepared store; else for the result, and of data sets that have no data module.
         data: the data module, whose arguments count (``sections``, ``split_file``, ``exclude``, ...).
         decode_all: decode every image, not a sample.
         against: a prepared pre-training store, to look for patients and pictures it shares with val and test; for
             that, every image of a ``root`` that is no store is decoded.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
     """
-    report = Report(name, str(root))
+    result = CheckResult(name, str(root))
     sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
     pictures = None
     if is_store(root):
-        frame, pictures = check_store(root, data, report, sample)
+        frame, pictures = check_store(root, data, result, sample)
     else:
         special = find_spec(f"data_modules.checks.{name}")
         examine: Examine = import_module(special.name).examine if special else examine_rows
-        frame = examine(data if data is not None else root, report)
-    if frame is None or (frame := _as_read(frame, report, data)).empty:
-        return report
-    report.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
+        frame = examine(data if data is not None else root, result)
+    if frame is None or (frame := _as_read(frame, result, data)).empty:
+        return result
+    result.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
-    report.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
-    check_splits(frame, report)
+    result.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
+    check_splits(frame, result)
     if pictures is not None:
-        files = check_pictures(frame, pictures, report)
+        files = check_pictures(frame, pictures, result)
     elif "image" in frame:
-        files = check_images(frame, report, sample if against is None else None)
-    check_annotations(frame, report, sample)
+        files = check_images(frame, result, sample if against is None else None)
+    check_annotations(frame, result, sample)
     if against is not None:
-        exclude = check_against(frame, files, against, report)
+        exclude = check_against(frame, files, against, result)
         if exclude_to is not None:
             exclude_to.parent.mkdir(parents=True, exist_ok=True)
             exclude_to.write_text(json.dumps(sorted(exclude), indent=1) + "\n")
-    return report
+    return result
 
 
-def _as_read(frame: pd.DataFrame, report: Report, data: DataModule | None) -> pd.DataFrame:
+def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
     """With the splits of the split file, else its own, else drawn ones, and without the patients to exclude."""
     if data is not None and data.split_file is not None:
         try:
-            frame = take_split_file(frame, data.split_file, report.left_out)
+            frame = take_split_file(frame, data.split_file, result.left_out)
         except UserError as error:
-            report.add("error", "split file", str(error))
+            result.add("error", "split file", str(error))
     if not frame.empty:
-        frame = _with_splits(frame, report, data)
+        frame = _with_splits(frame, result, data)
     try:
-        return frame if data is None else drop_excluded(frame, data.exclude, report.left_out)
+        return frame if data is None else drop_excluded(frame, data.exclude, result.left_out)
     except UserError as error:
-        report.add("error", "exclusion manifest", str(error))
+        result.add("error", "exclusion manifest", str(error))
         return frame
 
 
-def _with_splits(frame: pd.DataFrame, report: Report, data: DataModule | None) -> pd.DataFrame:
+def _with_splits(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
     if not has_splits(frame):
-        report.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
+        result.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
         names, seed = (data.label_names, data.seed) if data else ([], 0)
         return frame.assign(split=draw_splits(frame, names, seed))
     try:
         return frame.assign(split=normalise_splits(frame["split"], frame["id"]))
     except UserError as error:
-        report.add("error", "unknown split", str(error))
+        result.add("error", "unknown split", str(error))
         return frame.assign(split=frame["split"].fillna("?"))

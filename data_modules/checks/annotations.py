@@ -5,25 +5,25 @@ from typing import Any
 import pandas as pd
 from rich.progress import track
 
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.annotations import MASK_COLUMNS, read_boxes, read_mask
 from data_modules.images.source import image_source
 from data_modules.index.hashing import stable_hash
 
 
-def check_annotations(frame: pd.DataFrame, report: Report, sample: int | None) -> None:
+def check_annotations(frame: pd.DataFrame, result: CheckResult, sample: int | None) -> None:
     """Add findings about masks and boxes; ``sample`` rows (None: all), chosen by a hash of their ids, are looked at."""
     masked, boxed = bool(set(MASK_COLUMNS) & set(frame)), "boxes" in frame
     if "image" not in frame or not (masked or boxed):
         return
     if boxed:
-        report.counts["boxes"] = int(frame["boxes"].map(len).sum())
+        result.counts["boxes"] = int(frame["boxes"].map(len).sum())
     chosen = frame["id"].map(lambda name: stable_hash("annotation", name)).argsort().iloc[: sample or len(frame)]
     records = frame.loc[chosen.sort_values()].to_dict("records")
     looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
     problems = [problem for record in looked_at if (problem := _problem(record, masked, boxed))]
-    report.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
+    result.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
 
 
 def _problem(record: dict[Any, Any], masked: bool, boxed: bool) -> str | None:

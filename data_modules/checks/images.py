@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 from rich.progress import track
 
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, is_dicom
 from data_modules.images.perceptual import near_pairs, perceptual_hash
@@ -29,7 +29,7 @@ SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
 WHERE = ["file", "split", "patient"]
 
 
-def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.DataFrame:
+def check_images(frame: pd.DataFrame, result: CheckResult, sample: int | None) -> pd.DataFrame:
     """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
 
     Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
@@ -38,14 +38,14 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     files = frame.drop_duplicates("image").rename(columns={"image": "file"})[WHERE].reset_index(drop=True)
     files["size"] = [_size(file) for file in track(files["file"], "looking for images", disable=len(files) < 5000)]
     missing = files["size"] < 0
-    report.found("error", "missing image", files.loc[missing, "file"], "complete the download, or set data.max_missing")
+    result.found("error", "missing image", files.loc[missing, "file"], "complete the download, or set data.max_missing")
     files = files[~missing].reset_index(drop=True)
     chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]
     chosen = chosen.sort_values()
     if len(chosen) < len(files):
         looked_for = "broken images and near-duplicates were looked for among these only"
         told = f"{len(chosen):,} of {len(files):,} images decoded; {looked_for}: --all decodes every one"
-        report.add("info", "sampled", told)
+        result.add("info", "sampled", told)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         looked_at = pool.map(look_at, files.loc[chosen, "file"])
         rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
@@ -53,26 +53,26 @@ def check_images(frame: pd.DataFrame, report: Report, sample: int | None) -> pd.
     hashes = pd.array([row[1] for row in rows], dtype="Int64")  # floats would not hold a hash
     files = files.join(seen.assign(phash=hashes))
     broken = files["problem"].notna()
-    report.found("error", "broken image", files.loc[broken, "problem"], "each would stop a run")
-    report.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
+    result.found("error", "broken image", files.loc[broken, "problem"], "each would stop a run")
+    result.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
     same_size = files["size"].duplicated(keep=False) & files["sha256"].isna() & ~broken
     for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
         files.loc[row, "sha256"] = hashlib.sha256(image_source(files.loc[row, "file"]).bytes()).hexdigest()
     files = files[~broken].reset_index(drop=True)
-    check_duplicates(files, report, lambda record: record["thumbnail"])
+    check_duplicates(files, result, lambda record: record["thumbnail"])
     return files
 
 
-def check_duplicates(files: pd.DataFrame, report: Report, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
+def check_duplicates(files: pd.DataFrame, result: CheckResult, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
     """Add findings about equal and nearly equal pictures.
 
     Args:
         files: file, split, patient, sha256 and phash, one row a picture.
-        report: to add to.
+        result: to add to.
         shown: the thumbnail of a row; asked for where hashes are near.
     """
-    _report_equal(files, report)
-    _report_near(files, report, shown)
+    _add_equal(files, result)
+    _add_near(files, result, shown)
 
 
 def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
@@ -111,17 +111,17 @@ def _size(file: str) -> int:
         return -1
 
 
-def _report_equal(files: pd.DataFrame, report: Report) -> None:
+def _add_equal(files: pd.DataFrame, result: CheckResult) -> None:
     across: list[str] = []
     within: list[str] = []
     for _, group in files[files["sha256"].notna()].groupby("sha256", sort=True):
         if len(group) > 1:
             (across if group["split"].nunique() > 1 else within).append(_listed(group.to_dict("records")))
-    report.found("error", "image in two splits (byte-identical)", across, "move them into one split, or leave one out")
-    report.found("warning", "byte-identical images in one split", within, "they are the same sample twice")
+    result.found("error", "image in two splits (byte-identical)", across, "move them into one split, or leave one out")
+    result.found("warning", "byte-identical images in one split", within, "they are the same sample twice")
 
 
-def _report_near(files: pd.DataFrame, report: Report, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
+def _add_near(files: pd.DataFrame, result: CheckResult, shown: Callable[[dict[Any, Any]], np.ndarray]) -> None:
     known = files[files["phash"].notna()].reset_index(drop=True)
     records = known.to_dict("records")
     across: list[str] = []
@@ -130,8 +130,8 @@ def _report_near(files: pd.DataFrame, report: Report, shown: Callable[[dict[Any,
         first, second = records[i], records[j]
         if first["sha256"] != second["sha256"] and shown(first) @ shown(second) >= ALIKE:
             (across if first["split"] != second["split"] else within).append(_listed([first, second]))
-    report.found("error", "picture in two splits (near-duplicate)", across, "look at them; move them into one split")
-    report.found("info", "near-duplicate pictures in one split", within, "look at them")
+    result.found("error", "picture in two splits (near-duplicate)", across, "look at them; move them into one split")
+    result.found("info", "near-duplicate pictures in one split", within, "look at them")
 
 
 def _listed(rows: list[dict[Any, Any]]) -> str:

@@ -5,26 +5,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.perceptual import near_pairs
 from data_modules.images.source import stored_rows
 from data_modules.store.store import Store, open_store
 
 
-def check_splits(frame: pd.DataFrame, report: Report) -> None:
+def check_splits(frame: pd.DataFrame, result: CheckResult) -> None:
     """A patient, study or image file in two splits is an error; an equal text in two splits is told."""
     for key in ("patient", "study", "image"):
         if key in frame:
             advice = "results on the later split are not of unseen cases; split by patient"
-            report.found("error", f"{key} in two splits", _across(frame, key), advice)
+            result.found("error", f"{key} in two splits", _across(frame, key), advice)
     if "text" in frame:
         told = frame[frame["text"].fillna("") != ""]
         several = told.groupby("text")["study"].nunique()
         repeated = told[told["text"].isin(several.index[several > 1])]
         if len(repeated):
             shared = repeated.groupby("text")["split"].nunique()
-            report.add(
+            result.add(
                 "info",
                 "repeated text",
                 f"{repeated['text'].nunique():,} texts are those of several studies ({len(repeated):,} samples); "
@@ -32,7 +32,7 @@ def check_splits(frame: pd.DataFrame, report: Report) -> None:
             )
 
 
-def check_against(frame: pd.DataFrame, files: pd.DataFrame, folder: Path, report: Report) -> set[str]:
+def check_against(frame: pd.DataFrame, files: pd.DataFrame, folder: Path, result: CheckResult) -> set[str]:
     """Add what ``frame`` shares with a prepared pre-training store; returns the patients of the store to exclude.
 
     Patients and studies are compared by name where the sets share names (MIMIC-CXR and what is made of it), pictures
@@ -47,25 +47,25 @@ def check_against(frame: pd.DataFrame, files: pd.DataFrame, folder: Path, report
     exclude: set[str] = set()
     for key in ("patient", "study"):
         shared = sorted(set(tested[key].dropna()) & set(rows[key].dropna()))
-        report.found("error", f"{key} also in pre-training", shared, f"exclude them from {folder} (--exclude_to FILE)")
+        result.found("error", f"{key} also in pre-training", shared, f"exclude them from {folder} (--exclude_to FILE)")
         exclude |= set(rows.loc[rows[key].isin(shared), "patient"])
     if "image" in rows:
-        exclude |= _shared_pictures(files[files["split"] != "train"], store, rows, report)
+        exclude |= _shared_pictures(files[files["split"] != "train"], store, rows, result)
     return exclude
 
 
-def _shared_pictures(files: pd.DataFrame, store: Store, rows: pd.DataFrame, report: Report) -> set[str]:
+def _shared_pictures(files: pd.DataFrame, store: Store, rows: pd.DataFrame, result: CheckResult) -> set[str]:
     numbers = stored_rows(rows["image"])
     images = store.images().iloc[numbers].assign(patient=rows["patient"].to_numpy()).dropna(subset="phash")
     equal = files.merge(images, on="sha256", suffixes=("", "_store"))
     listed = (equal["file"] + " = " + equal["file_store"]).drop_duplicates()
-    report.found("error", "image also in pre-training (byte-identical)", listed, "exclude its patient there")
+    result.found("error", "image also in pre-training (byte-identical)", listed, "exclude its patient there")
     seen = files[files["phash"].notna() & ~files["file"].isin(equal["file"])]
     hashes = np.concatenate([seen["phash"].to_numpy(np.int64), images["phash"].to_numpy(np.int64)])
     pairs = near_pairs(hashes)
     pairs = pairs[(pairs[:, 0] < len(seen)) & (pairs[:, 1] >= len(seen))]
     near = [(seen.iloc[i]["file"], images.iloc[j - len(seen)]) for i, j in pairs]
-    report.found(
+    result.found(
         "warning",
         "picture perhaps also in pre-training (near-duplicate)",
         sorted({f"{file} ~ {row['file']}" for file, row in near}),

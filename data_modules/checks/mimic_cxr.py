@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.index.labels import odd_labels
 from data_modules.index.tables import find_table, read_table
@@ -21,48 +21,48 @@ NEEDED = {
 }
 
 
-def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
+def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     """All images whatever their view, with the texts there are."""
     assert isinstance(data, MIMICCXRDataModule)
     roots = [root for root in (data.image_root, data.report_root) if root is not None]
-    bad = {name for name, columns in NEEDED.items() if not _table(roots, name, columns, report)}
+    bad = {name for name, columns in NEEDED.items() if not _table(roots, name, columns, result)}
     if data.labels and data.labels_from not in bad:
-        _labels(find_table(roots, TABLE + data.labels_from, SOURCE), data, report)
+        _labels(find_table(roots, TABLE + data.labels_from, SOURCE), data, result)
     try:
         frame = data.every_row()
     except UserError as error:
-        report.add("error", "unreadable", str(error))
+        result.add("error", "unreadable", str(error))
         return None
-    report.counts |= {"images": len(frame), "studies": frame["study"].nunique()}
+    result.counts |= {"images": len(frame), "studies": frame["study"].nunique()}
     for what, official in OFFICIAL.items():
-        if report.counts[what] != official:
-            report.add("info", "counts", f"{report.counts[what]:,} {what} listed, officially {official:,}")
-    return _reports(frame, data, report) if data.report_root else frame
+        if result.counts[what] != official:
+            result.add("info", "counts", f"{result.counts[what]:,} {what} listed, officially {official:,}")
+    return _reports(frame, data, result) if data.report_root else frame
 
 
-def _table(roots: list[Path], name: str, columns: list[str], report: Report) -> bool:
+def _table(roots: list[Path], name: str, columns: list[str], result: CheckResult) -> bool:
     twins = [folder / f"{TABLE}{name}{suffix}" for folder in roots for suffix in (".csv.gz", ".csv")]
     there = [path for path in twins if path.is_file()]
     try:
         table = read_table(find_table(roots, TABLE + name, SOURCE), columns)
         if len(there) > 1 and not read_table(there[1], columns).equals(table):
-            report.add("error", "two tables", f"{there[0]} and {there[1]} differ; the first is read: delete the other")
+            result.add("error", "two tables", f"{there[0]} and {there[1]} differ; the first is read: delete the other")
     except UserError as error:
-        report.add("error", "table", str(error))
+        result.add("error", "table", str(error))
         return False
-    report.add("info", "table read", f"{there[0].name}: {len(table):,} rows")
+    result.add("info", "table read", f"{there[0].name}: {len(table):,} rows")
     return True
 
 
-def _labels(path: Path, data: MIMICCXRDataModule, report: Report) -> None:
+def _labels(path: Path, data: MIMICCXRDataModule, result: CheckResult) -> None:
     try:
         odd = odd_labels(path, data.labels)
-        report.found("error", "label value outside 1, 0, -1 and blank", odd, "correct the table")
+        result.found("error", "label value outside 1, 0, -1 and blank", odd, "correct the table")
     except UserError as error:
-        report.add("error", "table", str(error))
+        result.add("error", "table", str(error))
 
 
-def _reports(frame: pd.DataFrame, data: MIMICCXRDataModule, report: Report) -> pd.DataFrame:
+def _reports(frame: pd.DataFrame, data: MIMICCXRDataModule, result: CheckResult) -> pd.DataFrame:
     assert data.report_root is not None
     names = report_names(frame["patient"], frame["study"])
     try:
@@ -70,11 +70,11 @@ def _reports(frame: pd.DataFrame, data: MIMICCXRDataModule, report: Report) -> p
             data.report_root, names.unique(), data.sections, data.encoding, data.text.min_tokens, strict=False
         )
     except UserError as error:
-        report.add("error", "unreadable", str(error))
+        result.add("error", "unreadable", str(error))
         return frame
     unread = reports["reason"].str.contains(": ", na=False)
-    report.found("error", "report that cannot be read", reports.loc[unread, "reason"], "each would stop a run")
+    result.found("error", "report that cannot be read", reports.loc[unread, "reason"], "each would stop a run")
     for reason, group in reports[~unread].groupby("reason"):
         severity = "warning" if reason in ("report missing", "report empty") else "info"
-        report.found(severity, str(reason), group.index.astype(str), "left out")  # type: ignore[arg-type]
+        result.found(severity, str(reason), group.index.astype(str), "left out")  # type: ignore[arg-type]
     return frame.assign(text=names.map(reports["text"]))

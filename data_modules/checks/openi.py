@@ -6,7 +6,7 @@ from statistics import median
 
 import pandas as pd
 
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.index.words import count_words, normalise
 from data_modules.text.openi_reports import read_openi
@@ -17,22 +17,22 @@ ARCHIVE = "NLMCXR_reports.tgz"
 OFFICIAL = 3955
 
 
-def examine(root: Path, report: Report) -> pd.DataFrame | None:
+def examine(root: Path, result: CheckResult) -> pd.DataFrame | None:
     """One row an image; the set knows no patients and no splits."""
     try:
         reports = list(read_openi(root / ARCHIVE))
     except UserError as error:
-        report.add("error", "unreadable", str(error))
+        result.add("error", "unreadable", str(error))
         return None
     if len(reports) != OFFICIAL:
-        report.add(
+        result.add(
             "warning", "counts", f"{len(reports):,} reports, officially {OFFICIAL:,}: download the archive again"
         )
     texts = {entry["uid"]: clean(f"{entry['findings']} {entry['impression']}") for entry in reports}
     has = Counter((bool(entry["findings"]), bool(entry["impression"])) for entry in reports)
     lengths = {part: [count_words(e[part]) for e in reports if e[part]] for part in ("findings", "impression")}
     same = Counter(map(normalise, texts.values()))
-    report.counts |= {
+    result.counts |= {
         "reports": len(reports),
         "with findings and impression": has[True, True],
         "with impression only": has[False, True],
@@ -45,13 +45,13 @@ def examine(root: Path, report: Report) -> pd.DataFrame | None:
         "images named": sum(len(entry["images"]) for entry in reports),
     }
     empty = [f"report {entry['uid']}" for entry in reports if not entry["findings"] and not entry["impression"]]
-    report.found("warning", "report without findings and impression", empty, "left out")
+    result.found("warning", "report without findings and impression", empty, "left out")
     often = max((number for text, number in same.items() if text), default=0)
     shared = sum(n for n in same.values() if n > 1)
-    report.add("info", "repeated text", f"{shared:,} reports share their text with another, {often} have one text")
+    result.add("info", "repeated text", f"{shared:,} reports share their text with another, {often} have one text")
     folder = next((path for path in (root / "images", root / "NLMCXR_png", root) if any(path.glob("*.png"))), None)
     if folder is None:
-        report.add("info", "no images", f"{root}: found no images, expected NLMCXR_png (openi.nlm.nih.gov/faq)")
+        result.add("info", "no images", f"{root}: found no images, expected NLMCXR_png (openi.nlm.nih.gov/faq)")
         return None
     named = [(image, entry["uid"]) for entry in reports for image in entry["images"]]
     frame = pd.DataFrame(named, columns=["id", "study"])

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.index.pair_tables import find_column, read_pairs
 from data_modules.index.words import count_words
@@ -11,22 +11,22 @@ from data_modules.pairs import IMAGE, TEXT, PairsDataModule
 from data_modules.text.sections import clean
 
 
-def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
+def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     """The rows of the table that have an image and a text."""
     assert isinstance(data, PairsDataModule)
     try:
         frame = data.read_index().reset_index(drop=True)
         path, table = read_pairs(data.root, data.table)
     except UserError as error:
-        report.add("error", "unreadable", str(error))
+        result.add("error", "unreadable", str(error))
         return None
     image = find_column(path, table, "image", data.image_column, IMAGE)
     text = find_column(path, table, "text", data.text_column, TEXT)
-    report.counts["rows"] = len(table)
+    result.counts["rows"] = len(table)
     rows = pd.Series([f"{path}: row {row}" for row in table.index + 1], index=table.index)
     words = table[text].fillna("").map(clean).map(count_words)
     few = max(data.text.min_tokens, 1)
-    report.found("warning", "row without an image", rows[table[image].isna()], "left out")
-    report.found("warning", "row without a text", rows[words == 0], "left out")
-    report.found("info", f"text under {few} words", rows[(words > 0) & (words < few)], "left out")
+    result.found("warning", "row without an image", rows[table[image].isna()], "left out")
+    result.found("warning", "row without a text", rows[words == 0], "left out")
+    result.found("info", f"text under {few} words", rows[(words > 0) & (words < few)], "left out")
     return frame

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from data_modules.base import DataModule
 from data_modules.checks.images import THUMBNAIL, check_duplicates, thumbnail
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.decode import shrunk_size
 from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA
@@ -42,7 +42,7 @@ def is_store(folder: Path) -> bool:
 
 
 def check_store(
-    folder: Path, data: DataModule | None, report: Report, sample: int | None
+    folder: Path, data: DataModule | None, result: CheckResult, sample: int | None
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Add what is wrong with a store.
 
@@ -53,72 +53,72 @@ def check_store(
         The rows as ``read_index`` gives them, without ``image`` where shards cannot be read, or None when there is
         nothing to go on with; and the pictures for :func:`check_pictures`, None where there are none.
     """
-    store = _open(folder, data, report)
-    frame = None if store is None else _rows(store, report)
+    store = _open(folder, data, result)
+    frame = None if store is None else _rows(store, result)
     if store is None or frame is None or "image" not in frame:
         return frame, None
-    shards, altered = _shards(store, report)
+    shards, altered = _shards(store, result)
     if shards is None:
         return frame.drop(columns="image"), None
-    frame = _in_range(frame, sum(len(shard) for shard in shards.values()), report)
+    frame = _in_range(frame, sum(len(shard) for shard in shards.values()), result)
     numbers = np.unique(frame["image"].to_numpy(np.int64))
-    _check_payloads(store, shards, numbers, altered, sample, report)
+    _check_payloads(store, shards, numbers, altered, sample, result)
     table = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
     pictures = table.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
     pictures.index = pd.Index(stored_references(folder, pictures.index.to_series()))
     return frame.assign(image=stored_references(folder, frame["image"])), pictures
 
 
-def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, report: Report) -> pd.DataFrame:
+def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, result: CheckResult) -> pd.DataFrame:
     """Add which pictures of a store are equal or nearly so.
 
     Args:
         frame: rows of the store.
         pictures: file, sha256 and phash by reference.
-        report: to add to.
+        result: to add to.
 
     Returns:
         One row an image that ``frame`` names: image (the reference), file, split, patient, sha256, phash.
     """
     files = frame.drop_duplicates("image")[["image", "split", "patient"]].join(pictures, on="image")
-    check_duplicates(files, report, _thumbnails())
+    check_duplicates(files, result, _thumbnails())
     return files
 
 
-def _open(folder: Path, data: DataModule | None, report: Report) -> Store | None:
+def _open(folder: Path, data: DataModule | None, result: CheckResult) -> Store | None:
     path = folder / MANIFEST
     try:
         manifest = read_manifest(path)
     except UserError as error:
-        report.add("error", "manifest", str(error))
+        result.add("error", "manifest", str(error))
         return None
     if (found := seal(manifest)) != manifest.get("seal"):
         message = f"found content of SHA-256 {found}, expected {manifest.get('seal')}: it was edited"
-        report.add("error", "manifest", f"{path}: {message}; {COPY}")
+        result.add("error", "manifest", f"{path}: {message}; {COPY}")
     if wrong := [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]:
         message = f"found {wrong[0]} {manifest.get(wrong[0])!r}, expected a value of type {KEYS[wrong[0]].__name__}"
-        report.add("error", "manifest", f"{path}: {message}; {COPY}")
+        result.add("error", "manifest", f"{path}: {message}; {COPY}")
         return None
-    expected = report.dataset if data is None else type(data).__name__
+    expected = result.dataset if data is None else type(data).__name__
     if manifest["module"] != expected:
         message = f"found a store of {manifest['module']}, expected one of {expected}; name the data set it was made of"
-        report.add("error", "manifest", f"{path}: {message}")
+        result.add("error", "manifest", f"{path}: {message}")
     for reason, count in manifest["dropped"].items():
-        report.left_out(reason, count)
+        result.left_out(reason, count)
     return Store(folder, manifest)
 
 
-def _rows(store: Store, report: Report) -> pd.DataFrame | None:
+def _rows(store: Store, result: CheckResult) -> pd.DataFrame | None:
     path, manifest = store.folder / ROWS, store.manifest
     try:
         problems = _differences(path, manifest["rows_sha256"])
         frame = store.table()
     except (OSError, pa.ArrowException) as error:
-        report.add("error", "rows", f"{path}: cannot be read ({_line(error)}); {COPY}")
+        result.add("error", "rows", f"{path}: cannot be read ({_line(error)}); {COPY}")
         return None
     needed = ["id", "patient", "study", "split", *manifest["label_names"]]
     if absent := [name for name in needed if name not in frame]:
-        report.add("error", "rows", f"{path}: found no column {absent[0]}, expected {', '.join(needed)}; {COPY}")
+        result.add("error", "rows", f"{path}: found no column {absent[0]}, expected {', '.join(needed)}; {COPY}")
         return None
     twice = frame.loc[frame["id"].duplicated(), "id"]
     problems += [f"{path}: found sample {name} twice (row {row}), expected it once" for row, name in twice.items()]
@@ -133,11 +133,11 @@ def _rows(store: Store, report: Report) -> pd.DataFrame | None:
     found = manifest_hash(frame, manifest["label_names"])
     if len(problems) == before and found != manifest["manifest_hash"]:
         problems.append(f"{path}: found rows with hash {found}, expected {manifest['manifest_hash']}")
-    report.found("error", "rows that are not those of the manifest", problems, COPY)
+    result.found("error", "rows that are not those of the manifest", problems, COPY)
     return frame
 
 
-def _shards(store: Store, report: Report) -> tuple[dict[str, pa.Table] | None, set[str]]:
+def _shards(store: Store, result: CheckResult) -> tuple[dict[str, pa.Table] | None, set[str]]:
     """The shards by name, in their order, None where one is gone or unreadable; and those with another hash."""
     folder, recorded = store.folder / IMAGES, store.manifest["shards"]
     present = {path.name for path in folder.glob("*.arrow")}
@@ -155,8 +155,8 @@ def _shards(store: Store, report: Report) -> tuple[dict[str, pa.Table] | None, s
             shards[name] = _read(path)
         except (OSError, pa.ArrowException) as error:
             problems.append(f"{path}: cannot be read ({_line(error)})")
-    report.counts["shards"] = len(recorded)
-    report.found("error", "shard that is not that of the manifest", problems, COPY)
+    result.counts["shards"] = len(recorded)
+    result.found("error", "shard that is not that of the manifest", problems, COPY)
     return (shards if len(shards) == len(recorded) else None), altered
 
 
@@ -175,14 +175,14 @@ def _differences(path: Path, recorded: str) -> list[str]:
     return [] if found == recorded else [f"{path}: found {size:,} bytes of SHA-256 {found}, expected {recorded}"]
 
 
-def _in_range(frame: pd.DataFrame, count: int, report: Report) -> pd.DataFrame:
+def _in_range(frame: pd.DataFrame, count: int, result: CheckResult) -> pd.DataFrame:
     numbers = pd.to_numeric(frame["image"], errors="coerce")
     inside = numbers.between(0, count - 1)
     outside = [
         f"{ROWS}: found image {number} in row {row} (sample {name}), expected 0 to {count - 1}"
         for row, name, number in frame.loc[~inside, ["id", "image"]].itertuples(name=None)
     ]
-    report.found("error", "row without an image", outside, COPY)
+    result.found("error", "row without an image", outside, COPY)
     return frame[inside].assign(image=numbers[inside].astype("int64")).reset_index(drop=True)
 
 
@@ -192,7 +192,7 @@ def _check_payloads(
     numbers: np.ndarray,
     altered: set[str],
     sample: int | None,
-    report: Report,
+    result: CheckResult,
 ) -> None:
     order = np.argsort([stable_hash("check", number) for number in numbers], kind="stable")
     chosen = set(numbers[order[:sample]].tolist())
@@ -210,8 +210,8 @@ def _check_payloads(
             ]
             start, looked_at = start + len(table), looked_at + len(places)
     if looked_at < len(numbers):
-        report.add("info", "sampled", f"{looked_at:,} of {len(numbers):,} images decoded; --all decodes every one")
-    report.found("error", "broken image", problems, f"each would stop a run; {COPY}")
+        result.add("info", "sampled", f"{looked_at:,} of {len(numbers):,} images decoded; --all decodes every one")
+    result.found("error", "broken image", problems, f"each would stop a run; {COPY}")
 
 
 def _problem(record: dict[str, Any], short_side: int) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.checks.outcome import Report, examine_rows
+from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.images.folder import SUFFIXES
 from data_modules.vqa_rad import VQARADDataModule
 
@@ -19,69 +19,69 @@ TWIN = 0.85
 """difflib ratio from which on two questions on one image with one answer are the same question."""
 
 
-def examine(data: DataModule, report: Report) -> pd.DataFrame | None:
+def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     """One row a question, of both official splits whatever the protocol; an image stands for its patient."""
     assert isinstance(data, VQARADDataModule)
     root = data.root
     if not (root / "trainset.json").exists():  # the public JSON or the hub form
-        return examine_rows(data, report)
-    parts = [_read(root / name, split, report) for name, split in FILES.items() if name != "valset.json" or
+        return examine_rows(data, result)
+    parts = [_read(root / name, split, result) for name, split in FILES.items() if name != "valset.json" or
              (root / name).is_file()]  # fmt: skip
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     frame = pd.concat(known, ignore_index=True)
-    report.counts |= {f"{split} questions": int(n) for split, n in frame["split"].value_counts().items()}
+    result.counts |= {f"{split} questions": int(n) for split, n in frame["split"].value_counts().items()}
     for split, official in OFFICIAL.items():
         if (count := int((frame["split"] == split).sum())) != official:
-            report.add("info", "counts", f"{count:,} {split} questions, officially {official:,}")
-    _quirks(frame, report)
-    _leaks(frame, report)
+            result.add("info", "counts", f"{count:,} {split} questions, officially {official:,}")
+    _quirks(frame, result)
+    _leaks(frame, result)
     folder = next((root / f for f in ("images", "VQA_RAD Image Folder") if (root / f).is_dir()), root)
     used = set(frame["image_name"])
     unused = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and p.name not in used]
-    report.found("info", "unused image", unused, "no question is about it")
+    result.found("info", "unused image", unused, "no question is about it")
     frame = frame.assign(id=frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
     return frame.assign(patient=frame["image_name"], study=frame["id"])[["id", "patient", "study", "split", "image"]]
 
 
-def _read(path: Path, split: str, report: Report) -> pd.DataFrame | None:
+def _read(path: Path, split: str, result: CheckResult) -> pd.DataFrame | None:
     try:
         records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         rows = [{name: record[name] for name in FIELDS} for record in records]
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
         advice = f"expected a JSON list of records with {', '.join(FIELDS)}; download VQA-RAD (osf.io/89kps) again"
-        report.add("error", "unreadable", f"{path}: {problem}; {advice}")
+        result.add("error", "unreadable", f"{path}: {problem}; {advice}")
         return None
     return pd.DataFrame(rows).assign(split=split)
 
 
-def _quirks(frame: pd.DataFrame, report: Report) -> None:
+def _quirks(frame: pd.DataFrame, result: CheckResult) -> None:
     names = frame["split"] + " qid " + frame["qid"].astype(str) + ": " + frame["answer"].map(repr)
-    report.found("info", "answer that is no text", names[~frame["answer"].map(lambda a: isinstance(a, str))], "read it")
+    result.found("info", "answer that is no text", names[~frame["answer"].map(lambda a: isinstance(a, str))], "read it")
     texts = frame["answer"].astype(str)
-    report.found("info", "answer with tabs or edge spaces", names[texts != texts.map(_squeezed)], "squeeze it")
+    result.found("info", "answer with tabs or edge spaces", names[texts != texts.map(_squeezed)], "squeeze it")
     kinds = frame["answer_type"].astype(str)
-    report.found("info", "answer type with spaces", names[kinds != kinds.str.strip()], "strip it")
+    result.found("info", "answer type with spaces", names[kinds != kinds.str.strip()], "strip it")
 
 
-def _leaks(frame: pd.DataFrame, report: Report) -> None:
+def _leaks(frame: pd.DataFrame, result: CheckResult) -> None:
     texts = {name: frame[name].map(lambda value: _squeezed(str(value)).lower()) for name in ("question", "answer")}
     plain = frame.assign(**texts)
     train, test = plain[plain["split"] == "train"], plain[plain["split"] == "test"]
     framed = train["phrase_type"] == "frame"
     if framed.any():
-        report.add("warning", "frame questions", f"{int(framed.sum()):,} of {len(train):,} training questions are "
+        result.add("warning", "frame questions", f"{int(framed.sum()):,} of {len(train):,} training questions are "
                    "`frame` questions, made of others: leave them out of training")  # fmt: skip
     every, others = _twins(test, train), _twins(test, train[~framed])
     asked = test["qid"].astype(str).str.cat(test["question"].astype(str), sep=": ").to_dict()
     listed = [f"qid {asked[row]} ~ {twin}" for row, twin in every.items()]
-    report.found("error", "test question with a twin in training (same image and answer)", listed,
+    result.found("error", "test question with a twin in training (same image and answer)", listed,
                  f"{len(every.keys() - others.keys())} only through frame questions; leave those out")  # fmt: skip
     for kept, name in ((train, "all training questions"), (train[~framed], "training questions without frame")):
         unseen = ~test["answer"].isin(kept["answer"])
-        report.add("info", "answers", f"{int(unseen.sum())} test answers are in none of {name}: no classifier "
+        result.add("info", "answers", f"{int(unseen.sum())} test answers are in none of {name}: no classifier "
                    f"over their {kept['answer'].nunique()} answers can give them")  # fmt: skip
 
 

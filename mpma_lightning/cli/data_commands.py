@@ -22,7 +22,7 @@ def check(argv: Sequence[str]) -> None:
     """``DATASET --root DIR [--all] [--json FILE] [--against STORE [--exclude_to FILE]] [--data.…]``."""
     parser = _parser("check", argv, (*DATA_MODULES, *WITHOUT_MODULE))
     parser.add_argument("--all", action="store_true", help="decode every image, not a sample")
-    parser.add_argument("--json", type=Path | None, help="also write the report there, with every case")
+    parser.add_argument("--json", type=Path | None, help="also write the result there, with every case")
     parser.add_argument("--against", type=Path | None, help="a prepared pre-training store to compare every image with")
     parser.add_argument("--exclude_to", type=Path | None, help="write the patients to exclude from it there")
     given = _parse(parser, "check", argv)
@@ -31,12 +31,12 @@ def check(argv: Sequence[str]) -> None:
     from data_modules.checks import check as run
 
     data = None if given.dataset in WITHOUT_MODULE else _data(parser, given)
-    report = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to)
-    print(report.as_text())
+    result = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to)
+    print(result.as_text())
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(report.as_json() + "\n", encoding="utf-8")
-    if report.failed:
+        given.json.write_text(result.as_json() + "\n", encoding="utf-8")
+    if result.failed:
         raise UserError(f"{given.root}: found errors (above), expected none; mend them or know what they do to results")
 
 

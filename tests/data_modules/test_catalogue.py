@@ -1,5 +1,6 @@
 """Every data set of the catalogue, on its phantom: checked without a false alarm, prepared, and read alike."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ def test_value_checked_prepared_and_read_alike(name: str, phantom: Path, tmp_pat
     store = tmp_path / "store"
     raw = {"image_root": str(phantom / "mimic-cxr-jpg")} if name == "ms_cxr" else {}
     there = {"mimic_cxr": {"report_root": str(phantom / "mimic-cxr")}, "ms_cxr": {"image_root": str(store)}}
-    report = check(name, root, make(name, root, **raw), decode_all=True)
-    kinds = {finding.kind for finding in report.findings if finding.severity != "info"}
-    assert not report.failed and kinds == WARNED.get(name, set())
+    result = check(name, root, make(name, root, **raw), decode_all=True)
+    kinds = {finding.kind for finding in result.findings if finding.severity != "info"}
+    assert not result.failed and kinds == WARNED.get(name, set())
     prepare(make(name, root, **raw), store, Options(SHORT_SIDE, "raw"), workers=1)
     files, prepared = make(name, root, **raw), make(name, store, **there.get(name, {}))
     for data in (files, prepared):
@@ -56,3 +57,21 @@ def test_value_checked_prepared_and_read_alike(name: str, phantom: Path, tmp_pat
             other = right[i][key]
             same = torch.equal(value.nan_to_num(9), other.nan_to_num(9)) if torch.is_tensor(value) else value == other
             assert same, key
+
+
+@pytest.mark.parametrize("name", sorted(DATA_MODULES))
+def test_value_every_argument_of_its_own_is_declared(name: str) -> None:
+    """What decides the rows is compared with that of a store; an argument nobody lists would be forgotten there."""
+    kind = data_module(name)
+    own = {argument for argument in inspect.signature(kind).parameters if not argument.endswith("root")}
+    own -= {"common", *inspect.signature(DataModule).parameters}
+    assert own == {*kind.row_options, *kind.sampling_options}
+
+
+def test_value_a_default_of_its_own_and_common_arguments_reach_the_base() -> None:
+    roco, slake = (data_module(name).from_root(Path("none"), seed=3, batch_size=5) for name in ("roco", "slake"))
+    assert roco.max_missing == 1.0 and slake.max_missing == 0.0
+    assert slake.text == TextOptions(max_tokens=32, min_tokens=1) and roco.text == TextOptions()
+    assert (roco.seed, roco.batch_size, slake.seed, slake.batch_size) == (3, 5, 3, 5)
+    with pytest.raises(TypeError, match="batchsize"):
+        data_module("roco").from_root(Path("none"), batchsize=5)

@@ -79,14 +79,14 @@ def test_value_check_takes_split_file_and_exclusion(root: Path) -> None:
     index[["id", "split"]].to_csv(root / "split.csv", index=False)
     (root / "exclude.txt").write_text("synpic0.jpg\n")
     data = VQARADDataModule(str(root), split_file=str(root / "split.csv"), exclude=[str(root / "exclude.txt")])
-    report = check("vqa_rad", root, data)
-    left_out = [finding.message for finding in report.findings if finding.kind == "left out"]
+    result = check("vqa_rad", root, data)
+    left_out = [finding.message for finding in result.findings if finding.kind == "left out"]
     excluded = int((index["patient"] == "synpic0.jpg").sum())
     assert left_out == [
         "1 samples left out: not in the split file",
         f"{excluded} samples left out: excluded patient",
     ]
-    assert "split file" not in {finding.kind for finding in report.findings} and report.counts["images"] == 9
+    assert "split file" not in {finding.kind for finding in result.findings} and result.counts["images"] == 9
 
 
 def test_value_other_protocols(root: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from report_runs import only_table, row, write_run
 
+from data_modules.base import DataModule
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
 from mpma_lightning.lab.reports.published import quoted_for
@@ -66,7 +67,8 @@ def test_value_quoted_only_beside_the_official_questions(name: str) -> None:
 @pytest.mark.parametrize("name", ["chexpert_mrm_1", "chexpert_mrm_10", "chexpert_mrm_100"])
 def test_value_shipped_experiments_are_those_of_the_publication(name: str) -> None:
     config = yaml.safe_load((EXPERIMENTS / "classification" / f"{name}.yaml").read_text())
-    usual = {key: value.default for key, value in inspect.signature(CheXpertDataModule.__init__).parameters.items()}
+    arguments = [inspect.signature(kind.__init__).parameters for kind in (DataModule, CheXpertDataModule)]  # type: ignore[misc]
+    usual = {key: value.default for own in arguments for key, value in own.items()}
     data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | config["data"]["init_args"]).items()}
     content = {
         "phantom": False,

@@ -99,7 +99,7 @@ def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
     content["annotations"][5]["bbox"][0] = 180
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     data = AnnotatedDataModule(str(tmp_path), masks="masks", boxes="boxes.json")
-    report = check("annotated", tmp_path, data)
-    (finding,) = [f for f in report.findings if f.kind.startswith("mask or box")]
-    assert report.failed and report.counts["boxes"] == 12 and len(finding.items) == 2
+    result = check("annotated", tmp_path, data)
+    (finding,) = [f for f in result.findings if f.kind.startswith("mask or box")]
+    assert result.failed and result.counts["boxes"] == 12 and len(finding.items) == 2
     assert "3.png: found a mask of 10 x 10" in finding.items[0] and "5.png: found box" in finding.items[1]

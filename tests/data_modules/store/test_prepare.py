@@ -28,7 +28,7 @@ from data_modules.store.store import open_store
 from data_modules.text.tokenizer import TextOptions
 from mpma_lightning.cli.main import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = TextOptions(max_tokens=48, vocab_size=400)
 Usage = namedtuple("Usage", "total used free")
 

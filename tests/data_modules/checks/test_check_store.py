@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_modules.checks import check
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.pairs import PairsDataModule
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
 from data_modules.store.prepare import Options, prepare
@@ -49,7 +49,7 @@ def store(stores: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return Path(shutil.copytree(stores / request.param, tmp_path / "store"))
 
 
-def examine(folder: Path) -> Report:
+def examine(folder: Path) -> CheckResult:
     return check("pairs", folder, PairsDataModule.from_root(folder), decode_all=True)
 
 
@@ -81,10 +81,10 @@ def edit_shard(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.Data
 
 
 def test_value_a_clean_store_is_silent(store: Path) -> None:
-    report = examine(store)
-    assert report.findings == [] and not report.failed
+    result = examine(store)
+    assert result.findings == [] and not result.failed
     samples = {f"{split} samples": count for split, count in COUNTS.items()}
-    assert report.counts == {"shards": 3, **samples, "patients": 12, "studies": 24, "images": 24}
+    assert result.counts == {"shards": 3, **samples, "patients": 12, "studies": 24, "images": 24}
 
 
 def test_value_a_truncated_shard(store: Path) -> None:
@@ -113,14 +113,14 @@ def test_value_a_flipped_payload_byte(store: Path) -> None:
     assert content.count(payload) == 1
     place = content.index(payload)
     path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
-    report = check("pairs", store, PairsDataModule.from_root(store))
-    found = {finding.kind: finding.items for finding in report.findings}
+    result = check("pairs", store, PairsDataModule.from_root(store))
+    found = {finding.kind: finding.items for finding in result.findings}
     (item,) = found.pop("shard that is not that of the manifest")
     assert item.startswith(f"{path}: found {len(content):,} bytes of SHA-256")
     if payload.startswith(b"\xff\xd8"):
         (item,) = found.pop("broken image")
         assert item.startswith(f"{path}: row 1: found no JPEG of 13.png (unknown format), expected 48 x 40 pixels")
-    assert found == {} and report.failed
+    assert found == {} and result.failed
 
 
 def test_value_a_deleted_row(store: Path) -> None:
@@ -241,10 +241,10 @@ def test_value_split_file_and_exclusion_decide_as_in_a_run(stores: Path, tmp_pat
     exclude.write_text("p4\n")
 
     def examined(**options: Any) -> tuple[dict[str, list[str]], dict[str, int], list[str]]:
-        report = check("pairs", stores / where, PairsDataModule(str(stores / where), **options))
-        found = {f.kind: f.items or [f.message] for f in report.findings if f.severity == "error"}
-        counts = {k.split()[0]: n for k, n in report.counts.items() if k.endswith(" samples")}
-        return found, counts, [f.message for f in report.findings if f.kind == "left out"]
+        result = check("pairs", stores / where, PairsDataModule(str(stores / where), **options))
+        found = {f.kind: f.items or [f.message] for f in result.findings if f.severity == "error"}
+        counts = {k.split()[0]: n for k, n in result.counts.items() if k.endswith(" samples")}
+        return found, counts, [f.message for f in result.findings if f.kind == "left out"]
 
     left_out = ["4 samples left out: not in the split file", "2 samples left out: excluded patient"]
     found = examined(split_file=str(split))
@@ -269,11 +269,11 @@ def test_value_masks_and_dicom(tmp_path: Path) -> None:
     (tmp_path / "raw" / "train-rle.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]))
     prepare(SIIMPneumothoraxDataModule(str(tmp_path / "raw")), tmp_path / "store", workers=1)
     data = SIIMPneumothoraxDataModule.from_root(tmp_path / "store")
-    report = check("siim_pneumothorax", tmp_path / "store", data, decode_all=True)
-    assert not [finding for finding in report.findings if finding.severity != "info"]
+    result = check("siim_pneumothorax", tmp_path / "store", data, decode_all=True)
+    assert not [finding for finding in result.findings if finding.severity != "info"]
     edit_rows(tmp_path / "store", lambda rows: rows.assign(runs=[["900 900"]] * len(rows)))
-    report = check("siim_pneumothorax", tmp_path / "store", data, decode_all=True)
-    (finding,) = [f for f in report.findings if f.kind.startswith("mask or box")]
+    result = check("siim_pneumothorax", tmp_path / "store", data, decode_all=True)
+    (finding,) = [f for f in result.findings if f.kind.startswith("mask or box")]
     assert len(finding.items) == len(pq.read_table(tmp_path / "store" / "rows.parquet"))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_modules.checks import check
 from data_modules.checks.images import check_images, look_at
-from data_modules.checks.outcome import Report
+from data_modules.checks.result import CheckResult
 from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
@@ -34,13 +34,13 @@ def phantom(clean: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clean, tmp_path / "phantom"))
 
 
-def items(report: Report, kind: str) -> list[str]:
+def items(result: CheckResult, kind: str) -> list[str]:
     """The cases of one kind; it must have been found exactly once."""
-    (finding,) = [finding for finding in report.findings if finding.kind == kind]
+    (finding,) = [finding for finding in result.findings if finding.kind == kind]
     return finding.items
 
 
-def mimic(root: Path) -> Report:
+def mimic(root: Path) -> CheckResult:
     return check("mimic_cxr", root, MIMICCXRDataModule.from_root(root), decode_all=True)
 
 
@@ -50,9 +50,9 @@ def table(root: Path, name: str) -> Path:
 
 def test_value_a_clean_phantom_raises_no_alarm(clean: Path) -> None:
     pairs = PairsDataModule.from_root(clean / "layouts" / "pairs")
-    for report in (mimic(clean), check("pairs", clean, pairs, decode_all=True)):
-        assert not [finding for finding in report.findings if finding.severity != "info"]
-        assert not report.failed and report.counts["patients"] == 40
+    for result in (mimic(clean), check("pairs", clean, pairs, decode_all=True)):
+        assert not [finding for finding in result.findings if finding.severity != "info"]
+        assert not result.failed and result.counts["patients"] == 40
 
 
 def test_value_every_planted_fault_is_found_and_named(phantom: Path) -> None:
@@ -91,25 +91,25 @@ def test_value_every_planted_fault_is_found_and_named(phantom: Path) -> None:
     table(phantom, "split").with_suffix("").write_text("\n".join(rows))  # plain, the others gzipped
     table(phantom, "split").unlink()
 
-    report = mimic(phantom)
-    assert report.failed
-    assert sorted(item.split(":")[0] for item in items(report, "broken image")) == sorted(map(str, truncated))
-    extra = [item for item in items(report, "missing image") if "extra" not in item]
+    result = mimic(phantom)
+    assert result.failed
+    assert sorted(item.split(":")[0] for item in items(result, "broken image")) == sorted(map(str, truncated))
+    extra = [item for item in items(result, "missing image") if "extra" not in item]
     assert sorted(extra) == sorted(map(str, missing))
-    assert items(report, "misnamed image") == [f"{train.path[9]}: its content is PNG"]
-    across = items(report, "image in two splits (byte-identical)")
+    assert items(result, "misnamed image") == [f"{train.path[9]}: its content is PNG"]
+    across = items(result, "image in two splits (byte-identical)")
     assert len(across) == 4
     for source, target in copies:
         assert sum(str(source) in item and str(target) in item for item in across) == 1
-    assert [Path(item).name for item in items(report, "report empty")] == [path.name for path in reports[:5]]
-    (unread,) = items(report, "report that cannot be read")
+    assert [Path(item).name for item in items(result, "report empty")] == [path.name for path in reports[:5]]
+    (unread,) = items(result, "report that cannot be read")
     assert reports[5].name in unread and "0xff" in unread
-    assert items(report, "patient in two splits") == [f"{patient}: test and train"]
-    (wrong,) = [finding.message for finding in report.findings if finding.kind == "table"]
+    assert items(result, "patient in two splits") == [f"{patient}: test and train"]
+    (wrong,) = [finding.message for finding in result.findings if finding.kind == "table"]
     assert "chexpert" in wrong and "no column Atelectasis (nearest: Atelectsis)" in wrong
-    read = [finding.message for finding in report.findings if finding.kind == "table read"]
+    read = [finding.message for finding in result.findings if finding.kind == "table read"]
     assert any("split.csv:" in line for line in read) and any("metadata.csv.gz:" in line for line in read)
-    assert "picture in two splits (near-duplicate)" not in [finding.kind for finding in report.findings]
+    assert "picture in two splits (near-duplicate)" not in [finding.kind for finding in result.findings]
 
 
 def test_value_label_values_and_twin_tables(phantom: Path) -> None:
@@ -119,10 +119,10 @@ def test_value_label_values_and_twin_tables(phantom: Path) -> None:
     table(phantom, "chexpert").write_bytes(gzip.compress("\n".join(text).encode()))
     rows = gzip.decompress(table(phantom, "split").read_bytes()).decode().replace(",test", ",train")
     table(phantom, "split").with_suffix("").write_text(rows)
-    report = mimic(phantom)
-    (odd,) = items(report, "label value outside 1, 0, -1 and blank")
+    result = mimic(phantom)
+    (odd,) = items(result, "label value outside 1, 0, -1 and blank")
     assert "'2.0' in row 2, column Atelectasis" in odd
-    assert [finding.severity for finding in report.findings if finding.kind == "two tables"] == ["error"]
+    assert [finding.severity for finding in result.findings if finding.kind == "two tables"] == ["error"]
 
 
 def test_error_missing_tables_are_named_all(phantom: Path) -> None:
@@ -142,9 +142,9 @@ def test_value_near_duplicates_are_found_across_splits(phantom: Path) -> None:
         image.resize((88, 92)).save(phantom / "again.jpg", quality=70)
     (root / test["image"]).unlink()
     shutil.copy(phantom / "again.jpg", root / test["image"])
-    report = check("pairs", root, PairsDataModule.from_root(root), decode_all=True)
-    (item,) = items(report, "picture in two splits (near-duplicate)")
-    assert train["image"] in item and test["image"] in item and report.failed
+    result = check("pairs", root, PairsDataModule.from_root(root), decode_all=True)
+    (item,) = items(result, "picture in two splits (near-duplicate)")
+    assert train["image"] in item and test["image"] in item and result.failed
 
 
 @pytest.mark.parametrize("sample", [None, 30])
@@ -153,7 +153,7 @@ def test_value_hashes_are_whole_beside_images_without_one(phantom: Path, sample:
     data = MIMICCXRDataModule.from_root(phantom)
     rows = data.read_index()
     Path(rows["image"][0]).write_bytes(b"no picture")
-    files = check_images(rows, Report("mimic_cxr", str(phantom)), sample)
+    files = check_images(rows, CheckResult("mimic_cxr", str(phantom)), sample)
     known = files[files["phash"].notna()]
     assert len(known) > 20 and (sample is None or len(known) < len(files))
     assert known["phash"].to_numpy(np.int64).tolist() == [look_at(file)[1] for file in known["file"]]
@@ -161,8 +161,8 @@ def test_value_hashes_are_whole_beside_images_without_one(phantom: Path, sample:
 
 def test_value_sample_looks_at_some_images(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_modules.checks.SAMPLE", 7)
-    report = check("mimic_cxr", clean, MIMICCXRDataModule.from_root(clean))
-    (finding,) = [finding for finding in report.findings if finding.kind == "sampled"]
+    result = check("mimic_cxr", clean, MIMICCXRDataModule.from_root(clean))
+    (finding,) = [finding for finding in result.findings if finding.kind == "sampled"]
     assert finding.message.startswith("7 of ") and "near-duplicates were looked for among these only" in finding.message
 
 
@@ -216,9 +216,9 @@ def test_value_audit_against_a_pre_training_store(
     command = ["check", "pairs", "--root", str(downstream), "--against", str(store)]
     command += ["--exclude_to", str(tmp_path / "exclude.json"), "--json", str(tmp_path / "report.json")]
     assert main(command) == 1
-    report = json.loads((tmp_path / "report.json").read_text())
-    found = {finding["kind"]: finding["items"] for finding in report["findings"]}
-    assert report["failed"] and found["patient also in pre-training"] == [named]
+    result = json.loads((tmp_path / "report.json").read_text())
+    found = {finding["kind"]: finding["items"] for finding in result["findings"]}
+    assert result["failed"] and found["patient also in pre-training"] == [named]
     (picture,) = found["image also in pre-training (byte-identical)"]
     assert "copy.jpg" in picture
     assert json.loads((tmp_path / "exclude.json").read_text()) == sorted({named, pictured})
@@ -232,13 +232,13 @@ def test_value_audit_against_a_pre_training_store(
 
 
 def test_value_vqa_rad_known_leaks(sample_data: Path) -> None:
-    report = check("vqa_rad", sample_data / "vqa_rad", VQARADDataModule(str(sample_data / "vqa_rad")))
-    assert report.failed and report.counts["images"] == 314
-    assert len(items(report, "image in two splits")) == 203
-    assert len(items(report, "test question with a twin in training (same image and answer)")) == 72
-    assert len(items(report, "answer that is no text")) == 10 and len(items(report, "answer type with spaces")) == 2
-    assert items(report, "unused image") == ["synpic35356.jpg"]
-    messages = "\n".join(finding.message for finding in report.findings)
+    result = check("vqa_rad", sample_data / "vqa_rad", VQARADDataModule(str(sample_data / "vqa_rad")))
+    assert result.failed and result.counts["images"] == 314
+    assert len(items(result, "image in two splits")) == 203
+    assert len(items(result, "test question with a twin in training (same image and answer)")) == 72
+    assert len(items(result, "answer that is no text")) == 10 and len(items(result, "answer type with spaces")) == 2
+    assert items(result, "unused image") == ["synpic35356.jpg"]
+    messages = "\n".join(finding.message for finding in result.findings)
     assert "1,267 of 3,064 training questions are `frame`" in messages
     assert "47 test answers" in messages and "115 test answers" in messages
 
@@ -246,17 +246,17 @@ def test_value_vqa_rad_known_leaks(sample_data: Path) -> None:
 @pytest.mark.parametrize("name", ["pairs.jsonl", "metadata.csv"])
 def test_value_covid_cxr_known_repeats(sample_data: Path, name: str) -> None:
     root = sample_data / "covid_cxr"
-    report = check("pairs", root, PairsDataModule(str(root), table=name), decode_all=True)
-    assert not report.failed
-    assert len(items(report, "byte-identical images in one split")) == 6
-    assert len(items(report, "near-duplicate pictures in one split")) == 4
+    result = check("pairs", root, PairsDataModule(str(root), table=name), decode_all=True)
+    assert not result.failed
+    assert len(items(result, "byte-identical images in one split")) == 6
+    assert len(items(result, "near-duplicate pictures in one split")) == 4
     if name == "pairs.jsonl":
-        (repeated,) = [finding.message for finding in report.findings if finding.kind == "repeated text"]
+        (repeated,) = [finding.message for finding in result.findings if finding.kind == "repeated text"]
         assert "49 texts" in repeated and "110 samples" in repeated and "0 of them are in two splits" in repeated
 
 
 def test_value_openi_statistics(sample_data: Path) -> None:
-    report = check("openi", sample_data / "openi_reports", None)
+    result = check("openi", sample_data / "openi_reports", None)
     expected = {
         "reports": 3955,
         "with findings and impression": 3419,
@@ -268,8 +268,8 @@ def test_value_openi_statistics(sample_data: Path) -> None:
         "reports with XXXX": 1855,
         "images named": 7470,
     }
-    assert {name: report.counts[name] for name in expected} == expected and not report.failed
-    assert any("53 have one text" in finding.message for finding in report.findings)
+    assert {name: result.counts[name] for name in expected} == expected and not result.failed
+    assert any("53 have one text" in finding.message for finding in result.findings)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Finding:
 
 
 @dataclass
-class Report:
+class CheckResult:
     """Findings about one data set; ``counts`` are what is there."""
 
     dataset: str
@@ -80,16 +80,16 @@ class Report:
         return json.dumps({**asdict(self), "failed": self.failed}, indent=1, ensure_ascii=False)
 
 
-def examine_rows(data: DataModule, report: Report) -> pd.DataFrame | None:
+def examine_rows(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     """The rows of the data module, and what it leaves out; its complaint where it cannot read them."""
     try:
         frame = data.read_index().reset_index(drop=True)
     except UserError as error:
-        report.add("error", "unreadable", str(error))
+        result.add("error", "unreadable", str(error))
         return None
     for reason, count in sorted(data.dropped.items()):
-        report.left_out(reason, count)
-    listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(report.dataset)
+        result.left_out(reason, count)
+    listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(result.dataset)
     if official not in (None, listed):
-        report.add("info", "counts", f"{listed:,} samples listed, officially {official:,}")
+        result.add("info", "counts", f"{listed:,} samples listed, officially {official:,}")
     return frame
