@@ -1,0 +1,50 @@
+"""Writes what ``predict`` returns, by the writer of the task."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from mpma_lightning.evaluation.epoch import gather_objects
+from mpma_lightning.predictions import PredictionWriter
+from mpma_lightning.tasks.base import Task
+
+
+class Predictions(Callback):
+    """Features, scores, answers, boxes, masks or maps in the run folder; always on in ``predict``.
+
+    Args:
+        file: name of the file or folder in the run folder; None: the task's own, such as ``scores.parquet``. Of
+            features and scores the ending decides the format: ``.parquet``, ``.arrow`` or ``.safetensors``.
+    """
+
+    def __init__(self, file: str | None = None) -> None:
+        self.file = file
+        self.writer: PredictionWriter | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """UserError before the first batch where the task predicts nothing, or what it predicts cannot be written."""
+        assert isinstance(pl_module, Task)
+        self.writer = pl_module.prediction_writer()
+        self.writer.file = self.file or self.writer.file
+        ids = trainer.predict_dataloaders.dataset.table.column("id").to_pylist()
+        self.writer.begin(Path(trainer.default_root_dir), ids)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert self.writer is not None
+        self.writer.add(outputs)
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self.writer is not None
+        ranks = gather_objects(self.writer.held())
+        if trainer.is_global_zero:
+            rank_zero_info(self.writer.write(ranks))

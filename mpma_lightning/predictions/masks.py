@@ -1,0 +1,70 @@
+"""Masks or maps: one gray PNG an image, as large as the image."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from data_modules.errors import UserError
+from data_modules.files import whole_file
+from data_modules.images.transforms import Placement
+from data_modules.index.hashing import stable_hash
+from mpma_lightning.predictions.writer import PredictionWriter
+
+
+class MaskWriter(PredictionWriter):
+    """``<folder>/<id>.png``, written batch by batch; each rank writes its own.
+
+    Args:
+        fit: how images were fitted into the crop.
+        file: name of the folder in the run folder.
+    """
+
+    def __init__(self, fit: str, file: str = "masks") -> None:
+        self.fit, self.file = fit, file
+        self.count = 0
+
+    def begin(self, folder: Path, ids: Sequence[str]) -> None:
+        """UserError where two samples would be written into one file."""
+        super().begin(folder, ids)
+        first: dict[str, str] = {}
+        for name in ids:
+            place = png_path(name).as_posix().lower()  # some file systems do not tell A from a
+            if place in first:
+                raise UserError(
+                    f"samples {first[place]} and {name} would both be written to {self.path / png_path(name)}; "
+                    "rename one of the images, or predict them in two runs"
+                )
+            first[place] = name
+
+    def add(self, prediction: dict[str, Any]) -> None:
+        for name, mask, size in zip(prediction["id"], prediction["mask"], prediction["size"].tolist(), strict=True):
+            place = Placement.of(size[0], size[1], mask.shape[-1], self.fit)
+            with whole_file(self.path / png_path(name), within=self.path.parent) as partial:
+                Image.fromarray(place.mask_back(mask[0].cpu().numpy())).save(partial, format="PNG")
+            self.count += 1
+
+    def held(self) -> int:
+        return self.count
+
+    def write(self, ranks: list[int]) -> str:
+        return f"{sum(ranks)} images in {self.path}"
+
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
+"""Of ids that are file names."""
+LONGEST = 200
+"""Bytes of a part of a path; file systems take 255."""
+
+
+def png_path(name: str) -> Path:
+    """A relative path for a sample's id, which may be an absolute path, or end in a long phrase."""
+    path = PurePosixPath(name)
+    if path.suffix.lower() in ENDINGS:
+        path = path.with_suffix("")
+    parts = [part for part in path.parts if part not in (path.anchor, "..")]
+    short = [
+        p if len(p.encode()) <= LONGEST else f"{p[: LONGEST // 4]}-{stable_hash(p) % (1 << 32):08x}" for p in parts
+    ]
+    return Path(*short[:-1], f"{short[-1]}.png")

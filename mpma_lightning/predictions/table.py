@@ -1,0 +1,73 @@
+"""A row a sample: ids and features or scores, as Parquet, Arrow or safetensors."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from data_modules.errors import UserError
+from data_modules.files import whole_file
+from mpma_lightning.predictions.writer import PredictionWriter
+
+Columns = dict[str, list[Any]]
+
+
+class TableWriter(PredictionWriter):
+    """``id``, and a number or a list of numbers for everything the task returns.
+
+    Args:
+        file: its ending decides: ``.parquet``, ``.arrow`` (Arrow's file format, to be mapped into memory) or
+            ``.safetensors`` (a float32 tensor a column; the ids are the metadata entry ``id``, a JSON list).
+    """
+
+    def __init__(self, file: str = "features.parquet") -> None:
+        self.file = file
+        self.columns: Columns = {}
+
+    def begin(self, folder: Path, ids: Sequence[str]) -> None:
+        super().begin(folder, ids)
+        if self.path.suffix not in FORMATS:
+            raise UserError(f"the file of Predictions is {self.file!r}; expected an ending of {', '.join(FORMATS)}")
+
+    def add(self, prediction: dict[str, Any]) -> None:
+        for name, values in prediction.items():
+            rows = values.float().cpu().tolist() if isinstance(values, Tensor) else list(values)
+            self.columns.setdefault(name, []).extend(rows)
+
+    def held(self) -> Columns:
+        return self.columns
+
+    def write(self, ranks: list[Columns]) -> str:
+        names = next((list(rank) for rank in ranks if rank), [])
+        merged = {name: [row for rank in ranks for row in rank.get(name, [])] for name in names}
+        line = f"{len(merged.get('id', []))} samples: {', '.join(merged)} in {self.path}"
+        with whole_file(self.path) as partial:
+            FORMATS[self.path.suffix](merged, partial)
+        return line
+
+
+def _parquet(columns: Columns, path: Path) -> None:
+    pq.write_table(pa.table(columns), path)
+
+
+def _arrow(columns: Columns, path: Path) -> None:
+    feather.write_feather(pa.table(columns), path, compression="uncompressed")
+
+
+def _safetensors(columns: Columns, path: Path) -> None:
+    ids = json.dumps(columns.pop("id", []))
+    save_file({name: np.array(rows, np.float32) for name, rows in columns.items()}, path, {"id": ids})
+
+
+FORMATS: dict[str, Callable[[Columns, Path], None]] = {
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".safetensors": _safetensors,
+}
