@@ -28,8 +28,8 @@ class Predictions(Callback):
         assert isinstance(pl_module, Task)
         self.writer = pl_module.prediction_writer()
         self.writer.file = self.file or self.writer.file
-        ids = trainer.predict_dataloaders.dataset.table.column("id").to_pylist()
-        self.writer.begin(Path(trainer.default_root_dir), ids)
+        loader: Any = trainer.predict_dataloaders
+        self.writer.begin(Path(trainer.default_root_dir), loader.dataset.table.column("id").to_pylist())
 
     def on_predict_batch_end(
         self,

@@ -1,11 +1,13 @@
-"""The callbacks of every run: the result record, online evaluation, and the best checkpoint by the task's metric."""
+"""The callbacks of every run: result record, predictions, figures, online evaluation, best checkpoint."""
 
 from collections.abc import Sequence
 
 from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.runs.result import ResultRecord
 from mpma_lightning.tasks.base import Task
@@ -26,8 +28,8 @@ def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str
     added: list[Callback] = []
     if not isinstance(task, Task):
         return list(given)
-    if isinstance(task, PretrainingTask) and not any(isinstance(it, PairedEvaluation) for it in given):
-        added.append(PairedEvaluation())
+    kinds = [*[PairedEvaluation] * isinstance(task, PretrainingTask), Figures, Predictions]
+    added += [kind() for kind in kinds if not any(isinstance(it, kind) for it in given)]
     added.append(ResultRecord())
     chosen = any(isinstance(it, ModelCheckpoint) and it.monitor is not None for it in given)
     if checkpoints is not None and task.monitor is not None and not chosen:

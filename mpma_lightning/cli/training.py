@@ -87,6 +87,8 @@ class TrainingCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
+        if subcommand == "predict":
+            parser.set_defaults({"return_predictions": False})  # they are written batch by batch
         if subcommand == "fit":
             parser.set_defaults({"ckpt_path": "last"})
             for name, callback in _FIT_CALLBACKS.items():

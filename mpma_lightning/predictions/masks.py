@@ -30,7 +30,7 @@ class MaskWriter(PredictionWriter):
         super().begin(folder, ids)
         first: dict[str, str] = {}
         for name in ids:
-            place = png_path(name).as_posix().lower()  # some file systems do not tell A from a
+            place = png_path(name).as_posix()
             if place in first:
                 raise UserError(
                     f"samples {first[place]} and {name} would both be written to {self.path / png_path(name)}; "

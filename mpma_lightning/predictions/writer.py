@@ -25,7 +25,7 @@ class PredictionWriter(ABC):
 
     @abstractmethod
     def add(self, prediction: dict[str, Any]) -> None:
-        """One batch: ``id``, a list of B names, and what the task's ``predict_step`` returns beside it."""
+        """One batch: ``id``, a list of B names, and what the task's ``predict`` returns beside it."""
 
     @abstractmethod
     def held(self) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from data_modules.base import DataModule, attached_data
@@ -20,6 +21,8 @@ from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Metric, Scores, loss
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.optim import Optim
+from mpma_lightning.predictions import PredictionWriter
+from mpma_lightning.predictions.table import TableWriter
 
 GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
 Step = dict[str, Any]
@@ -47,6 +50,8 @@ class Task(LightningModule):
     """Id of the evaluation protocol, such as ``cls-finetune-mrm``; results of different ids are never compared."""
     monitor: Metric | None = None
     """The validation metric by which ``fit`` chooses the best checkpoint; None: it chooses none."""
+    figure_samples = 6
+    """Samples in each figure, at most."""
     target_scale = 1
     annotations: tuple[str, ...] = ()
     """``mask``, ``boxes``: what the data should read beside image and text."""
@@ -131,12 +136,25 @@ class Task(LightningModule):
         return {}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """``id`` and what is predicted of each sample, for a callback that writes it."""
+        """``id`` and what is predicted of each sample, for :meth:`prediction_writer`."""
         raise NotImplementedError
 
     def result_entries(self) -> dict[str, Any]:
         """Entries of the result record that only this task knows, such as ``classes``; plain types."""
         return {}
+
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
+        """Figures by file name of at most ``count`` samples of an evaluation batch and of what :meth:`step` returned
+        for it; called on rank 0 alone, so nothing here may wait for other ranks."""
+        return {}
+
+    def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
+        """Figures by file name of a whole validation or test; on rank 0 alone."""
+        return {}
+
+    def prediction_writer(self) -> PredictionWriter:
+        """What writes the batches of :meth:`predict`: a table of features, where a task says no other."""
+        return TableWriter("features.parquet")
 
     # skeleton
 

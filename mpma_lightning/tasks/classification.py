@@ -24,6 +24,7 @@ from mpma_lightning.heads.linear_head import linear_head, protocol_for
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
+from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 CLASSES = "classes"
@@ -191,9 +192,12 @@ class ClassificationTask(Task):
         return [name for name in self.classes if same_class(name, theirs)]
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class; a callback writes them."""
+        """Ids and a score a class."""
         scores = self.likelihoods(self.head(self.features(batch)))
         return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
+
+    def prediction_writer(self) -> TableWriter:
+        return TableWriter("scores.parquet")
 
     def result_entries(self) -> dict[str, Any]:
         return {"classes": self.shared_classes(), "input": self.input}

@@ -7,14 +7,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.detection import MAP, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
+from mpma_lightning.figures import dense
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
 from mpma_lightning.optim import Optim
+from mpma_lightning.predictions.boxes import BoxWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.dense import DenseTask
 
@@ -106,16 +107,20 @@ class DetectionTask(DenseTask):
         return scores
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids, detections in pixels of the crop, and the size of each image; a callback writes them."""
+        """Ids, detections in pixels of the crop, and the size of each image."""
         image = self.encoder_input(self.normalise(batch["image"]))
         found, _ = self.head(self.maps(image, self.head.levels.indices), image)
         refuse_broken(batch["id"], outputs=self.head.largest.cpu().numpy())
         return {"id": batch["id"], "found": found, "size": batch["size"]}
 
-    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+    def prediction_writer(self) -> BoxWriter:
+        return BoxWriter(self.classes, self.data_spec.image_size, self.data_spec.fit)
+
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
         """Boxes of the data and those found."""
         found: list[dict[str, Tensor]] = outcome["found"][:count]
-        return drawing.boxes(batch["image"][:count], self.targets(batch), found, self.classes)
+        images, truth = batch["image"][:count], self.targets(batch)
+        return {f"{stage}_overlay": dense.boxes(images, truth, found, self.classes)}
 
     def result_entries(self) -> dict[str, Any]:
         return {"classes": self.classes, "detector": "Faster R-CNN"}

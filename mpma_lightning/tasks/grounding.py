@@ -10,7 +10,6 @@ from torch import Tensor
 
 from data_modules.errors import UserError
 from data_modules.images.transforms import Placement
-from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.finite import largest, refuse_broken
@@ -30,8 +29,10 @@ from mpma_lightning.evaluation.grounding import (
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
+from mpma_lightning.figures import dense
 from mpma_lightning.objectives.state import words_of
 from mpma_lightning.precision import full
+from mpma_lightning.predictions.masks import MaskWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
@@ -134,7 +135,7 @@ class GroundingTask(Task):
         return found | {PHRASES: float(len(hits))}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image; a callback writes them."""
+        """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image."""
         side = batch["image"].shape[-1]
         similarity = self.similarity(batch)
         refuse_broken(batch["id"], similarity=largest(similarity).cpu().numpy())
@@ -147,10 +148,14 @@ class GroundingTask(Task):
             "size": batch["size"],
         }
 
-    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+    def prediction_writer(self) -> MaskWriter:
+        return MaskWriter(self.data_spec.fit, "maps")
+
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
         """Maps and boxes, with the phrase above."""
         images, maps = batch["image"][:count], outcome["maps"][:count]
-        return drawing.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
+        drawn = dense.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
+        return {f"{stage}_overlay": drawn}
 
     def result_entries(self) -> dict[str, Any]:
         return {"protocols": PROTOCOLS, "label_fraction": 0.0}

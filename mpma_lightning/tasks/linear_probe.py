@@ -197,7 +197,7 @@ class LinearProbeTask(ClassificationTask):
         return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class: the mean over the seeds of the largest fraction; a callback writes them."""
+        """Ids and a score a class: the mean over the seeds of the largest fraction."""
         largest = max(fraction for fraction, _ in self.pairs)
         own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
         scores = self._scores(full(self.features(batch)))[own].mean(0)

@@ -4,17 +4,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.metric import Metric, loss
+from mpma_lightning.evaluation.word_recovery import finding_word_pieces
+from mpma_lightning.evaluation.zero_shot import load_prompts
+from mpma_lightning.figures import pretraining as drawing
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
-from mpma_lightning.objectives.state import Pairing
+from mpma_lightning.objectives.state import Pairing, words_of
 from mpma_lightning.optim import Optim
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
@@ -61,6 +65,7 @@ class PretrainingTask(Task):
     """
 
     protocol = "pretraining"
+    figure_samples = 4
     step_metrics = (
         loss("image_reconstruction_loss", headline=True),
         loss("report_reconstruction_loss", headline=True),
@@ -194,8 +199,48 @@ class PretrainingTask(Task):
         assert isinstance(objective, ReportReconstruction)
         return objective.head(fused[asked], self.backbone.text.word_embeddings).argmax(-1)
 
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
+        """Of a validation: input, visible and predicted patches; reports with guesses; similarity; where words look."""
+        if stage != "val":
+            return {}
+        state, found = outcome["state"], {}
+        tokenizer = Tokenizer.from_json(self.tokenizer_json) if self.tokenizer_json is not None else None
+        if "image_prediction" in state.outputs:
+            found["reconstruction"] = drawing.reconstruction(state, count)
+        if tokenizer is not None and "report_prediction" in state.outputs:
+            found["report"] = drawing.report(state, tokenizer, count)
+        if "align_global" in self.backbone.parts:
+            features = self.encode(batch)
+            embeddings = features["image_embedding"], features["text_embedding"]
+            found["similarity"] = drawing.similarity(*embeddings, batch["group"])
+        if tokenizer is not None and "align_local" in self.backbone.parts:
+            for row in range(min(count, len(batch["id"]))):
+                names, maps = self._word_maps(tokenizer, state, batch, slice(row, row + 1))
+                if names:
+                    title = batch["text"][row][:140]
+                    found[f"word_maps_{row}"] = drawing.word_maps(state.image[row], maps, names, title)
+        return found
+
+    def _word_maps(
+        self, tokenizer: Tokenizer, state: PretrainingState, batch: dict[str, Any], one: slice
+    ) -> tuple[list[str], Tensor]:
+        """Up to six finding words of one report, and of each its similarity to every patch (words, H', W')."""
+        assert state.image is not None
+        ids, word_ids = batch["input_ids"][one], batch["word_ids"][one]
+        image = self.backbone.image(state.image[one])
+        text = self.backbone.text(ids, batch["attention_mask"][one])
+        pieces = self.backbone.align_local.text(text.tokens, normalise=False)
+        words = words_of(pieces, ids, word_ids, torch.ones_like(ids, dtype=torch.bool))
+        finding_words = load_prompts("chest_xray").finding_words
+        found = finding_word_pieces(ids, word_ids, tokenizer, finding_words).to(ids.device)
+        chosen = sorted(set(word_ids[found].tolist()))[:6]
+        patches = self.backbone.align_local.image(image.tokens)
+        assert image.grid is not None
+        maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
+        return [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen], maps
+
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and features of a batch; a callback writes them."""
+        """Ids and features of a batch."""
         return {"id": batch["id"], **self.encode(batch)}
 
     def _check_gradients(self, state: PretrainingState, outcome: Step) -> None:

@@ -5,12 +5,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.both_directions import (
+    DIRECTIONS,
     Columns,
     choose_alpha,
     direction_scores,
@@ -25,6 +27,7 @@ from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.metric import Metric, Scores, count, reference
 from mpma_lightning.evaluation.rerank import Shortlist
 from mpma_lightning.evaluation.retrieval import Retrieval
+from mpma_lightning.figures.retrieval import gallery_figure
 from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
@@ -33,6 +36,8 @@ from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
+GALLERY = 5
+"""Answers to each query of a figure."""
 HEAD = "image_text_matching.head"
 """Name of the matching head in the weights, here and in pre-training."""
 
@@ -60,6 +65,8 @@ class RetrievalTask(Task):
     """
 
     step_metrics = (Metric("matching_accuracy"),)
+
+    figure_samples = 4
 
     def __init__(
         self,
@@ -246,8 +253,30 @@ class RetrievalTask(Task):
             {"alpha": self.alpha, "shortlist": self.shortlist} if self.alpha else {}
         )
 
+    def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
+        """Queries spread evenly over the split, with the best answers as the scorer ranks."""
+        rows = self.evaluated
+        if not len(rows["group"]):
+            return {}
+        data = self.data.samples(stage)
+        place = {name: i for i, name in enumerate(data.table.column("id").to_pylist())}
+        chosen = np.unique(np.linspace(0, len(rows["group"]) - 1, count).astype(int))
+        found = {}
+        for name, (query, gallery) in DIRECTIONS.items():
+            scores = rows[query][chosen] @ rows[gallery].T
+            if self.orders is not None:
+                order = self.orders[name]
+                scores = np.concatenate(
+                    [order.of(slice(i, i + 1))(scores[[k]], 0) for k, i in enumerate(chosen.tolist())]
+                )
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :GALLERY]
+            where = [[place[rows["id"][j]] for j in (row, *ranked)] for row, ranked in zip(chosen, best, strict=True)]
+            hits = rows["group"][chosen, None] == rows["group"][best]
+            found[f"retrieval_{name}"] = gallery_figure(data, where, hits, query, gallery)
+        return found
+
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and embeddings; a callback writes them."""
+        """Ids and embeddings."""
         found: dict[str, Any] = {"id": batch["id"]}
         if "image" in batch:
             image: Tensor = self.encoder_input(self.normalise(batch["image"]))

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import expect
-from mpma_lightning import drawing
 from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.finite import largest, refuse_broken
@@ -25,8 +24,10 @@ from mpma_lightning.evaluation.segmentation import (
     per_image,
     segmentation_scores,
 )
+from mpma_lightning.figures import dense
 from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales, multiplied
+from mpma_lightning.predictions.masks import MaskWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
 from mpma_lightning.tasks.dense import DenseTask
 
@@ -130,15 +131,19 @@ class SegmentationTask(DenseTask):
         return scores
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image; a callback writes them."""
+        """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image."""
         logits = self.logits(batch)
         refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
         mask = (logits.sigmoid() >= self.threshold).to(torch.uint8) * 255
         return {"id": batch["id"], "mask": mask, "size": batch["size"]}
 
-    def overlay(self, batch: dict[str, Any], outcome: Step, count: int) -> Figure:
+    def prediction_writer(self) -> MaskWriter:
+        return MaskWriter(self.data_spec.fit)
+
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
         """Image, truth and prediction, one row a sample."""
-        return drawing.masks(batch["image"][:count], batch["mask"][:count], outcome["mask"][:count], batch["id"])
+        image, truth, found = (values[:count] for values in (batch["image"], batch["mask"], outcome["mask"]))
+        return {f"{stage}_overlay": dense.masks(image, truth, found, batch["id"])}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

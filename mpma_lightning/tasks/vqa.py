@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import UserError
@@ -14,9 +15,11 @@ from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, an
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores
+from mpma_lightning.figures.answers import answer_cards
 from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
+from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 ANSWERS = "answers"
@@ -156,8 +159,13 @@ class VQATask(Task):
                 "fit (model.checkpoint brings the backbone only)"
             )
 
+    def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
+        some = {name: values[:count] for name, values in batch.items()}
+        likelihoods = outcome["logits"].sigmoid()
+        return {"answers": answer_cards(some, likelihoods, self.answers, self.attention(some))}
+
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Id, question, likeliest answer and the five likeliest with their probabilities; a callback writes them."""
+        """Id, question, likeliest answer and the five likeliest with their probabilities."""
         logits = self.logits(batch)
         refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
         best = logits.sigmoid().topk(min(5, len(self.answers)), dim=1)
@@ -167,6 +175,9 @@ class VQATask(Task):
         ]
         likeliest = [next(iter(row)) for row in ranked]
         return {"id": batch["id"], "question": batch["text"], "prediction": likeliest, "probabilities": ranked}
+
+    def prediction_writer(self) -> AnswerWriter:
+        return AnswerWriter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

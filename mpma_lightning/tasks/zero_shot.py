@@ -26,6 +26,7 @@ from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, lo
 from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
 from mpma_lightning.precision import full
+from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
 
 MAX_PROMPT_TOKENS = 128
@@ -201,10 +202,13 @@ class ZeroShotTask(Task):
         return exclusive_scores(chosen, standardise(scores[:, columns]))
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class and similarity; a callback writes them."""
+        """Ids and a score a class and similarity."""
         scores = self.similarity(batch)
         columns = {f"{kind}/{c}": values[:, k] for kind, values in scores.items() for k, c in enumerate(self.classes)}
         return {"id": batch["id"], **columns}
+
+    def prediction_writer(self) -> TableWriter:
+        return TableWriter("scores.parquet")
 
     def result_entries(self) -> dict[str, Any]:
         return {"classes": self.classes, "label_fraction": 0.0}

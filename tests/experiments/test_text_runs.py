@@ -83,14 +83,14 @@ def test_retrieval_is_fitted_reranked_and_predicted(
         assert metrics[f"test/rerank/{name}_r10"] == pytest.approx(metrics[f"test/{name}_r10"])  # 10 is beyond k
 
     for file in ("features.arrow", "features.safetensors"):
-        callback = f"[{{class_path: FeatureWriter, init_args: {{file: {file}}}}}]"
+        callback = f"[{{class_path: Predictions, init_args: {{file: {file}}}}}]"
         assert main(["predict", *words, "--ckpt_path", "last", "--trainer.callbacks", callback]) == 0
     table = pa.ipc.open_file(tmp_path / "features.arrow").read_all().to_pydict()
     with safe_open(tmp_path / "features.safetensors", "numpy") as stored:
         assert json.loads(stored.metadata()["id"]) == table["id"] and len(table["id"]) == pairs
         for name in ("image_embedding", "text_embedding"):
             assert np.allclose(stored.get_tensor(name), np.array(table[name]), atol=1e-6)
-    bad = "[{class_path: FeatureWriter, init_args: {file: features.npy}}]"
+    bad = "[{class_path: Predictions, init_args: {file: features.npy}}]"
     assert main(["predict", *words, "--ckpt_path", "last", "--trainer.callbacks", bad]) == 1
     assert "expected an ending of .parquet" in capsys.readouterr().err.strip().splitlines()[-1]
 

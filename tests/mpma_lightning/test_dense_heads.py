@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +19,13 @@ from data_modules.errors import UserError
 from data_modules.images.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import ImageSpec
 from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
-from mpma_lightning.callbacks.box_writer import BoxWriter
-from mpma_lightning.callbacks.mask_writer import png_path
 from mpma_lightning.heads import detection_head, segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
 from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
 from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales
+from mpma_lightning.predictions.boxes import BoxWriter
+from mpma_lightning.predictions.masks import MaskWriter, png_path
 from mpma_lightning.tasks.segmentation import SegmentationTask
 
 SIDE = 64
@@ -201,7 +202,7 @@ def test_value_detections_on_bars_are_not_written() -> None:
     """Of a film of 40 x 80 between bars of 2 rows in a crop of 8: one inside, one half on a bar, one wholly."""
     boxes = torch.tensor([[1.0, 3.0, 3.0, 5.0], [1.0, 0.0, 3.0, 4.0], [1.0, 0.0, 3.0, 2.0]])
     found = {"boxes": boxes, "scores": torch.tensor([0.9, 0.8, 0.7]), "labels": torch.zeros(3, dtype=torch.long)}
-    rows = BoxWriter()._rows(found, [40, 80], SimpleNamespace(image_size=8, fit="letterbox"))
+    rows = BoxWriter(["Edema"], 8, "letterbox").annotations(found, [40, 80])
     assert [row["bbox"] for row in rows] == [[10, 10, 20, 20], [10, 0, 20, 20]]
 
 
@@ -211,6 +212,14 @@ def test_value_masks_stay_in_their_folder() -> None:
     assert png_path("/data/../images/a.png").as_posix() == "data/images/a.png"
     long = png_path(f"x/Edema/{'ä' * 150}")
     assert long != png_path(f"x/Edema/{'ä' * 151}") and len(long.name.encode()) < 255 and long.parent.name == "Edema"
+
+
+def test_error_two_masks_of_one_name(tmp_path: Path) -> None:
+    """Nothing is written where scan.png and scan.jpg would overwrite each other."""
+    MaskWriter("crop").begin(tmp_path, ["a/scan.png", "b/scan.png", "a/scan.png.jpg", "a/other.jpg"])
+    with pytest.raises(UserError, match=r"a/scan.png and a/scan.jpg would both be written to .*/masks/a/scan.png"):
+        MaskWriter("crop").begin(tmp_path, ["a/scan.png", "b/scan.png", "a/scan.jpg"])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("scale", [{}, {"backbone.image": 0.5}, {"backbone": 0.5}])

@@ -1,36 +1,14 @@
-"""What a person would rather look at: pre-training batches, masks, boxes and maps, as matplotlib figures."""
-
-from pathlib import Path
-from typing import Any
+"""Figures of pre-training: reconstructed images and reports, where words look, and the similarity of pairs."""
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.evaluation.grounding import Film, pointed_at
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, enlarged, gray
 from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
-
-RIGHT, WRONG, PLAIN = "#1a7f37", "#cf222e", "#57606a"
-
-
-def canvas(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
-    """A figure of ``rows`` x ``columns`` cells of the given size in inches, without axes."""
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    return figure, axes
-
-
-def gray(image: Tensor) -> np.ndarray:
-    """(H, W) mean over the channels."""
-    return image.detach().float().mean(0).cpu().numpy()
 
 
 def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
@@ -102,10 +80,8 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
     figure, axes = canvas(1, len(words) + 1)
     axes[0, 0].imshow(gray(image), cmap="gray")
     for ax, word, values in zip(axes[0, 1:], words, maps, strict=True):
-        size = image.shape[-2:]
-        heat = torch.nn.functional.interpolate(values[None, None].float(), size, mode="bilinear")[0, 0]
         ax.imshow(gray(image), cmap="gray")
-        ax.imshow(heat.cpu().numpy(), cmap="inferno", alpha=0.5)
+        ax.imshow(enlarged(values, image.shape[-2:]), cmap="inferno", alpha=0.5)
         ax.set_title(word, fontsize=9)
     figure.suptitle(title, fontsize=8)
     return figure
@@ -119,64 +95,3 @@ def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     axes[0, 0].scatter(columns, rows, s=3, c="white", marker=".")
     axes[0, 0].set_title("images × reports; dots: same group", fontsize=9)
     return figure
-
-
-TRUTH, FOUND = "#2da44e", "#fb8500"
-
-
-def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figure:
-    """Image, and on it the outline of the truth (green) and of what was found (orange).
-
-    Args:
-        image: (N, C, S, S).
-        truth, found: (N, 1, S, S), 0 outside.
-        names: titles.
-    """
-    figure, axes = canvas(len(image), 2)
-    for row, (left, right) in enumerate(axes):
-        for ax in (left, right):
-            ax.imshow(gray(image[row]), cmap="gray")
-        for mask, colour in ((truth, TRUTH), (found, FOUND)):
-            values = mask[row, 0].float().cpu().numpy()
-            if 0 < values.mean() < 1:
-                right.contour(values, [0.5], colors=[colour], linewidths=1)
-        left.set_title(Path(names[row]).name[:24], fontsize=7)
-    figure.suptitle("green: truth, orange: found", fontsize=8)
-    return figure
-
-
-def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, Tensor]], classes: list[str]) -> Figure:
-    """Images with their boxes (green) and the three surest detections each (orange, with class and score)."""
-    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
-    for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        ax.imshow(gray(image[i]), cmap="gray")
-        for box, label in zip(truth[i]["boxes"].tolist(), truth[i]["labels"].tolist(), strict=True):
-            _rectangle(ax, box, TRUTH, classes[label])
-        surest = found[i]["scores"].argsort(descending=True)[:3].tolist()
-        for k in surest:
-            score = float(found[i]["scores"][k])
-            _rectangle(ax, found[i]["boxes"][k].tolist(), FOUND, f"{classes[int(found[i]['labels'][k])]} {score:.2f}")
-    figure.suptitle("green: truth, orange: found", fontsize=8)
-    return figure
-
-
-def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film]) -> Figure:
-    """Images under the map of their phrase, with its boxes (green) and the most similar patch of the film (cross)."""
-    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
-    for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        size = image.shape[-2:]
-        heat = torch.nn.functional.interpolate(maps[i][None, None].float(), size, mode="bilinear")[0, 0].cpu().numpy()
-        ax.imshow(gray(image[i]), cmap="gray")
-        ax.imshow(heat, cmap="inferno", alpha=0.45)
-        y, x = pointed_at(maps[i].float().cpu().numpy(), heat.shape[0], heat.shape[1], films[i])
-        ax.plot(x, y, marker="+", color="white", markersize=10)
-        for box in truth[i].tolist():
-            _rectangle(ax, box, TRUTH, "")
-        ax.set_title(phrases[i][:48], fontsize=7)
-    return figure
-
-
-def _rectangle(ax: Any, corners: list[float], colour: str, text: str) -> None:
-    x1, y1, x2, y2 = corners
-    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
-    ax.text(x1, max(y1 - 2, 4), text, color=colour, fontsize=6)

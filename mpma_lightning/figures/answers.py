@@ -1,42 +1,15 @@
-"""VQA cards: image, where fusion looks, question, answer and the likeliest predictions; PNG and TensorBoard."""
+"""Cards of visual question answering: image, where fusion looks, question, answer and the likeliest predictions."""
 
 import textwrap
 from typing import Any
 
-import torch
-from lightning import LightningModule, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
-from mpma_lightning.callbacks.pictures import keep
-from mpma_lightning.drawing import PLAIN, RIGHT, WRONG, canvas, gray
-from mpma_lightning.tasks.vqa import VQATask
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, enlarged, gray
 
 
-class AnswerCards(EvaluationBatches):
-    """``pictures/answers.png`` of the first validation or test batch, one row a question; rank 0 only.
-
-    The pictures show data in use: they stay under its terms of use.
-
-    Args:
-        samples: rows, at most.
-    """
-
-    def __init__(self, samples: int = 6) -> None:
-        self.samples = samples
-
-    def on_evaluation_batch_end(
-        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
-    ) -> None:
-        if batch_idx or not trainer.is_global_zero or trainer.sanity_checking:
-            return
-        assert isinstance(task, VQATask)
-        some = {name: values[: self.samples] for name, values in batch.items()}
-        keep(trainer, "answers", draw(some, outputs["logits"].sigmoid(), task.answers, task.attention(some)))
-
-
-def draw(batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None) -> Figure:
+def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None) -> Figure:
     """One row a question: the image, the image under its attention map, and the text; green when answered rightly.
 
     Args:
@@ -52,8 +25,7 @@ def draw(batch: dict[str, Any], probabilities: Tensor, answers: list[str], atten
         for ax in axes[row, :2]:
             ax.imshow(image, cmap="gray")
         if attention is not None:
-            heat = torch.nn.functional.interpolate(attention[row][None, None].float(), image.shape, mode="bilinear")
-            axes[row, 1].imshow(heat[0, 0].cpu().numpy(), cmap="inferno", alpha=0.5)
+            axes[row, 1].imshow(enlarged(attention[row], image.shape), cmap="inferno", alpha=0.5)
         best = probabilities[row].topk(min(3, len(answers)))
         said = [f"{answers[i]} ({p:.2f})" for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
         right = answers[int(best.indices[0])] == batch["answer"][row]

@@ -1,0 +1,1 @@
+"""Figures for a person to look at, by kind: drawing functions only."""
