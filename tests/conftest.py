@@ -19,6 +19,15 @@ settings.load_profile("few")  # `make test-full` asks for the other with --hypot
 
 
 @pytest.fixture(scope="session")
+def sample_cases() -> Path:
+    """Small files that broke readers: ``MPMA_SAMPLE_CASES``, default ``../shared/cases``; skips without them."""
+    folder = Path(os.environ.get("MPMA_SAMPLE_CASES", ROOT.parent / "shared" / "cases"))
+    if not folder.is_dir():
+        pytest.skip(f"sample cases not found at {folder}; set MPMA_SAMPLE_CASES")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def sample_data() -> Path:
     """The real samples: ``MPMA_SAMPLE_DATA``, default ``../shared/data`` beside the repository; skips without them."""
     folder = Path(os.environ.get("MPMA_SAMPLE_DATA", ROOT.parent / "shared" / "data"))

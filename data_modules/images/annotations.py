@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
+from data_modules.images.decode import decode_mask
 from data_modules.images.run_lengths import decode_runs, encode_runs
-from data_modules.images.source import image_source
 
 MASK_COLUMNS = ("mask", "runs")
 BOX_COLUMNS = ("boxes", "box_labels", "box_frame")
@@ -34,13 +34,13 @@ def read_mask(record: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         runs = [mask.removeprefix(RUNS)]
     if runs is not None:
         return decode_runs(runs, height, width, f"run lengths of {record['image']}").astype(np.uint8)
-    drawn = image_source(str(mask)).read()
+    drawn = decode_mask(str(mask), str(mask))
     if drawn.shape != (height, width):
         raise UserError(
             f"{mask}: found a mask of {drawn.shape[1]} x {drawn.shape[0]} pixels, expected {width} x {height} as in "
             f"{record['image']}; resize the mask (nearest) or restore the image"
         )
-    return (drawn > 0).astype(np.uint8)
+    return drawn.astype(np.uint8)
 
 
 def written_out(record: dict[str, Any], size: tuple[int, int]) -> str:

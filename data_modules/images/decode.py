@@ -1,5 +1,7 @@
 """Decode one image file as uint8, gray or RGB, whatever its mode and bit depth; shrink it once if asked."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -7,10 +9,23 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_modules.boundary import boundary, refuse_special
 from data_modules.errors import UserError
-from data_modules.images.dicom import dicom_size, read_dicom
+from data_modules.images.dicom import dicom_size, read_dicom, stored_pixels
 
 DICOM = (".dcm", ".dicom")
+_REMEDY = "download it again, or delete it and set data.max_missing to go on without it"
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPPING = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def with_channels(array: np.ndarray, channels: int) -> np.ndarray:
@@ -44,9 +59,9 @@ def decode(
     A JPEG is decoded at the half, quarter or eighth that is not below the size wanted, which saves most of the work;
     without ``short_side`` this stops there, with a shorter side of ``enough`` or more.
 
-    Transparency is flattened on black and palettes are resolved. Deeper than 8 bits: 16-bit files keep their upper
-    8 bits when they use more than 12 bits; files that use fewer are scaled by the power of two that holds their
-    maximum, so that a 10- or 12-bit radiograph is not black; floats are scaled from their own range.
+    The picture is upright: its EXIF orientation is applied. Transparency is flattened on black and palettes are
+    resolved. Files deeper than 8 bits are scaled by the power of two that holds their maximum, so that a radiograph of
+    10 to 15 bits is not dark; floats are scaled from their own range.
 
     ``.dcm`` and ``.dicom`` are read by :func:`read_dicom`.
 
@@ -56,48 +71,91 @@ def decode(
     if is_dicom(name):
         gray = read_dicom(name, None if isinstance(source, str | Path) else source)
         return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
-    try:
-        with Image.open(source) as image:
-            size = shrunk_size(image.size, short_side)
-            least = size if short_side else enough and (enough, enough)
-            if least and image.format == "JPEG":
-                image.draft(image.mode, least)
-            image.load()
-            array = _eight_bits(image)
-            return resize_once(array, size) if short_side else array
-    except FileNotFoundError:
-        raise UserError(f"{name}: image not found; complete the download, or set data.max_missing") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{name}: not an image that Pillow can read; replace the file") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{name}: {error}; resize the file first") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = str(error).replace("\n", " ")
-        remedy = "download it again, or delete it and set data.max_missing to go on without it"
-        raise UserError(f"{name}: broken image ({reason}); {remedy}") from None
+    with _opened(source, name) as image:
+        turn = _turn(image)
+        size = shrunk_size(image.size, short_side)
+        least = size if short_side else enough and (enough, enough)
+        if least and image.format == "JPEG":
+            image.draft(image.mode, least)
+        image.load()
+        array = _eight_bits(image)
+        array = resize_once(array, size) if short_side else array
+        return array if turn is None else np.ascontiguousarray(Image.fromarray(array).transpose(turn))
+
+
+def decode_mask(source: str | Path | IO[bytes], name: str | Path) -> np.ndarray:
+    """bool (H, W), upright: where an image file is not zero, whatever its mode and depth; ``name`` is for errors.
+
+    A colour is zero where it is black or wholly transparent. A palette whose first colour is black is one of labels:
+    its other entries are not zero even where they are black.
+
+    Raises:
+        UserError: as of :func:`decode`.
+    """
+    if is_dicom(name):
+        return stored_pixels(name, None if isinstance(source, str | Path) else source) != 0
+    with _opened(source, name) as image:
+        turn = _turn(image)
+        image.load()
+        upright = image if turn is None else image.transpose(turn)
+        if upright.mode == "P" and not any((upright.getpalette() or [0])[:3]):
+            return np.asarray(upright) != 0
+        if upright.mode == "1" or upright.mode[0] in "LIF":
+            values = np.asarray(upright)
+            return values[..., 0] * (values[..., 1] > 0) != 0 if values.ndim == 3 else values != 0
+        colours = np.asarray(upright.convert("RGBA"))
+        return (colours[..., :3] != 0).any(axis=2) & (colours[..., 3] > 0)
 
 
 def encoded_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
-    """(width, height) of an image file; ``name`` is for errors.
+    """(width, height) of an image file, upright, from its header; ``name`` is for errors.
 
     Raises:
         UserError: missing or unreadable file, with its path and the reason.
     """
-    try:
-        return source_size(source, name)
-    except FileNotFoundError:
-        raise UserError(f"{name}: image not found; complete the download, or set data.max_missing") from None
-    except Exception as error:  # Pillow and pydicom have many
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name}: broken image ({reason}); download it again") from None
-
-
-def source_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
-    """(width, height) from the header of an image file."""
     if is_dicom(name):
-        return dicom_size(source)
-    with Image.open(source) as image:
-        return image.size
+        return dicom_size(name, None if isinstance(source, str | Path) else source)
+    with _opened(source, name) as image:
+        return image.size[::-1] if _turn(image) in _SWAPPING else image.size
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet needs no turning."""
+    return _turn(image) is None
+
+
+@contextmanager
+def _opened(source: str | Path | IO[bytes], name: str | Path) -> Iterator[Image.Image]:
+    """An image file of Pillow's; whatever goes wrong with it inside is a UserError.
+
+    Pillow gets an open file and no path: of a path it maps uncompressed TIFF, with its sides swapped if it is turned.
+    """
+    if isinstance(source, str | Path):
+        if not Path(source).exists():
+            raise UserError(f"{name}: image not found; complete the download, or set data.max_missing")
+        refuse_special(Path(source))
+    with boundary(f"{name}: broken image", _REMEDY):
+        try:
+            with ExitStack() as stack:
+                file = stack.enter_context(Path(source).open("rb")) if isinstance(source, str | Path) else source
+                yield stack.enter_context(Image.open(file))
+        except UnidentifiedImageError:
+            raise UserError(f"{name}: not an image that Pillow can read; replace the file") from None
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{name}: {error}; resize the file first") from None
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright by its EXIF orientation; to be asked before it is loaded.
+
+    Pillow turns TIFF itself. A PNG has its EXIF before its pixels, or none: to look behind them is to decode it.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return None
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block says nothing about a picture that is sound
+        return None
 
 
 def is_dicom(name: str | Path) -> bool:
@@ -128,5 +186,4 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
 def _scale(values: np.ndarray) -> np.ndarray:
     values = values - min(int(values.min()), 0)
     bits = max(int(values.max()).bit_length(), 8)
-    bits = 16 if 12 < bits <= 16 else bits
     return (values >> (bits - 8)).astype(np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from data_modules.boundary import refuse_special
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, encoded_size, with_channels
 from data_modules.images.shards import image_table
@@ -65,6 +66,7 @@ class ImageFile:
         return encoded_size(self.path, self.path)
 
     def bytes(self) -> bytes:
+        refuse_special(Path(self.path))
         return Path(self.path).read_bytes()
 
     def exists(self) -> bool:

@@ -17,12 +17,14 @@ import pyarrow as pa
 from PIL import Image
 
 from data_modules.errors import UserError
-from data_modules.images.decode import decode, source_size
+from data_modules.images.decode import decode, encoded_size, is_upright
 from data_modules.images.perceptual import perceptual_hash
 from data_modules.images.shards import SCHEMA, Payload
 from data_modules.images.source import image_source
 
 JPEG = b"\xff\xd8\xff"
+LONGEST_SIDE = 65_500
+"""Pixels; the library writes no longer JPEG."""
 BATCH = 32
 """Images a record batch: what a writer holds in memory."""
 
@@ -99,8 +101,11 @@ def read_and_encode(file: str, name: str, short_side: int, payload: Payload, qua
         return {"file": name, "broken": str(error)}
     row: dict[str, object] = {"file": name, "sha256": hashlib.sha256(source).hexdigest()}
     row |= {"phash": perceptual_hash(image), "width": image.shape[1], "height": image.shape[0]}
-    row["source_width"], row["source_height"] = source_size(io.BytesIO(source), file)
+    row["source_width"], row["source_height"] = encoded_size(io.BytesIO(source), file)
     row["raw"] = payload == "raw"
+    if payload == "jpeg" and max(image.shape) > LONGEST_SIDE:
+        return {"file": name, "broken": f"{file}: found {image.shape[1]} x {image.shape[0]} pixels after shrinking, "
+                f"expected sides of at most {LONGEST_SIDE:,} for JPEG; store it with --payload raw"}  # fmt: skip
     if payload == "raw":
         return row | {"payload": np.ascontiguousarray(image).tobytes()}
     return row | {"payload": source if _is_as_stored(source, image) else _jpeg(image, quality)}
@@ -111,7 +116,7 @@ def _is_as_stored(source: bytes, image: np.ndarray) -> bool:
         return False
     with Image.open(io.BytesIO(source)) as opened:
         height, width = image.shape[:2]
-        return opened.mode in ("L", "RGB") and opened.size == (width, height)
+        return opened.mode in ("L", "RGB") and opened.size == (width, height) and is_upright(opened)
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:

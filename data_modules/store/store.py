@@ -20,7 +20,7 @@ from data_modules.errors import UserError
 from data_modules.images.shards import MANIFEST, image_table
 from data_modules.images.source import stored_references
 
-VERSION = 4
+VERSION = 5
 """Raise when the same sources and options give other bytes."""
 ROWS = "rows.parquet"
 

@@ -41,7 +41,7 @@ def test_value_transparency_is_flattened_on_black(tmp_path: Path) -> None:
     assert (image[:2] == 0).all() and (image[2:] == 200).all()
 
 
-@pytest.mark.parametrize(("bits", "shift"), [(8, 0), (10, 2), (12, 4), (14, 8), (16, 8)])
+@pytest.mark.parametrize(("bits", "shift"), [(8, 0), (10, 2), (12, 4), (13, 5), (14, 6), (15, 7), (16, 8)])
 def test_value_deep_images_are_scaled_by_their_depth(tmp_path: Path, bits: int, shift: int) -> None:
     values = np.linspace(0, 2**bits - 1, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "a.png")
