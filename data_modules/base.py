@@ -20,6 +20,7 @@ from data_modules.index.draws import draw_fraction, draw_splits
 from data_modules.index.exclusion import count_excluded, drop_excluded, refuse_idle_exclusion
 from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import short_name, stable_hash
+from data_modules.index.labels import refuse_without_positive
 from data_modules.index.manifest import ids_sha256, manifest_hash
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
@@ -28,7 +29,7 @@ from data_modules.loading.dataset import SampleDataset
 from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.loading.reading import Reading
 from data_modules.store.origin import is_phantom
-from data_modules.store.store import Store, open_store
+from data_modules.store.store import OLDER, Store, open_store
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
 
 
@@ -164,6 +165,8 @@ class DataModule(LightningDataModule):
         self.label_names = store.label_names
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
+        if older := OLDER.get(store.manifest["version"]):
+            self.note(f"{store.folder.name}: prepared by an earlier version: {older}; prepare it again for them")
         self._excluded |= store.manifest["excluded"]
         for reason, count in store.dropped.items():
             self.drop(reason, count)
@@ -216,6 +219,8 @@ class DataModule(LightningDataModule):
             counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
             self._spec = self._make_spec(counts, manifest_hash(self.index, self.label_names))
             rank_zero_info(self.summary())
+        if stage == "fit" and self.request.reads_labels:
+            refuse_without_positive(self._split("val"), "val", self.label_names)
         for split in SPLITS:
             if split not in self._datasets:
                 self._datasets[split] = self._dataset(self.index[self.index["split"] == split], split)

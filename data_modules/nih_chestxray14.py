@@ -1,17 +1,22 @@
 """NIH ChestX-ray14: 112,120 frontal images with text-mined labels, official and 70/10/20 splits, and its boxes."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
+from data_modules.boundary import boundary, read_text
 from data_modules.errors import UserError, suggest
 from data_modules.index.draws import hold_out, stratified_splits
+from data_modules.index.faulty import few
+from data_modules.index.files import files_below
 from data_modules.index.labels import same_class
 from data_modules.index.listed_splits import listed_splits, take_lists
-from data_modules.index.tables import find_table, read_table
+from data_modules.index.tables import find_table, read_table, row_names
 
 CLASSES = (
     "Atelectasis",
@@ -70,6 +75,13 @@ class NIHChestXray14DataModule(DataModule):
 
     def read_index(self) -> pd.DataFrame:
         path, table = read_entries(self.root)
+        blank = table["Finding Labels"].isna()
+        problems = [
+            f"{path}: found no label in {row}, expected names joined by |, or {NORMAL}"
+            for row in row_names(path, np.flatnonzero(blank))
+        ]
+        few(problems, len(table), "row without a label", self.drop)
+        table = table[~blank].reset_index(drop=True)
         frame = pd.DataFrame(
             {"id": table["Image Index"], "patient": table["Patient ID"], "study": table["Image Index"]}
         )
@@ -94,18 +106,18 @@ class NIHChestXray14DataModule(DataModule):
         columns, so the table is read by position.
         """
         path = find_table([self.root], "BBox_List_2017", SOURCE)
-        try:
-            table = pd.read_csv(path, skiprows=1, header=None, usecols=range(6))
+        with boundary(f"{path}: found no table of id, label, x, y, width, height", "download it again"):
+            table = pd.read_csv(io.StringIO(read_text(path)), skiprows=1, header=None, usecols=range(6))
             table = table.set_axis(["id", "label", "x", "y", "width", "height"], axis=1)
             numbers = table[["x", "y", "width", "height"]].astype(float)
-        except ValueError as error:
-            raise UserError(
-                f"{path}: found no table of id, label, x, y, width, height ({error}); download it again"
-            ) from None
         return table.assign(label=table["label"].map(lambda name: same_class(name, CLASSES) or name), **numbers)
 
     def _locate(self, names: pd.Series) -> pd.Series:
-        found = {file.name: str(file) for file in sorted(self.root.glob("images*/**/*.png"))}
+        found = {
+            file.name: str(file)
+            for folder in sorted(self.root.glob("images*"))
+            for file in files_below(folder, [".png"])
+        }
         return names.map(lambda name: found.get(name, str(self.root / "images" / name)))
 
     def _official(self) -> dict[str, Path]:

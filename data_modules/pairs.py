@@ -12,6 +12,7 @@ from data_modules.index.labels import Uncertain
 from data_modules.index.pair_tables import (
     GROUP,
     IMAGE,
+    TEXT,
     find_column,
     label_columns_to_numbers,
     locate_images,
@@ -20,7 +21,6 @@ from data_modules.index.pair_tables import (
 from data_modules.index.words import count_words
 from data_modules.text.sections import clean
 
-TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
 SPLIT = ("split", "subset")
 PATIENT = ("patient", "patient_id", "patientid", "subject_id")
 LICENCE = ("license", "licence")
@@ -49,6 +49,7 @@ class PairsDataModule(DataModule):
     """
 
     row_options = (
+        "uncertain",
         "table",
         "image_column",
         "text_column",

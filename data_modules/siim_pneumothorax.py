@@ -11,6 +11,7 @@ from data_modules.errors import UserError
 from data_modules.images.run_lengths import EMPTY
 from data_modules.index.draws import stratified_splits
 from data_modules.index.faulty import few
+from data_modules.index.files import files_below
 from data_modules.index.hashing import stable_hash
 from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table, row_names
@@ -60,7 +61,7 @@ class SIIMPneumothoraxDataModule(DataModule):
         table = table[~blank]
         rows = table.groupby("ImageId", sort=False)["EncodedPixels"].agg(list)
         frame = pd.DataFrame({"id": rows.index, "patient": rows.index, "study": rows.index, "runs": rows.to_numpy()})
-        files = {file.stem: str(file) for file in (self.root / "dicom-images-train").rglob("*.dcm")}
+        files = {file.stem: str(file) for file in files_below(self.root / "dicom-images-train", [".dcm"])}
         absent = f"{self.root}/dicom-images-train/"
         frame["image"] = frame["id"].map(lambda name: files.get(name, f"{absent}{name}.dcm"))
         frame[CLASS] = frame["runs"].map(lambda own: any(row != EMPTY for row in own)).astype("float32")

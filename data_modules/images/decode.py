@@ -52,16 +52,20 @@ def resize_once(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def decode(
-    source: str | Path | IO[bytes], name: str | Path, short_side: int | None = None, enough: int | None = None
+    source: str | Path | IO[bytes],
+    name: str | Path,
+    short_side: int | None = None,
+    enough: int | None = None,
+    upright: bool = False,
 ) -> np.ndarray:
     """uint8 (H, W) of a gray file, (H, W, 3) of a coloured one, shrunk to ``short_side``; ``name`` is for errors.
 
     A JPEG is decoded at the half, quarter or eighth that is not below the size wanted, which saves most of the work;
     without ``short_side`` this stops there, with a shorter side of ``enough`` or more.
 
-    The picture is upright: its EXIF orientation is applied. Transparency is flattened on black and palettes are
-    resolved. Files deeper than 8 bits are scaled by the power of two that holds their maximum, so that a radiograph of
-    10 to 15 bits is not dark; floats are scaled from their own range.
+    The picture is turned upright by its EXIF orientation, unless it is said to be ``upright`` already. Transparency is
+    flattened on black and palettes are resolved. Files deeper than 8 bits are scaled by the power of two that holds
+    their maximum, so that a radiograph of 10 to 15 bits is not dark; floats are scaled from their own range.
 
     ``.dcm`` and ``.dicom`` are read by :func:`read_dicom`.
 
@@ -72,7 +76,7 @@ def decode(
         gray = read_dicom(name, None if isinstance(source, str | Path) else source)
         return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
     with _opened(source, name) as image:
-        turn = _turn(image)
+        turn = None if upright else _turn(image)
         size = shrunk_size(image.size, short_side)
         least = size if short_side else enough and (enough, enough)
         if least and image.format == "JPEG":

@@ -111,7 +111,7 @@ class StoredImage:
         record = self._record()
         payload = self._payload(record)
         if not record.column("raw")[0].as_py():
-            return with_channels(decode(pa.BufferReader(payload), str(self), enough=enough), channels)
+            return with_channels(decode(pa.BufferReader(payload), str(self), enough=enough, upright=True), channels)
         width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
         pixels = np.frombuffer(payload, np.uint8)
         shape = (height, width) if len(pixels) == height * width else (height, width, 3)

@@ -1,15 +1,53 @@
-"""Data sets in Arrow form, as the hub hands them out: Parquet shards or a saved ``DatasetDict``, images inside."""
+"""Data sets in Arrow form, as the hub hands them out: Parquet shards or a saved ``DatasetDict``, images inside.
 
+They are read where they lie. (The library ``datasets`` would copy Parquet into the user's cache and report its use.)
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from data_modules.boundary import boundary, read_json, refuse_special
 from data_modules.errors import UserError
+from data_modules.index.files import APPLE_DOUBLE
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+REMEDY = "download it again"
+IMAGE = "image"
+LARGEST_GROUP = 2 << 30
+"""Bytes of the images that are read together."""
+
+
+@dataclass
+class Part:
+    """Rows that are read together: a row group of a Parquet file, or a memory-mapped Arrow file."""
+
+    rows: int
+    read: Callable[[list[str]], pa.Table]
+
+
+@dataclass
+class Split:
+    """A split: its column names, and its parts in order."""
+
+    columns: list[str]
+    parts: list[Part] = field(default_factory=list)
+
+    def table(self, columns: list[str]) -> pa.Table:
+        return pa.concat_tables(part.read(columns) for part in self.parts)
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The part of a row, and its row there."""
+        ends = list(accumulate(part.rows for part in self.parts))
+        part = bisect_right(ends, row)
+        return part, row - (ends[part - 1] if part else 0)
 
 
 def is_hub_form(root: Path) -> bool:
@@ -24,45 +62,82 @@ def read_columns(root: Path, columns: tuple[str, ...], optional: tuple[str, ...]
         UserError: a column is missing, or a file is broken.
     """
     frames = []
-    for split, table in _open(str(root)).items():
-        if missing := [name for name in ("image", *columns) if name not in table.column_names]:
+    for split, part in _open(str(root)).items():
+        if missing := [name for name in (IMAGE, *columns) if name not in part.columns]:
             raise UserError(
-                f"{root}: found columns {', '.join(table.column_names)} in split {split}, expected {missing[0]}; "
+                f"{root}: found columns {', '.join(part.columns)} in split {split}, expected {missing[0]}; "
                 "download the data set again"
             )
-        chosen = [name for name in (*columns, *optional) if name in table.column_names]
-        frame = table.select_columns(chosen).to_pandas()
-        frames.append(frame.assign(split=split))
+        chosen = [name for name in (*columns, *optional) if name in part.columns]
+        with boundary(f"{root}: the Arrow data cannot be read", REMEDY):
+            frames.append(part.table(chosen).to_pandas().assign(split=split))
     return pd.concat(frames, ignore_index=True)
 
 
 def image_bytes(folder: str, split: str, row: int) -> bytes:
     """The image file in a row of a split. UserError where the data cannot be read."""
-    value: Any = _open(folder)[split][row]["image"]
-    return value["bytes"] if isinstance(value, dict) else value
-
-
-def _shards(root: Path) -> list[Path]:
-    return sorted([*root.glob("*.parquet"), *root.glob("data/*.parquet")])
+    part, place = _open(folder)[split].place(row)
+    value: Any = _images(folder, split, part)[place].as_py()
+    value = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(value, bytes):
+        raise UserError(f"{folder}: row {row} of split {split} holds no image file, expected its bytes; {REMEDY}")
+    return value
 
 
 @lru_cache(maxsize=4)
-def _open(root: str) -> "dict[str, Dataset]":
-    import datasets  # takes a second to import: only for data in this form
+def _images(folder: str, split: str, part: int) -> pa.ChunkedArray:
+    """The images of a part: neighbours are often asked for next, and a row group is read as a whole."""
+    with boundary(f"{folder}: the images of split {split} cannot be read", REMEDY):
+        return _open(folder)[split].parts[part].read([IMAGE]).column(IMAGE)
 
+
+def _shards(root: Path) -> list[Path]:
+    found = [*root.glob("*.parquet"), *root.glob("data/*.parquet")]
+    return sorted(path for path in found if not path.name.startswith(APPLE_DOUBLE))
+
+
+@lru_cache(maxsize=4)
+def _open(root: str) -> dict[str, Split]:
     folder = Path(root)
-    files: dict[str, list[str]] = {}
-    for shard in _shards(folder):
-        files.setdefault(shard.stem.split("-")[0], []).append(str(shard))
-    try:
-        saved = (folder / "dataset_dict.json").is_file()
-        tables = datasets.load_from_disk(root) if saved else datasets.load_dataset("parquet", data_files=files)
-        return {
-            str(split): table.cast_column("image", datasets.Image(decode=False))
-            if "image" in table.column_names
-            else table
-            for split, table in tables.items()
-        }
-    except Exception as error:  # the library wraps every cause in its own types
-        reason = str(error.__cause__ or error).strip().split("\n")[0]
-        raise UserError(f"{root}: the Arrow data cannot be read ({reason}); download it again") from None
+    with boundary(f"{root}: the Arrow data cannot be read", REMEDY):
+        if (folder / "dataset_dict.json").is_file():
+            names = read_json(folder / "dataset_dict.json", "the splits of a saved DatasetDict")["splits"]
+            return {str(name): _saved(folder / str(name)) for name in names}
+        splits: dict[str, Split] = {}
+        for shard in _shards(folder):
+            columns, parts = _parquet(shard)
+            splits.setdefault(shard.stem.split("-")[0], Split(columns)).parts.extend(parts)
+        return splits
+
+
+def _parquet(path: Path) -> tuple[list[str], list[Part]]:
+    refuse_special(path)
+    with pq.ParquetFile(path) as file:
+        meta, columns = file.metadata, file.schema_arrow.names
+    groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+    if (largest := max((group.total_byte_size for group in groups), default=0)) > LARGEST_GROUP:
+        raise UserError(
+            f"{path}: found a row group of {largest:,} bytes, expected at most {LARGEST_GROUP:,}; write it with "
+            "smaller row groups"
+        )
+
+    def reader(number: int) -> Callable[[list[str]], pa.Table]:
+        return lambda columns: pq.ParquetFile(path).read_row_group(number, columns, use_threads=False)
+
+    return columns, [Part(group.num_rows, reader(number)) for number, group in enumerate(groups)]
+
+
+def _saved(folder: Path) -> Split:
+    state = read_json(folder / "state.json", "the files of a saved data set")
+    if state.get("_indices_data_files"):
+        raise UserError(
+            f"{folder}: found a selection of rows, expected them written out; save it with flatten_indices()"
+        )
+    tables = []
+    for entry in state["_data_files"]:
+        if Path(entry["filename"]).name != entry["filename"]:
+            raise UserError(f"{folder}: found file {entry['filename']} in state.json, expected one of the folder")
+        refuse_special(folder / entry["filename"])
+        tables.append(pa.ipc.open_stream(pa.memory_map(str(folder / entry["filename"]))).read_all())
+    parts = [Part(table.num_rows, table.select) for table in tables]
+    return Split(tables[0].column_names if tables else [], parts)

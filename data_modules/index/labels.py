@@ -110,3 +110,13 @@ def _column(path: Path, name: str, found: list[str]) -> str:
     if column is None:
         raise UserError(f"{missing_column(path, name, found)} or data.labels")
     return column
+
+
+def refuse_without_positive(frame: pd.DataFrame, split: str, labels: Sequence[str]) -> None:
+    """UserError naming the classes that no sample of a split has: nothing can be learned or selected by them."""
+    absent = [name for name in labels if name in frame and len(frame) and not (frame[name] == 1).any()]
+    if absent:
+        raise UserError(
+            f"found no positive of {', '.join(absent)} among the {len(frame):,} samples of split {split}, expected one "
+            "of every class; leave the class out of data.labels or data.label_columns, or draw another split"
+        )

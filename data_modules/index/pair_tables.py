@@ -23,6 +23,7 @@ NAMES = (
     "annotation.json",
 )
 IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
+TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
 GROUP = ("group", "study", "study_id")
 
 

@@ -20,6 +20,8 @@ from data_modules.errors import UserError
 from data_modules.images.shards import MANIFEST, image_table
 from data_modules.images.source import stored_references
 
+OLDER = {4: "EXIF orientation, 13- to 15-bit images and masks in colour are as they were read then"}
+"""Versions that are still read, and what is otherwise in them."""
 VERSION = 5
 """Raise when the same sources and options give other bytes."""
 ROWS = "rows.parquet"
@@ -94,7 +96,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: found no readable JSON ({error}); copy the store again") from None
     version = manifest.get("version") if isinstance(manifest, dict) else None
-    if version != VERSION:
+    if version not in (*OLDER, VERSION):
         raise UserError(f"{path}: found version {version}, expected {VERSION}; prepare the store again")
     return manifest
 

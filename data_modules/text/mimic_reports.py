@@ -8,12 +8,15 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import track
 
+from data_modules.boundary import boundary, read_bytes, refuse_special
 from data_modules.errors import UserError
 from data_modules.index.words import count_words
 from data_modules.text.sections import Sections, extract
 
 THREADS = 8
 CHUNK = 200
+LARGEST = 1 << 20
+"""Bytes of a report; the real ones have at most a few thousand."""
 MANY = 5000
 """Reports from which on a progress bar is shown."""
 
@@ -29,10 +32,9 @@ class ReportStore:
             self.name, self._folder = str(folder), folder
         elif archive.is_file():
             self.name = str(archive)
-            try:
+            refuse_special(archive)
+            with boundary(f"{archive}: broken zip file", "download it again"):
                 self._zip = zipfile.ZipFile(archive)
-            except zipfile.BadZipFile as error:
-                raise UserError(f"{archive}: broken zip file ({error}); download it again") from None
             self._members = {name[name.find("files/") :]: name for name in self._zip.namelist() if "files/" in name}
         else:
             raise UserError(
@@ -46,14 +48,16 @@ class ReportStore:
 
     def read(self, name: str) -> bytes | None:
         """The raw bytes, or None when there is no such report."""
-        try:
+        with boundary(f"{self.name}/{name}: cannot read the report", "download it again"):
             if self._folder is not None:
-                return (self._folder / name).read_bytes()
-            return self._zip.read(self._members[name]) if name in self._members else None
-        except FileNotFoundError:
-            return None
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self.name}/{name}: cannot read the report ({error}); download it again") from None
+                path = self._folder / name
+                return read_bytes(path, LARGEST) if path.exists() else None
+            if name not in self._members:
+                return None
+            if (size := self._zip.getinfo(self._members[name]).file_size) > LARGEST:
+                raise UserError(f"{self.name}/{name}: found {size:,} bytes, expected a report of at most {LARGEST:,}")
+            with self._zip.open(self._members[name]) as member:
+                return member.read(LARGEST)
 
 
 def report_names(subjects: pd.Series, studies: pd.Series) -> pd.Series:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from data_modules.boundary import boundary, refuse_special
 from data_modules.errors import UserError
 
 LARGEST = 1 << 20
 """Bytes; the real files have at most a few thousand."""
+MOST_MEMBERS = 100_000
+"""The real archive has 3,955 reports."""
 
 
 class OpeniReport(TypedDict):
@@ -32,25 +35,23 @@ def read_openi(archive: Path) -> Iterator[OpeniReport]:
     """
     if not archive.is_file():
         raise UserError(f"{archive}: not found; expected NLMCXR_reports.tgz (openi.nlm.nih.gov/faq)")
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if member.isfile() and member.name.endswith(".xml"):
-                    file = tar.extractfile(member)
-                    if file is None or member.size > LARGEST:
-                        raise UserError(f"{archive}: {member.name} has {member.size} bytes, expected a small report")
-                    yield _parse(file.read(), f"{archive}: {member.name}")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{archive}: broken archive ({error}); download it again") from None
+    refuse_special(archive)
+    with boundary(f"{archive}: broken archive", "download it again"), tarfile.open(archive) as tar:
+        for number, member in enumerate(tar):
+            if member.size > LARGEST or number >= MOST_MEMBERS:
+                raise UserError(
+                    f"{archive}: {member.name} has {member.size:,} bytes and is member {number + 1:,}, expected at "
+                    f"most {MOST_MEMBERS:,} reports of at most {LARGEST:,} bytes; download the archive again"
+                )
+            if member.isfile() and member.name.endswith(".xml") and (file := tar.extractfile(member)) is not None:
+                yield _parse(file.read(), f"{archive}: {member.name}")
 
 
 def _parse(raw: bytes, name: str) -> OpeniReport:
     if b"<!ENTITY" in raw:  # expansion of entities is the one thing ElementTree does not guard
         raise UserError(f"{name}: declares XML entities, which no report of Open-i does; download the archive again")
-    try:
+    with boundary(f"{name}: broken XML", "download the archive again"):
         root = ET.fromstring(raw)
-    except ET.ParseError as error:
-        raise UserError(f"{name}: broken XML ({error}); download the archive again") from None
     texts = {node.get("Label", "").lower(): (node.text or "").strip() for node in root.iter("AbstractText")}
     uid, licence = root.find("uId"), root.find("licenseURL")
     return {
