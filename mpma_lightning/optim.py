@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from data_modules.errors import UserError, expect, suggest
+from mpma_lightning.backbones.encoder import ImageEncoder
 
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
 NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")
@@ -124,18 +125,12 @@ def multiplied(*scales: dict[str, float]) -> dict[str, float]:
     }
 
 
-def layer_scales(encoder: nn.Module, decay: float, name: str) -> dict[str, float]:
-    """Learning-rate factors that fall by ``decay`` a block from a ViT's last one to its patch embedding [BEiT, MAE].
+def layer_scales(encoder: ImageEncoder, decay: float, name: str) -> dict[str, float]:
+    """Learning-rate factors that fall by ``decay`` a layer from an encoder's last one to its first [BEiT, MAE].
 
     Args:
-        encoder: with ``vit.blocks``; any other gets no factors.
+        encoder: one without ``depths`` gets no factors.
         decay: below 1.
         name: what the encoder is called in the optimised module.
     """
-    vit: Any = getattr(encoder, "vit", None)
-    if vit is None:
-        return {}
-    depth = len(vit.blocks)
-    blocks = {f"{name}.vit.blocks.{i}.": decay ** (depth - i) for i in range(depth)}
-    last = {f"{name}.vit.norm": 1.0} if any(True for _ in vit.norm.parameters()) else {}
-    return {f"{name}.vit.": decay ** (depth + 1), **last, **blocks}
+    return {f"{name}.{start}": decay**depth for start, depth in encoder.depths.items()}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from data_modules.errors import expect
 from mpma_lightning.backbones.alignment import AlignmentHeads
+from mpma_lightning.backbones.encoder import ImageEncoder
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.fusion import Fusion
 from mpma_lightning.backbones.presets import resolve
@@ -31,7 +32,7 @@ class Backbone(nn.Module):
         text_config: of a published text encoder whose weights a checkpoint will bring, see ``published_bert``.
     """
 
-    image: Any
+    image: ImageEncoder
     text: TextEncoder
     fusion: Fusion
     align_global: AlignmentHeads
@@ -144,4 +145,4 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def count_parameters(self) -> dict[str, int]:
         """Parameters of each part built."""
-        return {part: sum(p.numel() for p in getattr(self, part).parameters()) for part in self.parts}
+        return {part: sum(p.numel() for p in self.get_submodule(part).parameters()) for part in self.parts}

@@ -52,19 +52,15 @@ class ConvolutionalStem(nn.Module):
         width: channels of the first stage, doubled at every stage up to ``out``.
     """
 
-    strict_img_size = False
-    flatten = False
-
     def __init__(
         self, patch_size: int, grid_size: tuple[int, int], out: int, channels: int = 3, width: int = 24
     ) -> None:
         super().__init__()
         if patch_size & (patch_size - 1) or patch_size < 2:
             raise UserError(
-                f"patch size is {patch_size}; image_stem: convolution needs a power of two, or set it to linear"
+                f"patch size is {patch_size}; image.stem: convolution needs a power of two, or set it to linear"
             )
         self.patch_size, self.grid_size = (patch_size, patch_size), grid_size
-        self.visible: Tensor | None = None
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         self.borders: list[tuple[int, int, int, int]] = []
         last = patch_size.bit_length() - 2
@@ -80,13 +76,9 @@ class ConvolutionalStem(nn.Module):
         self.convolutions.append(nn.Conv2d(channels, out, 3, stride, bias=False))
         self.norms.append(VisibleInstanceNorm(out))
 
-    def dynamic_feat_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The grid of an image of ``size``; timm asks for it."""
-        return size[0] // self.patch_size[0], size[1] // self.patch_size[1]
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, H / p, W / p, D); with ``visible`` (B, K) set, other patches are not read."""
-        seen = self._seen(image)
+    def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to (B, H / p, W / p, D); with ids ``visible`` (B, K), other patches are not read."""
+        seen = None if visible is None else self._seen(image, visible)
         x = image if seen is None else image * resized(seen, image)
         for border, convolution, norm in zip(self.borders, self.convolutions, self.norms, strict=True):
             x = convolution(F.pad(x, border))
@@ -95,12 +87,10 @@ class ConvolutionalStem(nn.Module):
             x = x if here is None else x * here
         return self.project(x).permute(0, 2, 3, 1)
 
-    def _seen(self, image: Tensor) -> Tensor | None:
+    def _seen(self, image: Tensor, visible: Tensor) -> Tensor:
         """(B, 1, H / p, W / p): 1 at visible patches."""
-        if self.visible is None:
-            return None
-        rows, columns = self.dynamic_feat_size((image.shape[-2], image.shape[-1]))
-        flat = image.new_zeros(len(image), rows * columns).scatter(1, self.visible, 1.0)
+        rows, columns = image.shape[-2] // self.patch_size[0], image.shape[-1] // self.patch_size[1]
+        flat = image.new_zeros(len(image), rows * columns).scatter(1, visible, 1.0)
         return flat.reshape(-1, 1, rows, columns)
 
 

@@ -12,8 +12,8 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from data_modules.errors import UserError, suggest
-from mpma_lightning.backbones.image import ViTEncoder
-from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, last_level
+from mpma_lightning.backbones.encoder import ImageEncoder, Levels
+from mpma_lightning.heads.levels import Pyramid, last_levels
 
 STRIDES = (4, 8, 16, 32)
 RATIOS = (0.5, 1.0, 2.0)
@@ -74,16 +74,13 @@ class DetectionHead(nn.Module):
     largest: Tensor
     """(B,) of the last batch in evaluation: the largest magnitude of its outputs, not finite where any is not."""
 
-    def __init__(self, encoder: Any, classes: int, side: int, width: int = 256) -> None:
+    def __init__(self, encoder: ImageEncoder, classes: int, side: int, width: int = 256) -> None:
         super().__init__()
-        self.levels: Levels
-        if isinstance(encoder, ViTEncoder):
-            one = last_level(encoder)
-            self.levels = one
-            repeated = Levels(one.indices, one.widths * len(STRIDES), one.strides * len(STRIDES))
-            self.neck: nn.Module = Pyramid(repeated, STRIDES, width)
+        self.levels: Levels = last_levels(encoder, len(STRIDES))
+        self.neck: nn.Module
+        if encoder.levels.one_resolution:
+            self.neck = Pyramid(self.levels.at((0,) * len(STRIDES)), STRIDES, width)
         else:
-            self.levels = cnn_levels(encoder, len(STRIDES))
             self.neck = FeaturePyramidNetwork(list(self.levels.widths), width)
         sizes = tuple((max(4, side * 2**level // 16),) for level in range(len(STRIDES) + 1))
         whole = FasterRCNN(

@@ -2,48 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpma_lightning.backbones.image import ViTEncoder
+from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 
 VIT_SHARES = (4 / 12, 6 / 12, 8 / 12, 1.0)
 """Depth of the four levels of a ViT: blocks 4, 6, 8 and 12 of 12 [MRM]."""
 
 
-@dataclass(frozen=True)
-class Levels:
-    """``indices`` to ask an encoder for; ``widths`` and ``strides`` (pixels a cell) of the maps it then gives."""
-
-    indices: tuple[int, ...]
-    widths: tuple[int, ...]
-    strides: tuple[int, ...]
+def last_levels(encoder: ImageEncoder, count: int) -> Levels:
+    """The last ``count`` maps; the last one alone where all have one resolution."""
+    every = encoder.levels
+    return every.at((-1,)) if every.one_resolution else every.at(range(len(every.indices))[-count:])
 
 
-def last_level(encoder: Any) -> Levels:
-    """The last map."""
-    if isinstance(encoder, ViTEncoder):
-        return Levels((len(encoder.vit.blocks) - 1,), (encoder.width,), (encoder.patch_size,))
-    return cnn_levels(encoder, 1)
-
-
-def four_levels(encoder: Any) -> Levels:
+def four_levels(encoder: ImageEncoder) -> Levels:
     """Four blocks of a ViT, all of one resolution (a shallow one repeats blocks), or the last four maps of a CNN."""
-    if not isinstance(encoder, ViTEncoder):
-        return cnn_levels(encoder, 4)
-    depth = len(encoder.vit.blocks)
-    indices = tuple(max(1, math.ceil(share * depth)) - 1 for share in VIT_SHARES)
-    return Levels(indices, (encoder.width,) * 4, (encoder.patch_size,) * 4)
-
-
-def cnn_levels(encoder: Any, count: int) -> Levels:
-    """The last ``count`` maps of a CNN, fine to coarse."""
-    info = list(encoder.cnn.feature_info)
-    places = range(len(info))[-count:]
-    return Levels(tuple(places), tuple(info[i]["num_chs"] for i in places), tuple(info[i]["reduction"] for i in places))
+    every = encoder.levels
+    if not every.one_resolution:
+        return last_levels(encoder, 4)
+    depth = len(every.indices)
+    return every.at(tuple(max(1, math.ceil(share * depth)) - 1 for share in VIT_SHARES))
 
 
 class Pyramid(nn.Module):

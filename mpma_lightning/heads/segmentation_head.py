@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, suggest
-from mpma_lightning.backbones.image import ViTEncoder
+from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 from mpma_lightning.distributed import gather_rows
-from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
+from mpma_lightning.heads.levels import Pyramid, four_levels, last_levels, spread
 from mpma_lightning.precision import full
 
 SETR_WIDTHS = (512, 256, 128, 64)  # [MGCA]
@@ -47,13 +47,12 @@ def protocol_named(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def segmentation_head(encoder: Any, protocol: Protocol, width: int) -> "ProgressiveHead | UNetHead | UPerHead":
+def segmentation_head(encoder: ImageEncoder, protocol: Protocol, width: int) -> "ProgressiveHead | UNetHead | UPerHead":
     """The decoder of a protocol for this encoder, whose ``levels`` say which maps it reads; ``width`` is UPerNet's."""
     if protocol.decoder == "upernet":
         return UPerHead(four_levels(encoder), width)
-    if isinstance(encoder, ViTEncoder):
-        return ProgressiveHead(last_level(encoder))
-    return UNetHead(cnn_levels(encoder, 5))
+    levels = last_levels(encoder, 5)
+    return ProgressiveHead(levels) if encoder.levels.one_resolution else UNetHead(levels)
 
 
 def convolution(width: int, out: int, kernel: int = 3) -> nn.Sequential:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import ImageMask, ReportMask
 from mpma_lightning.precision import full
@@ -65,12 +66,21 @@ class PretrainingState:
     def image_features(self) -> Features:
         """Features of the visible patches; of all where none is hidden."""
         self.require("image")
-        return self.backbone.image(self.image, self.image_mask.visible) if self.image_mask else self.whole_image
+        if self.image_mask is None:
+            return self.whole_image
+        if not self.backbone.image.can_drop_patches:
+            raise UserError(
+                f"image encoder {self.backbone.spec.image.encoder} cannot drop masked patches; choose a ViT, set "
+                "model.masking.image_ratio to 0, or give the objectives of masked input a weight of 0"
+            )
+        assert self.image is not None
+        return self.backbone.image(self.image, self.image_mask.visible)
 
     @cached_property
     def whole_image(self) -> Features:
         """Features of every patch."""
         self.require("image")
+        assert self.image is not None
         return self.backbone.image(self.image)
 
     @cached_property

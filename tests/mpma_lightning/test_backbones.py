@@ -22,6 +22,7 @@ from mpma_lightning.backbones import (
     resolve,
 )
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
+from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
 
 
@@ -43,6 +44,34 @@ def test_visible_tokens_shape_and_value(stem: str) -> None:
     changed = image.clone()
     changed[0, :, 8:16, 16:24] += 5  # patch 6, hidden in the first sample
     assert torch.equal(encoder(changed, torch.tensor([[0, 5, 9], [1, 2, 15]])).tokens, some.tokens)
+
+
+@pytest.mark.parametrize("options", [{}, {"reg_tokens": 2}, {"no_embed_class": True, "pre_norm": True}])
+@pytest.mark.parametrize("side", [32, 48])
+def test_value_vit_is_timms(options: dict[str, int | float | bool], side: int) -> None:
+    """Our walk through the blocks gives what timm's own gives, with all patches, levels included."""
+    changed = {"options": {**(SMALL.image.options or {}), **options}}
+    encoder = small_backbone("image", image=changed).image.eval()
+    image = torch.randn(2, 3, side, side, dtype=torch.float64)
+    found = encoder(image, levels=(1, 0, 1))
+    tokens = encoder.vit.forward_features(image)
+    final, (first, second) = encoder.vit.forward_intermediates(image, indices=[0, 1], norm=True)
+    assert torch.equal(torch.cat([found.prefix, found.tokens], 1), tokens) and torch.equal(tokens, final)
+    assert torch.equal(found.levels[1], first)
+    assert all(torch.equal(found.levels[i], second) for i in (0, 2))
+
+
+def test_value_levels_and_depths_of_the_protocol() -> None:
+    vit, cnn = small_backbone("image").image, Backbone(resolve("timm/resnet18"), ["image"]).image
+    assert vit.levels == Levels((0, 1), (32, 32), (8, 8)) and vit.levels.one_resolution and vit.can_drop_patches
+    assert cnn.levels == Levels((0, 1, 2, 3, 4), (64, 64, 128, 256, 512), (2, 4, 8, 16, 32))
+    assert not cnn.levels.one_resolution and not cnn.can_drop_patches
+    assert vit.depths == {"vit.": 3, "vit.blocks.0.": 2, "vit.blocks.1.": 1, "vit.norm": 0} and cnn.depths == {}
+    image = torch.randn(1, 3, 64, 64)
+    maps = cnn(image, levels=cnn.levels.indices).levels
+    assert [(m.shape[1], 64 // m.shape[2]) for m in maps] == list(
+        zip(cnn.levels.widths, cnn.levels.strides, strict=True)
+    )
 
 
 def test_any_grid_shape() -> None:
@@ -78,7 +107,7 @@ def test_cnn_shape_and_error() -> None:
     encoder = Backbone(resolve("timm/resnet18"), ["image"]).image
     features = encoder(torch.randn(1, 3, 64, 64))
     assert features.tokens.shape == (1, 4, 512) and features.prefix.shape[1] == 0
-    with pytest.raises(UserError, match="cannot drop"):
+    with pytest.raises(ValueError, match="cannot drop"):
         encoder(torch.randn(1, 3, 64, 64), torch.zeros(1, 2, dtype=torch.long))
 
 

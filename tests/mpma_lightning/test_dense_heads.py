@@ -18,10 +18,11 @@ from data_modules.contract import DataSpec
 from data_modules.errors import UserError
 from data_modules.images.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import ImageSpec
-from mpma_lightning.backbones.image import ViTEncoder, timm_encoder
+from mpma_lightning.backbones.encoder import Levels
+from mpma_lightning.backbones.image import timm_encoder
 from mpma_lightning.heads import detection_head, segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
-from mpma_lightning.heads.levels import Levels, Pyramid, cnn_levels, four_levels, last_level, spread
+from mpma_lightning.heads.levels import Pyramid, four_levels, last_levels, spread
 from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales
 from mpma_lightning.predictions.boxes import BoxWriter
@@ -68,14 +69,12 @@ def test_segmentation_shape_and_gradient(kind: str, protocol: str) -> None:
 
 
 def test_value_levels() -> None:
-    deep = ViTEncoder.__new__(ViTEncoder)
-    nn.Module.__init__(deep)
-    deep.vit, deep.width, deep.patch_size = SimpleNamespace(blocks=range(12)), 768, 16
+    deep = SimpleNamespace(levels=Levels(tuple(range(12)), (768,) * 12, (16,) * 12))
     assert four_levels(deep) == Levels((3, 5, 7, 11), (768,) * 4, (16,) * 4)  # blocks 4, 6, 8 and 12
-    assert four_levels(encoder("vit")).indices == (0, 0, 1, 1) and last_level(encoder("vit")).indices == (1,)
+    assert four_levels(encoder("vit")).indices == (0, 0, 1, 1) and last_levels(encoder("vit"), 5).indices == (1,)
     resnet = encoder("resnet")
-    assert cnn_levels(resnet, 4) == Levels((1, 2, 3, 4), (64, 128, 256, 512), (4, 8, 16, 32)) == four_levels(resnet)
-    assert last_level(resnet) == Levels((4,), (512,), (32,))
+    assert last_levels(resnet, 4) == Levels((1, 2, 3, 4), (64, 128, 256, 512), (4, 8, 16, 32)) == four_levels(resnet)
+    assert last_levels(resnet, 1) == Levels((4,), (512,), (32,))
 
 
 def test_shape_pyramid() -> None:

@@ -405,7 +405,7 @@ def test_alignment_only_masks_nothing_and_trains_a_cnn(image) -> None:
 
 def test_masked_objectives_refuse_a_cnn() -> None:
     task, batch = task_and_batch(Objectives(ImageReconstructionOptions(weight=0)), Masking(), encoder="timm/resnet18")
-    with pytest.raises(UserError, match="cannot drop masked patches"):
+    with pytest.raises(UserError, match="timm/resnet18 cannot drop masked patches"):
         task.step(batch, "val")
 
 
