@@ -207,7 +207,7 @@ def test_error_nothing_is_overwritten(phantom: Path, tmp_path: Path) -> None:
 def test_error_too_little_disk_is_said_beforehand(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_modules.store.prepare.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
+    monkeypatch.setattr("data_modules.store.prepare.command.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
     with pytest.raises(UserError, match=r"found 0\.00 MB free, expected .* MB for"):
         prepare(mimic(phantom), tmp_path / "store", workers=1)
     assert not list(tmp_path.iterdir())
@@ -357,7 +357,7 @@ def test_value_ended_while_finishing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if moment == "manifest":
             patch.setattr(
-                "data_modules.store.prepare._swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt)
+                "data_modules.store.prepare.command.swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt)
             )
         else:
             patch.setattr(Path, "replace", replace)

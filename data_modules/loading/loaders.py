@@ -1,0 +1,191 @@
+"""The loaders of a data module: how the rows of an index become batches, on every process, resumably."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from data_modules.contract import DEFAULT_IMAGE_SIZE, AsksForData, DataRequest
+from data_modules.errors import UserError, expect
+from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
+from data_modules.index.hashing import stable_hash
+from data_modules.loading.batch_sampler import ShardedBatchSampler
+from data_modules.loading.dataset import SampleDataset
+from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.loading.reading import Reading
+from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
+
+
+class IndexLoaders(LightningDataModule):
+    """Loaders of the splits of ``index``; the subclass reads it, and settles tokeniser and labels, in ``setup``.
+
+    Args:
+        image_size: side S of the crop; None takes the task's ``crop_size`` and else 224.
+        channels: 1 (gray) or 3.
+        batch_size: samples a batch **on each process**.
+        num_workers: loader processes.
+        seed: of sample order, augmentation, masks and a drawn split.
+        augment: training augmentation and how evaluation images are fitted.
+        text: tokeniser and text lengths.
+        folder: ``predict`` embeds the images of this folder in place of the test split.
+    """
+
+    label_names: list[str]
+    one_image_per_study = False
+    """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
+    skip_bad_samples = False
+    """True: in training, the next sample takes the place of one that cannot be read, so that all ranks have as many
+    batches. Evaluation always stops: a score over other samples is another score."""
+
+    def __init__(
+        self,
+        image_size: int | None = None,
+        channels: int = 1,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        seed: int = 0,
+        augment: Augment = DEFAULT_AUGMENT,
+        text: TextOptions = DEFAULT_TEXT,
+        folder: str | None = None,
+    ) -> None:
+        super().__init__()
+        expect(batch_size >= 1, "data.batch_size", batch_size, "at least 1")
+        expect(num_workers >= 0, "data.num_workers", num_workers, "0 or more")
+        expect(image_size is None or image_size >= 1, "data.image_size", image_size, "at least 1")
+        expect(channels in (1, 3), "data.channels", channels, "1 or 3")
+        expect(0 <= text.sentence_dropout < 1, "data.text.sentence_dropout", text.sentence_dropout, "0 <= share < 1")
+        expect(text.length_window >= 0, "data.text.length_window", text.length_window, "0 or more")
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
+        self.image_size, self.channels = image_size, channels
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.augment, self.text, self.folder = augment, text, folder
+        self.label_names = []
+        self.index: pd.DataFrame | None = None
+        self.tokenizer: Tokenizer | None = None
+        self._datasets: dict[str, SampleDataset] = {}
+        self._readings: list[Reading] = []
+
+    @property
+    def request(self) -> DataRequest:
+        """What the attached task asks for; without one, everything there is."""
+        task = self.trainer.lightning_module if self.trainer else None
+        return task.data_request() if isinstance(task, AsksForData) else DataRequest()
+
+    def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
+        """How often a training epoch shows each row (each study's first row under ``one_image_per_study``)."""
+        return None
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped.
+
+        A task with ``encodes_once`` gets every training sample once, as evaluation sees it.
+        """
+        if self.request.encodes_once:
+            self._datasets["train samples"] = self.samples("train")
+            return self._eval_loader("train samples")
+        sampler = self._sampler("train", train=True)
+        if not len(sampler):
+            raise UserError(
+                f"{type(self).__name__}: found {sampler.num_samples} training samples, expected at least one global "
+                f"batch of {self.batch_size} x {sampler.world_size}; lower batch_size"
+            )
+        if self.trainer is None:
+            return ResumableLoader(self._datasets["train"], sampler, self.num_workers)
+        self._datasets["train"].skip_bad = self.skip_bad_samples
+        sampler.set_epoch(epochs_done(self.trainer))
+        progress, reading = trainer_progress(self.trainer), self._reading("train")
+        return ResumableLoader(self._datasets["train"], sampler, self.num_workers, progress, reading)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """The images of ``folder``, else the test split; indices are tracked by lightning."""
+        name = "predict" if self.folder is not None else "test"
+        order = [pair for batch in self._sampler(name, train=False) for pair in batch]
+        return self._loader(name, sampler=order, batch_size=self.batch_size)
+
+    def samples(self, split: str) -> SampleDataset:
+        """The samples of a split as evaluation sees them: no augmentation, every image, epoch 0."""
+        return self._dataset(self._split(split), f"{split} samples")
+
+    def probe_samples(self, count: int | None = None) -> SampleDataset:
+        """One image of each of ``count`` (default: all) training studies, in the order of a hash of (seed, study)."""
+        assert self.index is not None, "call setup first"
+        train = self.index[self.index["split"] == "train"].drop_duplicates("study")
+        order = train["study"].map(lambda study: stable_hash("probe", self.seed, study)).argsort(kind="stable")
+        return self._dataset(train.iloc[order].head(count or len(train)), "probe samples")
+
+    def sample_being_read(self, pid: int) -> str | None:
+        """Id of the sample that worker process ``pid`` of any loader was at; None for other processes."""
+        return next((sample for reading in self._readings[::-1] if (sample := reading.sample(pid))), None)
+
+    def _split(self, split: str) -> pd.DataFrame:
+        assert self.index is not None, "call setup first"
+        return self.index[self.index["split"] == split]
+
+    def _dataset(self, frame: pd.DataFrame, split: str) -> SampleDataset:
+        train = split == "train"
+        return SampleDataset(
+            frame,
+            label_names=self.label_names,
+            transform=Transform(self._crop_size(), self.augment, train) if self._read("image", frame) else None,
+            channels=self.channels,
+            tokenizer=self.tokenizer if self._read("text", frame) else None,
+            max_tokens=self.text.max_tokens,
+            seed=self.seed,
+            one_per_study=train and self.one_image_per_study,
+            sentence_dropout=self.text.sentence_dropout if train else 0.0,
+            weights=self.row_weights(frame) if train else None,
+            annotations=self.request.annotations,
+        )
+
+    def _read(self, modality: str, frame: pd.DataFrame) -> bool:
+        """Whether to read the images (texts) there are: not when the task has no encoder for them."""
+        return modality in frame and modality in self.request.modalities
+
+    def _crop_size(self) -> int:
+        return self.image_size or self.request.crop_size or DEFAULT_IMAGE_SIZE
+
+    def _eval_loader(self, split: str) -> DataLoader:
+        return self._loader(split, batch_sampler=self._sampler(split, train=False))
+
+    def _loader(self, name: str, **sampling: Any) -> DataLoader:
+        keep = self.num_workers > 0
+        world = self.trainer.world_size if self.trainer else 1
+        if 0 < len(self._datasets[name]) < world:
+            raise UserError(
+                f"{type(self).__name__}: found {len(self._datasets[name])} samples to evaluate ({name}), expected at "
+                f"least one for each of {world} processes; evaluate on fewer with --trainer.devices, or take a larger "
+                "split"
+            )
+        return DataLoader(
+            self._datasets[name],
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=False,
+            persistent_workers=keep,
+            worker_init_fn=self._reading(name),
+            **sampling,
+        )
+
+    def _sampler(self, name: str, train: bool) -> ShardedBatchSampler:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        dataset = self._datasets[name]
+        common = (len(dataset), self.batch_size, self.seed, rank, world, train)
+        if not train:
+            return ShardedBatchSampler(*common)
+        lengths = dataset.text_lengths if self.text.length_window and dataset.tokenizer is not None else None
+        return ShardedBatchSampler(*common, dataset.weights, lengths, self.text.length_window)
+
+    def _reading(self, name: str) -> Reading | None:
+        """Where the workers of a loader note what they read."""
+        if self.num_workers == 0:
+            return None
+        self._readings.append(Reading(self._datasets[name], self.num_workers))
+        return self._readings[-1]

@@ -1,0 +1,83 @@
+"""Prepares a data set: plan, room on the disk, images, rows, manifest; the same call again continues."""
+
+import shutil
+from pathlib import Path
+
+from data_modules.base import DataModule
+from data_modules.errors import UserError
+from data_modules.images.shards import MANIFEST
+from data_modules.store.prepare.content import accept_broken, finish, write_images
+from data_modules.store.prepare.plan import Options, gigabytes, make_plan
+from data_modules.store.prepare.unfinished import bytes_below, finished, locked, start, swap
+
+PER_SHARD = 1024
+SPARE = 1.05
+
+
+def prepare(
+    data: DataModule,
+    out: Path,
+    options: Options | None = None,
+    workers: int | None = None,
+    dry_run: bool = False,
+    replace: bool = False,
+    per_shard: int = PER_SHARD,
+) -> str:
+    """Write the store ``out`` of all samples of ``data`` and return what was done; the same call again continues.
+
+    Everything is written into ``<out>.part`` and renamed at the end, so that ``out`` is a whole store or is not there.
+
+    Args:
+        data: its arguments choose sections, views, labels, ``max_missing``, ...
+        out: a new folder.
+        options: of the images.
+        workers: processes; None = one per available core.
+        dry_run: report what would be written, and write nothing.
+        replace: a finished store at ``out`` stays until the new one is whole, and is then deleted.
+        per_shard: images a file.
+
+    Raises:
+        UserError: what reading ``data`` raises; ``out`` or ``<out>.part`` holds something else; too little disk; a
+            split with more broken images than ``data.max_missing`` allows.
+    """
+    options = options or Options()
+    part = out.with_name(f"{out.name}.part")
+    _check(out, options, replace)
+    plan = make_plan(data, options, per_shard)
+    done = bytes_below(part)
+    free = shutil.disk_usage(_existing(part)).free
+    if plan.bytes * SPARE - done > free:
+        raise UserError(
+            f"{out}: found {gigabytes(free)} free, expected {gigabytes(int(plan.bytes * SPARE) - done)} for "
+            f"{len(plan.files):,} images; free some, choose another --out, or a smaller --short_side"
+        )
+    if dry_run:
+        return f"{plan.describe()}\n{gigabytes(free)} free; nothing was written (dry run)"
+    with locked(part):
+        try:
+            if not finished(part, plan):
+                start(part, plan)
+                write_images(part, plan, options, workers)
+                finish(part, plan, data, accept_broken(part, plan, data))
+            swap(part, out)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise UserError(
+                f"{part}: writing stopped ({error.strerror}); make room and run the same command again: it continues"
+            ) from None
+    return f"{plan.describe()}\n{out}: {gigabytes(bytes_below(out))}, manifest {plan.manifest['manifest_hash'][:12]}"
+
+
+def _check(out: Path, options: Options, replace: bool) -> None:
+    if options.payload not in ("jpeg", "raw"):
+        raise UserError(f"found --payload {options.payload}, expected jpeg or raw")
+    if options.short_side < 32 or not 1 <= options.quality <= 100:
+        raise UserError(f"found {options}, expected --short_side of 32 or more and --quality from 1 to 100")
+    if out.exists() and not (replace and (out / MANIFEST).is_file()):
+        remedy = "delete it, choose another --out, or replace a finished store with --replace"
+        raise UserError(f"{out}: already exists, expected a new folder; {remedy}")
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())

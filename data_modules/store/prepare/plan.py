@@ -1,0 +1,126 @@
+"""All that `prepare` will do, known before anything is written."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from data_modules.base import DataModule
+from data_modules.errors import UserError
+from data_modules.images.shards import Payload
+from data_modules.index.manifest import manifest_hash
+from data_modules.index.splits import SPLITS, has_splits
+from data_modules.store.shards import read_and_encode
+from data_modules.store.store import VERSION
+
+SHORT_SIDE = 768
+"""Crops of 448 from the usual scales are then rarely enlarged."""
+SAMPLED = 24
+"""Images encoded beforehand, to know the size of the store."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are stored.
+
+    Args:
+        short_side: larger images are shrunk to it.
+        payload: "jpeg" is small, "raw" (uint8 pixels) is read without decoding and bit-equal to reading the files.
+        quality: of JPEG.
+    """
+
+    short_side: int = SHORT_SIDE
+    payload: Payload = "jpeg"
+    quality: int = 90
+
+
+@dataclass
+class Plan:
+    """All that a run will do, known before anything is written."""
+
+    rows: pd.DataFrame
+    files: list[str]
+    manifest: dict[str, Any]
+    shards: dict[str, slice]
+    bytes: int
+
+    def describe(self) -> str:
+        """One line a fact."""
+        counts = ", ".join(f"{split} {n:,}" for split, n in self.manifest["counts"].items())
+        dropped = ", ".join(f"{reason} {n:,}" for reason, n in self.manifest["dropped"].items()) or "nothing"
+        options = self.manifest["encoding"]
+        return (
+            f"{self.manifest['module']}: {counts}; dropped: {dropped}\n"
+            f"{len(self.files):,} images, short side at most {self.manifest['short_side']}, {options['payload']}: "
+            f"about {gigabytes(self.bytes)} in {len(self.shards)} shards"
+        )
+
+
+def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
+    """Read ``data`` and settle what will be written.
+
+    Raises:
+        UserError: what reading ``data`` raises, or arguments that belong to reading a store.
+    """
+    if data.label_fraction != 1:
+        raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
+    if data.split_file is not None:
+        raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
+    rows = data.read_index().reset_index(drop=True)
+    checked = data.check_rows(rows.copy())
+    labels = data.label_names
+    drawn = not has_splits(rows)
+    rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])
+    manifest: dict[str, Any] = {
+        "version": VERSION,
+        "module": type(data).__name__,
+        "phantom": data.phantom,
+        "options": json.loads(json.dumps(data.index_options(), default=str)),
+        "short_side": options.short_side,
+        "encoding": {"payload": options.payload, "quality": options.quality},
+        "label_names": labels,
+        "exclusive_classes": data.exclusive_classes,
+        "box_classes": data.box_classes,
+        "notes": list(data._notes),
+        "excluded": dict(data._excluded),
+        "seed": data.seed,
+        "drawn": drawn,
+        "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
+        "dropped": dict(sorted(data.dropped.items())),
+        "manifest_hash": manifest_hash(checked, labels),
+        "split_hashes": {split: manifest_hash(checked[checked["split"] == split], labels) for split in SPLITS},
+        "versions": _versions(),
+    }
+    if "license" in rows:
+        manifest["licences"] = rows["license"].fillna("").value_counts().sort_index().to_dict()
+    if "image" not in rows:
+        return Plan(rows, [], manifest, {}, 0)
+    numbers, files = pd.factorize(rows["image"])
+    rows["image"] = numbers.astype("int64")
+    count = -(-len(files) // per_shard)
+    shards = {
+        f"data-{k:05d}-of-{count:05d}.arrow": slice(k * per_shard, min((k + 1) * per_shard, len(files)))
+        for k in range(count)
+    }
+    return Plan(rows, list(files), manifest, shards, _estimate(list(files), options))
+
+
+def _estimate(files: list[str], options: Options) -> int:
+    sample = files[:: max(len(files) // SAMPLED, 1)]
+    arguments = (options.short_side, options.payload, options.quality)
+    payloads = (read_and_encode(file, file, *arguments).get("payload") for file in sample)
+    sizes = [len(payload) for payload in payloads if isinstance(payload, bytes)]
+    return sum(sizes) * len(files) // max(len(sizes), 1)
+
+
+def _versions() -> dict[str, str]:
+    names = ("mpma-lightning", "pillow", "opencv-python-headless", "pyarrow", "datasets", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def gigabytes(count: int) -> str:
+    """A size for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
