@@ -1,6 +1,5 @@
 """torchvision's Faster R-CNN on maps of any encoder: a simple feature pyramid on a ViT, a CNN's own maps else."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,30 +10,12 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
-from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 from mpma_lightning.heads.levels import Pyramid, last_levels
 
 STRIDES = (4, 8, 16, 32)
 RATIOS = (0.5, 1.0, 2.0)
 NAMES = ("0", "1", "2", "3")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What a detection protocol fixes: whether the encoder is frozen."""
-
-    frozen: bool
-
-
-PROTOCOLS = {"det-frozen-mgca": Protocol(frozen=True), "det-coco": Protocol(frozen=False)}
-
-
-def protocol_named(name: str) -> Protocol:
-    """The switches of a protocol id; UserError with the nearest one otherwise."""
-    if name not in PROTOCOLS:
-        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
 
 
 class Width(nn.Module):

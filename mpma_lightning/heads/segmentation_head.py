@@ -1,53 +1,25 @@
 """Decoders of segmentation: SETR-PUP on a frozen ViT, U-Net on a frozen CNN, UPerNet on four levels."""
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 from mpma_lightning.distributed import gather_rows
 from mpma_lightning.heads.levels import Pyramid, four_levels, last_levels, spread
 from mpma_lightning.precision import full
+from mpma_lightning.protocols import SegmentationProtocol
 
 SETR_WIDTHS = (512, 256, 128, 64)  # [MGCA]
 UNET_WIDTHS = (256, 128, 64, 32, 16)
 POOLS = (1, 2, 3, 6)
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What a segmentation protocol fixes: whether the encoder is frozen, the decoder, the loss, layer decay.
-
-    The loss is ``focal`` · focal(γ = 2) plus a Dice term over the pixels of a batch: 1 - Dice, or -log Dice [MGCA's
-    code; its paper says focal and Dice].
-    """
-
-    frozen: bool
-    decoder: Literal["progressive", "upernet"]
-    focal: float
-    dice: Literal["linear", "log"]
-    layer_decay: float = 1.0
-
-
-PROTOCOLS = {
-    "seg-frozen-mgca": Protocol(frozen=True, decoder="progressive", focal=10.0, dice="log"),
-    "seg-finetune-mrm": Protocol(frozen=False, decoder="upernet", focal=2.0, dice="linear", layer_decay=0.65),
-}
-
-
-def protocol_named(name: str) -> Protocol:
-    """The switches of a protocol id; UserError with the nearest one otherwise."""
-    if name not in PROTOCOLS:
-        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
-
-
-def segmentation_head(encoder: ImageEncoder, protocol: Protocol, width: int) -> "ProgressiveHead | UNetHead | UPerHead":
+def segmentation_head(
+    encoder: ImageEncoder, protocol: SegmentationProtocol, width: int
+) -> "ProgressiveHead | UNetHead | UPerHead":
     """The decoder of a protocol for this encoder, whose ``levels`` say which maps it reads; ``width`` is UPerNet's."""
     if protocol.decoder == "upernet":
         return UPerHead(four_levels(encoder), width)
@@ -140,7 +112,9 @@ class UPerHead(nn.Module):
         return F.interpolate(self.final(self.fuse(torch.cat(drawn, 1))), (side, side), mode="bilinear")
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, protocol: Protocol, across_ranks: bool = False) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, mask: Tensor, protocol: SegmentationProtocol, across_ranks: bool = False
+) -> Tensor:
     """Focal plus Dice of one batch, a scalar.
 
     Args:

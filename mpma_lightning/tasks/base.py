@@ -42,8 +42,8 @@ class Task(LightningModule):
         checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
             and may be others than the checkpoint's.
         optim: optimiser and schedule.
-        mean: of the gray values in [0, 1], MIMIC-CXR's by default.
-        std: likewise.
+        mean: mean of the gray values in [0, 1], MIMIC-CXR's by default.
+        std: standard deviation of the gray values, MIMIC-CXR's by default.
     """
 
     protocol: str

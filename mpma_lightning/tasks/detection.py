@@ -7,53 +7,36 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.detection import MAP, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.figures import dense
-from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode, protocol_named
-from mpma_lightning.optim import Optim
+from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
 from mpma_lightning.predictions.boxes import BoxWriter
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
+from mpma_lightning.protocols import DetectionProtocol, protocol_named
+from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.dense import DenseTask
 
 
 class DetectionTask(DenseTask):
-    """Boxes of the data's ``box_classes``.
+    """Boxes of the data's ``box_classes``. Names for ``optim.scale``: ``head``, ``backbone.image``.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`.
-        checkpoint_parts: see :class:`Task`.
         protocol: ``det-frozen-mgca`` (frozen encoder) or ``det-coco`` (fine-tuned). Both report COCO mAP over all
             images, and the published mAP@.40-.75 as ``det-frozen-mgca/map_40_75``. MGCA's detector is YOLOv3; here it
             is Faster R-CNN, so that figure is comparable in how it is computed, not in the detector.
         head_width: channels of the pyramid.
-        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     annotations = ("boxes",)
-    kind = "boxes"
+    outputs = "boxes"
     monitor = MAP
 
-    def __init__(
-        self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
-        protocol: str = "det-coco",
-        head_width: int = 256,
-        optim: Optim | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
-    ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+    def __init__(self, *, protocol: str = "det-coco", head_width: int = 256, **common: Any) -> None:
+        super().__init__(**common)
         self.protocol, self.head_width = protocol, head_width
-        self.frozen = protocol_named(protocol).frozen
+        self.frozen = protocol_named(protocol, DetectionProtocol).frozen
 
     def annotated(self) -> list[str]:
         return list(self.data_spec.box_classes)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from data_modules.errors import UserError
 from data_modules.images.transforms import Placement
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.grounding import (
@@ -33,7 +32,7 @@ from mpma_lightning.figures import dense
 from mpma_lightning.objectives.state import words_of
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+from mpma_lightning.tasks.base import Step, Task
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
 SCORES = (POINTING_GAME, CNR, IOU)
@@ -45,27 +44,15 @@ class GroundingTask(Task):
 
     The map of a phrase is the mean over its words of the cosine between word and patch, drawn up to the crop. Beside
     the pointing game stand a random patch, the centre of either lung, and that of the lung which the phrase names.
+    ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
 
-    Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
-        checkpoint_parts: see :class:`Task`.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     protocol = PROTOCOLS["pointing_game"]
     annotations = ("boxes",)
 
-    def __init__(
-        self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
-    ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
+    def __init__(self, **common: Any) -> None:
+        super().__init__(optim=None, **common)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import draw_fraction
 from data_modules.index.manifest import ids_sha256
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
     ACCURACY,
     AP,
@@ -29,52 +28,41 @@ from mpma_lightning.evaluation.metric import Metric, Scores
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.precision import full
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
-from mpma_lightning.tasks.classification import ClassificationTask, refuse_without_positive
+from mpma_lightning.tasks.base import Step
+from mpma_lightning.tasks.labelled import LabelledTask
 
-HEADS = "heads"
-"""Key of the heads' fractions, seeds and training samples in a checkpoint."""
 SUMMARISED = (AUROC, AP, F1, ACCURACY)
 
 
-class LinearProbeTask(ClassificationTask):
+class LinearProbeTask(LabelledTask):
     """One ``fit`` of one epoch encodes training and validation images, then trains ``fractions`` x ``seeds`` heads.
 
     No image is augmented. Metrics are the mean over seeds, by fraction, and its standard deviation (``_sd``); the
-    result row lists every head. Several ranks share the encoding and each train all heads.
+    result record lists every head. Several ranks share the encoding and each train all heads.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`.
-        checkpoint_parts: see :class:`Task`.
-        protocol: ``cls-linear-mgca``, or ``cls-linear`` for a probe of your own; the result row carries it.
+        protocol: ``cls-linear-mgca``, or ``cls-linear`` for a probe of your own; the result record carries it.
         fractions: label fractions; of each, the training samples are drawn as ``data.label_fraction`` draws them.
         seeds: of the draws of samples, of the heads' start and of their order of samples.
         probe: how heads are trained.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     encodes_once = True
     frozen = True
-    monitor = None
 
     def __init__(
         self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
+        *,
         protocol: str = "cls-linear-mgca",
         fractions: tuple[float, ...] = (0.01, 0.1, 1.0),
         seeds: tuple[int, ...] = (0, 1, 2),
         probe: ProbeOptions | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
+        **common: Any,
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, protocol, None, mean, std)
+        super().__init__(protocol=protocol, input="image", pool="mask", optim=None, **common)
         self.automatic_optimization = False
         self.probe = probe or ProbeOptions()
-        if not self.switches.own_probe and self.probe != ProbeOptions():
+        if not self.fixed.own_probe and self.probe != ProbeOptions():
             raise UserError(
                 f"model.protocol {protocol} trains heads as {ProbeOptions()} [MGCA], found {self.probe}; leave "
                 "model.probe out, or take model.protocol cls-linear"
@@ -87,12 +75,11 @@ class LinearProbeTask(ClassificationTask):
         self.records: list[dict[str, Any]] = [{"fraction": fraction, "seed": seed} for fraction, seed in self.pairs]
 
     def build_head(self) -> None:
-        self.backbone.requires_grad_(False).eval()
         heads = []
         for _, seed in self.pairs:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                heads.append(linear_head(self.feature_width, len(self.classes), self.switches))
+                heads.append(linear_head(self.feature_width, len(self.classes), self.fixed))
         self.heads = nn.ModuleList(heads)
         self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
         self.register_buffer("feature_mean", torch.zeros(self.feature_width))
@@ -110,13 +97,6 @@ class LinearProbeTask(ClassificationTask):
             expect(whole, f"trainer.{name}", found, "1.0, the whole epoch, whose features the heads train on")
         share = self.data.label_fraction
         expect(share == 1, "data.label_fraction", share, "1, as model.fractions are drawn from all training samples")
-
-    def train(self, mode: bool = True) -> "LinearProbeTask":
-        """The backbone stays in eval mode."""
-        super().train(mode)
-        if self._built:
-            self.backbone.eval()
-        return self
 
     @torch.no_grad()
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:  # type: ignore[override]
@@ -155,8 +135,8 @@ class LinearProbeTask(ClassificationTask):
         for head, record in track(both, f"Training {len(both)} heads", disable=not self.trainer.is_global_zero):
             fraction, seed = record["fraction"], record["seed"]
             taken = draw_fraction(studies, labels, fraction, seed)
-            for name, positives in (labels[taken] == 1).sum().items():
-                refuse_without_positive(str(name), int(positives), int(taken.sum()), fraction, seed)
+            positives = {str(name): int(count) for name, count in (labels[taken] == 1).sum().items()}
+            self.refuse_without_positive(positives, int(taken.sum()), fraction, seed)
             chosen = torch.tensor(taken, device=self.device)
             epoch = train_head(head, (x[chosen], y[chosen]), held_out, self.probe, self.exclusive, seed)
             record |= {"samples": int(taken.sum()), "ids_sha256": ids_sha256(ids[taken]), "epoch": epoch}
@@ -201,21 +181,22 @@ class LinearProbeTask(ClassificationTask):
         largest = max(fraction for fraction, _ in self.pairs)
         own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
         scores = self._scores(full(self.features(batch)))[own].mean(0)
-        return {"id": batch["id"], **{name: scores[:, k] for k, name in enumerate(self.classes)}}
+        return self.named_scores(batch["id"], scores)
 
     def result_entries(self) -> dict[str, Any]:
         """Every head: its training samples, the epoch of its weights and its metrics."""
         fractions, seeds = (list(dict.fromkeys(values)) for values in zip(*self.pairs, strict=True))
         return {**super().result_entries(), "label_fraction": fractions, "seed": seeds, "heads": self.records}
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[HEADS] = [{k: v for k, v in record.items() if "/" not in k} for record in self.records]
+    def head_entries(self) -> dict[str, Any]:
+        kept = [{k: v for k, v in record.items() if "/" not in k} for record in self.records]
+        return {**super().head_entries(), "heads": kept}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.records = checkpoint.get(HEADS, [])
+    def take_head(self, known: dict[str, Any]) -> None:
+        self.records = known["heads"]
         self.pairs = [(record["fraction"], record["seed"]) for record in self.records]
-        super().on_load_checkpoint(checkpoint)
+        self.exclusive, self.classes = known["exclusive"], list(known["names"])
+        self.build_head()
 
 
 def _name(fraction: float) -> str:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.metric import Metric, loss
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces
 from mpma_lightning.evaluation.zero_shot import load_prompts
@@ -19,8 +18,7 @@ from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
 from mpma_lightning.objectives.state import Pairing, words_of
-from mpma_lightning.optim import Optim
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+from mpma_lightning.tasks.base import Step, Task
 
 
 @dataclass
@@ -49,15 +47,9 @@ class PretrainingTask(Task):
     """MPMA. A reimplementation from the abstract; unstated details follow MRM, MGCA, M3AE and Meshed-Memory.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`.
-        checkpoint_parts: see :class:`Task`.
         masking: how much of each side is hidden.
         objectives: the losses, their weights and options.
         target_scale: side of the reconstruction target over the encoder input's (2 [MRM]; 1 is plain MAE).
-        optim: see :class:`Task`.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
         check_every: steps between looks at the norm of each loss's gradient at the features it should train; the
             norms are logged, and a loss that gave none in all of the first epoch stops the run.
         shuffle_pairs: control experiment: train every report with the image of the previous sample of the batch. What
@@ -77,19 +69,15 @@ class PretrainingTask(Task):
 
     def __init__(
         self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
+        *,
         masking: Masking | None = None,
         objectives: Objectives | None = None,
         target_scale: int = 2,
-        optim: Optim | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
         check_every: int = 100,
         shuffle_pairs: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        super().__init__(**common)
         self.masking = masking or Masking()
         self.options = (objectives or Objectives()).active()
         expect(target_scale >= 1, "model.target_scale", target_scale, "at least 1")

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import UserError, expect
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.both_directions import (
     DIRECTIONS,
@@ -32,9 +31,10 @@ from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
 from mpma_lightning.objectives.state import PretrainingState
-from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+from mpma_lightning.protocols import RetrievalProtocol, protocol_named
+from mpma_lightning.tasks.base import Step
+from mpma_lightning.tasks.supervised import SupervisedTask
 
 GALLERY = 5
 """Answers to each query of a figure."""
@@ -42,13 +42,11 @@ HEAD = "image_text_matching.head"
 """Name of the matching head in the weights, here and in pre-training."""
 
 
-class RetrievalTask(Task):
-    """Every image and every text is encoded once; several positives: same study or same text is a hit.
+class RetrievalTask(SupervisedTask):
+    """Every image and every text is encoded once; several positives: same study or same text is a hit. The matching
+    head of ``checkpoint`` comes along with its fusion.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`. Its matching head comes along with its fusion.
-        checkpoint_parts: see :class:`Task`.
         contrast: InfoNCE of fine-tuning.
         matching: matching loss of fine-tuning, off by default.
         scorer: of ``validate`` and ``test``; ``fit`` validates by ``dual``. ``rerank`` adds ``rerank/…``: each
@@ -59,9 +57,6 @@ class RetrievalTask(Task):
             precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]). By ``dual`` only.
         protocol: id of the evaluation protocol, which data and ``multiclass`` make: ``ret-pairs``, ``ret-roco-2k``,
             ``ret-mimic-5x200``.
-        optim: see :class:`Task`.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     step_metrics = (Metric("matching_accuracy"),)
@@ -70,20 +65,17 @@ class RetrievalTask(Task):
 
     def __init__(
         self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
+        *,
         contrast: GlobalAlignmentOptions | None = None,
         matching: MatchRankingOptions | None = None,
         scorer: Literal["dual", "rerank"] = "dual",
         shortlist: int = 16,
         multiclass: Sequence[str] = (),
         protocol: str = "ret-pairs",
-        optim: Optim | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
+        **common: Any,
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        super().__init__(**common)
+        protocol_named(protocol, RetrievalProtocol)
         self.contrast, self.matching = contrast or GlobalAlignmentOptions(), matching or MatchRankingOptions()
         for name, weight in self.loss_weights.items():
             expect(weight >= 0, f"model.{name}.weight", weight, "0 (off) or more")
@@ -99,7 +91,6 @@ class RetrievalTask(Task):
         self.alpha: dict[str, float] = {}
         self.orders: dict[str, Shortlist] | None = None
         self.evaluated: Columns = {}
-        self.head_is_trained = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -132,7 +123,7 @@ class RetrievalTask(Task):
         carried = self.source.head(HEAD) if self.source else {}
         if carried and (self.checkpoint_parts is None or "fusion" in self.checkpoint_parts):
             self.image_text_matching.head.load_state_dict(carried)
-            self.head_is_trained = True
+            self.trained = True
 
     def _state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
         ids = batch["input_ids"]
@@ -151,7 +142,7 @@ class RetrievalTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         state = self._state(batch, training=stage == "train")
         outcome: Step = {"contrast_loss": self.global_alignment(state)}
-        if self.matching.weight > 0 and (self.head_is_trained or self.trainer.state.fn == "fit"):
+        if self.matching.weight > 0 and (self.trained or self.trainer.state.fn == "fit"):
             outcome["matching_loss"] = self.image_text_matching(state)
             outcome |= self.image_text_matching.monitor(state)
         if stage != "train":
@@ -215,14 +206,14 @@ class RetrievalTask(Task):
 
     def on_validation_start(self) -> None:
         if self._reranks:
-            self._refuse_untrained()
+            self.refuse_untrained()
 
     @torch.no_grad()
     def on_test_start(self) -> None:
         """With rerank, α is chosen on the validation split before anything is tested."""
         if not self._reranks:
             return
-        self._refuse_untrained()
+        self.refuse_untrained()
         data = self.data
         if not data.spec.counts["val"]:
             raise UserError(f"{data.spec.name} has no validation split to choose α of rerank on; use model.scorer dual")
@@ -234,8 +225,11 @@ class RetrievalTask(Task):
         _refuse_broken(rows)
         self.alpha = choose_alpha(rows, self._shortlisted(rows)[0])
 
-    def _refuse_untrained(self) -> None:
-        if not self.head_is_trained:
+    def on_predict_start(self) -> None:
+        """Embeddings need no head."""
+
+    def refuse_untrained(self) -> None:
+        if not self.trained:
             raise UserError(
                 f"model.scorer rerank needs a model trained with the matching loss, and the weights hold no {HEAD}: "
                 "pre-train with model.objectives.image_text_matching.weight above 0, or fit with model.matching.weight "
@@ -245,8 +239,8 @@ class RetrievalTask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         if self._matches:
-            self.head_is_trained = f"{HEAD}.weight" in checkpoint["state_dict"]
-            self._refuse_untrained()
+            self.trained = f"{HEAD}.weight" in checkpoint["state_dict"]
+            self.refuse_untrained()
 
     def result_entries(self) -> dict[str, Any]:
         return {"scorer": self.scorer if self._reranks else "dual"} | (

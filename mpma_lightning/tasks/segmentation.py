@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import expect
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
@@ -25,10 +24,11 @@ from mpma_lightning.evaluation.segmentation import (
     segmentation_scores,
 )
 from mpma_lightning.figures import dense
-from mpma_lightning.heads.segmentation_head import protocol_named, segmentation_head, segmentation_loss
-from mpma_lightning.optim import Optim, layer_scales, multiplied
+from mpma_lightning.heads.segmentation_head import segmentation_head, segmentation_loss
+from mpma_lightning.optim import layer_scales, multiplied
 from mpma_lightning.predictions.masks import MaskWriter
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step
+from mpma_lightning.protocols import SegmentationProtocol, protocol_named
+from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.dense import DenseTask
 
 BASELINE_MASKS = 200
@@ -36,55 +36,46 @@ BASELINE_MASKS = 200
 
 
 class SegmentationTask(DenseTask):
-    """Dice in its three readings beside the empty prediction and the mean training mask.
+    """Dice in its three readings beside the empty prediction and the mean training mask. Names for ``optim.scale``:
+    ``head``, ``backbone.image``.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`.
-        checkpoint_parts: see :class:`Task`.
         protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune-mrm`` (UPerNet).
         threshold: a pixel is inside at this likelihood; published: 0.5.
         head_width: channels of UPerNet; the frozen decoders have the published ones.
-        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.image``.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     annotations = ("mask",)
-    kind = "masks"
+    outputs = "masks"
     monitor = DICE_POSITIVE
 
     def __init__(
         self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
+        *,
         protocol: str = "seg-finetune-mrm",
         threshold: float = 0.5,
         head_width: int = 256,
-        optim: Optim | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
+        **common: Any,
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
-        self.protocol, self.switches, self.threshold = protocol, protocol_named(protocol), threshold
+        super().__init__(**common)
+        self.protocol, self.fixed, self.threshold = protocol, protocol_named(protocol, SegmentationProtocol), threshold
         expect(0 < threshold < 1, "model.threshold", threshold, "a likelihood between 0 and 1")
         self.head_width = head_width
-        self.frozen = self.switches.frozen
+        self.frozen = self.fixed.frozen
 
     def annotated(self) -> list[str]:
         name: str = self.data_spec.mask_class
         return [name] if name else []
 
     def build_head(self) -> None:
-        self.head = segmentation_head(self.backbone.image, self.switches, self.head_width)
+        self.head = segmentation_head(self.backbone.image, self.fixed, self.head_width)
 
     def build_heads(self) -> None:
         super().build_heads()
         side = self.data_spec.image_size
         self.register_buffer("mean_mask", torch.zeros(side, side, dtype=torch.bool))
-        if self.switches.layer_decay < 1:
-            scales = layer_scales(self.backbone.image, self.switches.layer_decay, "backbone.image")
+        if self.fixed.layer_decay < 1:
+            scales = layer_scales(self.backbone.image, self.fixed.layer_decay, "backbone.image")
             self.optim = replace(self.optim, scale=multiplied(scales, self.optim.scale))
 
     def on_fit_start(self) -> None:
@@ -101,7 +92,7 @@ class SegmentationTask(DenseTask):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         logits, mask = self.logits(batch), batch["mask"]
         count = torch.tensor(float(len(mask)), device=mask.device)
-        outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.switches, stage == "train") * count, count)}
+        outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.fixed, stage == "train") * count, count)}
         if stage != "train":
             predicted, true = logits.sigmoid() >= self.threshold, mask > 0
             model, mean = _pixels(predicted, true, "model"), _pixels(self._mean_mask_like(true), true, "mean")

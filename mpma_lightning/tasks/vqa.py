@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones import Backbone, BackboneSpec
+from mpma_lightning.backbones import Backbone
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
@@ -17,60 +17,50 @@ from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards
 from mpma_lightning.heads.answer_head import AnswerHead
-from mpma_lightning.optim import Optim
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
-
-ANSWERS = "answers"
-"""Key of the answer vocabulary in a checkpoint."""
+from mpma_lightning.tasks.base import Step
+from mpma_lightning.tasks.named_outputs import NamedOutputsTask
 
 
-class VQATask(Task):
-    """Answers as classes: binary cross-entropy summed over answers, the likeliest one counts [M3AE].
+class VQATask(NamedOutputsTask):
+    """Answers as classes: binary cross-entropy summed over answers, the likeliest one counts [M3AE]. Names for
+    ``optim.scale``: ``head``, ``backbone.fusion``, ``blind_head``, ``blind``.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`.
-        checkpoint_parts: see :class:`Task`.
         pool: where the fused question is read; see ``Backbone.fused_representation``.
         question_only: also train the baseline that sees no image: a second text encoder of the same start, with the
             same head. It shares no weight with the model, only the norm that gradient clipping looks at.
-        optim: see :class:`Task`. Names for ``scale``: ``head``, ``backbone.fusion``, ``blind_head``, ``blind``.
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     monitor = ACCURACY
+    outputs = "answers"
+    head_title = "answer head"
 
     def __init__(
-        self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
-        pool: Literal["mask", "mean", "cls"] = "mask",
-        question_only: bool = True,
-        optim: Optim | None = None,
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
+        self, *, pool: Literal["mask", "mean", "cls"] = "mask", question_only: bool = True, **common: Any
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, optim, mean, std)
+        super().__init__(**common)
         self.pool, self.question_only = pool, question_only
-        self.trained = False
 
     @property
     def parts(self) -> tuple[str, ...]:
         return ("fusion",)
 
     def build_heads(self) -> None:
-        spec = self.data_spec
-        if not spec.answers:
-            raise UserError(
-                f"{spec.name} has no answers; VQATask needs a data set of questions, such as VQARADDataModule"
-            )
-        self.protocol = spec.protocol
-        self.answers: list[str] = list(spec.answers)
-        self.majority: dict[str, str] = dict(spec.majority_answers)
+        self.protocol = self.data_spec.protocol
+        self.majority = dict(self.data_spec.majority_answers)
+        super().build_heads()
+
+    def annotated(self) -> list[str]:
+        return list(self.data_spec.answers)
+
+    @property
+    def answers(self) -> list[str]:
+        """The vocabulary, in the order of the head's outputs."""
+        return self.classes
+
+    def build_head(self) -> None:
         self.number = {answer: i for i, answer in enumerate(self.answers)}
         text = self.backbone.text.width
         width = text + self.backbone.image.width
@@ -142,23 +132,6 @@ class VQATask(Task):
             scores |= mean_intervals(self.samples.values, self.samples.patients)
         return scores
 
-    def on_validation_start(self) -> None:
-        if self.trainer.state.fn != "fit":
-            self._refuse_untrained()
-
-    def on_test_start(self) -> None:
-        self._refuse_untrained()
-
-    def on_predict_start(self) -> None:
-        self._refuse_untrained()
-
-    def _refuse_untrained(self) -> None:
-        if not self.trained:
-            raise UserError(
-                f"{self.trainer.state.fn}: the answer head is not trained; give --ckpt_path best, last or a file of a "
-                "fit (model.checkpoint brings the backbone only)"
-            )
-
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
         some = {name: values[:count] for name, values in batch.items()}
         likelihoods = outcome["logits"].sigmoid()
@@ -179,22 +152,12 @@ class VQATask(Task):
     def prediction_writer(self) -> AnswerWriter:
         return AnswerWriter()
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[ANSWERS] = self.answers
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        if ANSWERS not in checkpoint:
-            path = self.trainer.ckpt_path
+    def take_head(self, known: dict[str, Any]) -> None:
+        """An answer is a place in the vocabulary, which therefore has to be the same."""
+        if known["names"] != self.classes:
+            first = next(iter(sorted(set(known["names"]) ^ set(self.classes))), "their order")
             raise UserError(
-                f"ckpt_path {path} has no answer head; fit one first, starting from --model.checkpoint {path}"
-            )
-        known, self.trained = checkpoint[ANSWERS], True
-        if known != self.answers:
-            first = next(iter(sorted(set(known) ^ set(self.answers))), "their order")
-            raise UserError(
-                f"ckpt_path {self.trainer.ckpt_path} answers with another vocabulary ({len(known)} answers, the data "
-                f"have {len(self.answers)}; first difference: {first!r}); use the data and protocol it was trained "
-                "with, or start a new run with model.checkpoint"
+                f"ckpt_path {self.trainer.ckpt_path} answers with another vocabulary ({len(known['names'])} answers, "
+                f"the data have {len(self.classes)}; first difference: {first!r}); use the data and protocol it was "
+                "trained with, or start a new run with model.checkpoint"
             )

@@ -11,7 +11,6 @@ from torch import Tensor
 from data_modules.errors import UserError, expect
 from data_modules.index.labels import same_class
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import BackboneSpec
 from mpma_lightning.evaluation.classification import (
     AUROC,
     auroc_interval,
@@ -27,7 +26,7 @@ from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
-from mpma_lightning.tasks.base import GRAY_MEAN, GRAY_STD, Step, Task
+from mpma_lightning.tasks.base import Step, Task
 
 MAX_PROMPT_TOKENS = 128
 CHUNK = 16
@@ -40,36 +39,28 @@ class ZeroShotTask(Task):
     A finding's score is the similarity to its positive prompts less that to its negative ones: globally to the mean
     embedding of each ensemble, locally the mean over prompts of the word-aggregated similarity, which local alignment
     trains with ``negatives: batch`` only. ``combined`` is the mean of both after z-normalisation over the images
-    [GLoRIA].
+    [GLoRIA]. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
 
     Args:
-        backbone: see :class:`Task`.
-        checkpoint: see :class:`Task`. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
-        checkpoint_parts: see :class:`Task`.
         prompts: a shipped prompt file (``chest_xray``) or a path.
         similarities: which; each builds its alignment heads.
         temperature: of the attention of words over patches: that of local alignment in pre-training.
         multiclass: classes of which every test image has exactly one, such as the five of CheXpert 5x200: also reports
             accuracy and macro F1 of the likeliest, scores being z-normalised over the images [GLoRIA].
-        mean: see :class:`Task`.
-        std: see :class:`Task`.
     """
 
     protocol = "zs-prompt"
 
     def __init__(
         self,
-        backbone: BackboneSpec | str | None = None,
-        checkpoint: str | None = None,
-        checkpoint_parts: list[str] | None = None,
+        *,
         prompts: str = "chest_xray",
         similarities: Sequence[Literal["global", "local"]] = ("global", "local"),
         temperature: float = 0.1,
         multiclass: Sequence[str] = (),
-        mean: float = GRAY_MEAN,
-        std: float = GRAY_STD,
+        **common: Any,
     ) -> None:
-        super().__init__(backbone, checkpoint, checkpoint_parts, None, mean, std)
+        super().__init__(optim=None, **common)
         if not similarities:
             raise UserError("model.similarities is empty; expected global, local or both")
         expect(temperature > 0, "model.temperature", temperature, "more than 0")

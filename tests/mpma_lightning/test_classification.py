@@ -23,13 +23,18 @@ from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
-from mpma_lightning.heads.linear_head import PROTOCOLS, linear_head, protocol_for
+from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
+from mpma_lightning.protocols import LabelProtocol, label_protocol, protocol_named
 from mpma_lightning.tasks.classification import ClassificationTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask
 
 NAN = float("nan")
+
+
+def named(name: str) -> LabelProtocol:
+    return protocol_named(name, LabelProtocol)
 
 
 def draw(rows: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -120,15 +125,15 @@ def test_value_exclusive_label_loss() -> None:
 
 
 def test_value_protocols_decide_the_head() -> None:
-    benchx, mgca = (linear_head(64, 5, PROTOCOLS[name]) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
+    benchx, mgca = (linear_head(64, 5, named(name)) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
     assert isinstance(benchx[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
     assert 0.01 < benchx[1].weight.std() < 0.03 and (benchx[1].bias == 0).all()
-    mrm = linear_head(64, 5, PROTOCOLS["cls-finetune-mrm"])
+    mrm = linear_head(64, 5, named("cls-finetune-mrm"))
     assert 1e-5 < mrm[1].weight.std() < 3e-5 and (mrm[1].bias == 0).all()
     assert mgca[1].weight.std() > 0.04
-    assert PROTOCOLS["cls-finetune-benchx"].encoder_lr == 0.1 and PROTOCOLS["cls-finetune-mrm"].drop_path == 0.1
+    assert named("cls-finetune-benchx").encoder_lr == 0.1 and named("cls-finetune-mrm").drop_path == 0.1
     with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):
-        protocol_for("cls-finetune-mrn", frozen=False, reads="image")
+        label_protocol("cls-finetune-mrn", frozen=False, reads="image")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +147,13 @@ def test_value_protocols_decide_the_head() -> None:
 )
 def test_error_a_protocol_of_another_task(task: type[ClassificationTask], options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
-        task("mpma_vit_t16", **options)
+        task(backbone="mpma_vit_t16", **options)
 
 
 def test_value_protocols_that_the_tasks_keep_to() -> None:
-    LinearProbeTask("mpma_vit_t16", protocol="cls-linear", probe=ProbeOptions(lr=0.1))
+    LinearProbeTask(backbone="mpma_vit_t16", protocol="cls-linear", probe=ProbeOptions(lr=0.1))
     for kind in ("image", "text", "both"):
-        ClassificationTask("mpma_vit_t16", protocol="cls-multimodal", input=kind)  # type: ignore[arg-type]
+        ClassificationTask(backbone="mpma_vit_t16", protocol="cls-multimodal", input=kind)  # type: ignore[arg-type]
 
 
 def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
@@ -158,12 +163,12 @@ def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
     y[::3, 1] = NAN
     options = ProbeOptions(lr=0.05, max_epochs=40, patience=5)
     torch.manual_seed(0)
-    head = linear_head(4, 2, PROTOCOLS["cls-linear"])
+    head = linear_head(4, 2, named("cls-linear"))
     start = label_loss(head(x[200:]), y[200:], False)[0].item()
     epoch = train_head(head, (x[:200], y[:200]), (x[200:], y[200:]), options, False, seed=0)
     assert epoch > 3 and label_loss(head(x[200:]), y[200:], False)[0].item() < start / 3
     wrong = 1 - y[200:]
-    frozen = linear_head(4, 2, PROTOCOLS["cls-linear"])
+    frozen = linear_head(4, 2, named("cls-linear"))
     before = frozen[1].weight.detach().clone()
     epoch = train_head(frozen, (x[:200], y[:200]), (x[200:], wrong), options, False, seed=0)
     assert epoch == 1 and not torch.equal(frozen[1].weight, before)  # validation only gets worse after the first
@@ -198,7 +203,7 @@ def test_value_optimisers_by_name(name: str, kind: type[torch.optim.Optimizer]) 
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_error_probe_fractions(share: float) -> None:
     with pytest.raises(UserError, match=rf"model.fractions is \(0.1, {share}\); expected shares above 0"):
-        LinearProbeTask("mpma_vit_t16", fractions=(0.1, share))
+        LinearProbeTask(backbone="mpma_vit_t16", fractions=(0.1, share))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +222,7 @@ def test_error_probe_fractions(share: float) -> None:
 def test_error_a_probe_that_would_not_see_every_image_once(
     settings: dict[str, Any], share: float, line: str | None
 ) -> None:
-    task = LinearProbeTask("mpma_vit_t16")
+    task = LinearProbeTask(backbone="mpma_vit_t16")
     task.trainer = Trainer(**{"max_epochs": 1, "accelerator": "cpu", "logger": False, **settings})
     task.trainer.datamodule = MemoryData(label_fraction=share)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=f"^{line}") if line else nullcontext():

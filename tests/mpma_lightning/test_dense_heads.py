@@ -20,14 +20,17 @@ from data_modules.images.transforms import Augment, Placement, Transform
 from mpma_lightning.backbones import ImageSpec
 from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.image import timm_encoder
-from mpma_lightning.heads import detection_head, segmentation_head
+from mpma_lightning.heads import segmentation_head
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
 from mpma_lightning.heads.levels import Pyramid, four_levels, last_levels, spread
-from mpma_lightning.heads.segmentation_head import PROTOCOLS, segmentation_loss
+from mpma_lightning.heads.segmentation_head import segmentation_loss
 from mpma_lightning.optim import Optim, layer_scales
 from mpma_lightning.predictions.boxes import BoxWriter
 from mpma_lightning.predictions.masks import MaskWriter, png_path
+from mpma_lightning.protocols import PROTOCOLS, DetectionProtocol, Protocol, SegmentationProtocol, protocol_named
 from mpma_lightning.tasks.segmentation import SegmentationTask
+
+SEGMENTATION = {name: its for name, its in PROTOCOLS.items() if isinstance(its, SegmentationProtocol)}
 
 SIDE = 64
 
@@ -54,17 +57,17 @@ def untouched(parameters: Iterable[tuple[str, nn.Parameter]]) -> list[str]:
     return [name for name, p in named if p.grad is None or not p.grad.abs().sum() > 0]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", SEGMENTATION)
 @pytest.mark.parametrize("kind", ["vit", "resnet", "convnext"])
 def test_segmentation_shape_and_gradient(kind: str, protocol: str) -> None:
     """Logits as large as the crop; every parameter of encoder and decoder learns."""
     image_encoder = encoder(kind)
-    head = segmentation_head.segmentation_head(image_encoder, PROTOCOLS[protocol], width=16)
+    head = segmentation_head.segmentation_head(image_encoder, SEGMENTATION[protocol], width=16)
     logits = head(image_encoder(images(), levels=head.levels.indices).levels, SIDE)
     assert logits.shape == (2, 1, SIDE, SIDE)
     mask = torch.zeros(2, 1, SIDE, SIDE)
     mask[0, 0, 10:40, 10:40] = 1
-    segmentation_loss(logits, mask, PROTOCOLS[protocol]).backward()
+    segmentation_loss(logits, mask, SEGMENTATION[protocol]).backward()
     assert untouched(head.named_parameters()) == [] and untouched(image_encoder.named_parameters()) == []
 
 
@@ -104,10 +107,10 @@ def test_value_segmentation_loss(name: str, focal_weight: float) -> None:
     mask[0, 0, 0, 0] = mask[1, 0, 0] = 1
     dice = 4 / 8
     expected = focal_weight * 0.25 * math.log(2) + (-math.log(dice) if name == "seg-frozen-mgca" else 1 - dice)
-    assert float(segmentation_loss(torch.zeros(2, 1, 2, 2), mask, PROTOCOLS[name])) == pytest.approx(expected)
+    assert float(segmentation_loss(torch.zeros(2, 1, 2, 2), mask, SEGMENTATION[name])) == pytest.approx(expected)
     sure = torch.where(mask > 0, 40.0, -40.0)
-    assert float(segmentation_loss(sure, mask, PROTOCOLS[name])) == pytest.approx(0, abs=1e-6)
-    assert math.isfinite(float(segmentation_loss(torch.full_like(mask, -40.0), mask * 0, PROTOCOLS[name])))
+    assert float(segmentation_loss(sure, mask, SEGMENTATION[name])) == pytest.approx(0, abs=1e-6)
+    assert math.isfinite(float(segmentation_loss(torch.full_like(mask, -40.0), mask * 0, SEGMENTATION[name])))
 
 
 def test_value_layer_scales() -> None:
@@ -173,10 +176,10 @@ def test_value_detector_learns_its_box() -> None:
         assert box_iou(one["boxes"][:1], true["boxes"]) > 0.5
 
 
-@pytest.mark.parametrize("named", [segmentation_head.protocol_named, detection_head.protocol_named])
-def test_error_protocol(named: Any) -> None:
+@pytest.mark.parametrize("kind", [SegmentationProtocol, DetectionProtocol])
+def test_error_protocol(kind: type[Protocol]) -> None:
     with pytest.raises(UserError, match=r"model.protocol 'seg-frozen' is unknown"):
-        named("seg-frozen")
+        protocol_named("seg-frozen", kind)
 
 
 @pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch"])
@@ -223,7 +226,7 @@ def test_error_two_masks_of_one_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scale", [{}, {"backbone.image": 0.5}, {"backbone": 0.5}])
 def test_value_a_scale_of_the_encoder_multiplies_layer_decay(scale: dict[str, float]) -> None:
-    task = SegmentationTask(SMALL, head_width=8, optim=Optim(scale=scale))
+    task = SegmentationTask(backbone=SMALL, head_width=8, optim=Optim(scale=scale))
     data = MemoryData(DataSpec("Memory", mask_class="Pneumothorax", image_size=32))
     task.trainer = SimpleNamespace(datamodule=data, state=SimpleNamespace(fn="fit"))  # type: ignore[assignment]
     task.configure_model()

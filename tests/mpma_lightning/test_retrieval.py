@@ -132,7 +132,7 @@ def test_value_no_gain_is_zero() -> None:
 
 def test_error_rerank_by_class() -> None:
     with pytest.raises(UserError, match=r"model.scorer is rerank; expected dual with model.multiclass"):
-        RetrievalTask("mpma_vit_t16", scorer="rerank", multiclass=["Edema"])
+        RetrievalTask(backbone="mpma_vit_t16", scorer="rerank", multiclass=["Edema"])
 
 
 # the matching loss

@@ -381,7 +381,7 @@ def test_fused_representation_error() -> None:
 def task_and_batch(objectives: Objectives, masking: Masking, **image: Any):
     tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400)
     spec = BackboneSpec("mpma_vit_t16", ImageSpec(size=64, **image))
-    task = PretrainingTask(spec, masking=masking, objectives=objectives, target_scale=1)
+    task = PretrainingTask(backbone=spec, masking=masking, objectives=objectives, target_scale=1)
     data = MemoryData(DataSpec("Memory", tokenizer=tokenizer.to_json()))
     task.trainer = SimpleNamespace(datamodule=data, log_every_n_steps=1, global_step=0)  # type: ignore[assignment]
     task.configure_model()

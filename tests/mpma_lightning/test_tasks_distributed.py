@@ -44,22 +44,24 @@ OBJECTIVES = Objectives(
     image_reconstruction=ImageReconstructionOptions(**DECODER), local_alignment=LocalAlignmentOptions(negatives="pair")
 )
 TRAIN = {
-    "pretraining": partial(PretrainingTask, SPEC, objectives=OBJECTIVES, target_scale=1),
-    "image labels": partial(ClassificationTask, SPEC),
-    "text labels": partial(ClassificationTask, SPEC, input="text", protocol="cls-multimodal"),
-    "labels of both": partial(ClassificationTask, SPEC, input="both", protocol="cls-multimodal"),
-    "exclusive labels": partial(ClassificationTask, SPEC),
-    "retrieval": partial(RetrievalTask, SPEC),
-    "vqa": partial(VQATask, SPEC),
-    "segmentation": partial(SegmentationTask, SPEC, head_width=8),
-    "frozen segmentation": partial(SegmentationTask, SPEC, protocol="seg-frozen-mgca"),
-    "detection": partial(DetectionTask, SPEC, head_width=8),
+    "pretraining": partial(PretrainingTask, backbone=SPEC, objectives=OBJECTIVES, target_scale=1),
+    "image labels": partial(ClassificationTask, backbone=SPEC),
+    "text labels": partial(ClassificationTask, backbone=SPEC, input="text", protocol="cls-multimodal"),
+    "labels of both": partial(ClassificationTask, backbone=SPEC, input="both", protocol="cls-multimodal"),
+    "exclusive labels": partial(ClassificationTask, backbone=SPEC),
+    "retrieval": partial(RetrievalTask, backbone=SPEC),
+    "vqa": partial(VQATask, backbone=SPEC),
+    "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
+    "frozen segmentation": partial(SegmentationTask, backbone=SPEC, protocol="seg-frozen-mgca"),
+    "detection": partial(DetectionTask, backbone=SPEC, head_width=8),
 }
 EVALUATE = TRAIN | {
-    "linear probe": partial(LinearProbeTask, SPEC, fractions=[1.0], seeds=[0, 1]),
-    "zero-shot": partial(ZeroShotTask, SPEC),
-    "grounding": partial(GroundingTask, SPEC),
-    "rerank": partial(RetrievalTask, SPEC, scorer="rerank", matching=MatchRankingOptions(weight=1), shortlist=4),
+    "linear probe": partial(LinearProbeTask, backbone=SPEC, fractions=[1.0], seeds=[0, 1]),
+    "zero-shot": partial(ZeroShotTask, backbone=SPEC),
+    "grounding": partial(GroundingTask, backbone=SPEC),
+    "rerank": partial(
+        RetrievalTask, backbone=SPEC, scorer="rerank", matching=MatchRankingOptions(weight=1), shortlist=4
+    ),
 }
 LOSSES = ("contrast_loss", "global_alignment_loss", "mask_loss")
 """Of the batch as a whole: negatives, Dice. In evaluation no step waits for other ranks, so that is a rank's batch."""
@@ -138,7 +140,7 @@ def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, f
     task.log = lambda key, value, **_: logged.update({key: float(value)})  # type: ignore[method-assign, assignment]
     task.log_dict = lambda values, **_: logged.update({k: float(v) for k, v in values.items()})  # type: ignore[method-assign]
     if isinstance(task, RetrievalTask):
-        task.head_is_trained = True
+        task.trained = True
     if isinstance(task, DetectionTask):  # every anchor and proposal, so that none is drawn
         for part in (task.head.rpn, task.head.roi_heads):
             part.fg_bg_sampler.sampler.batch_size_per_image = 1_000_000

@@ -1,0 +1,161 @@
+"""The table of evaluation protocols: what each id fixes, in one line of words, and where it is from.
+
+A protocol fixes more than is here: its experiment writes out data, optimiser and steps. Results under different ids are
+never compared.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from data_modules.errors import UserError, suggest
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One evaluation protocol.
+
+    Attributes:
+        about: one line.
+        source: publication that it follows; ``ours`` where there is none.
+    """
+
+    about: str
+    source: str = "ours"
+
+
+@dataclass(frozen=True)
+class LabelProtocol(Protocol):
+    """How a head of labels is started and trained.
+
+    Attributes:
+        norm: LayerNorm before the linear layer.
+        init: of the linear layer: truncated normal with zero bias, or torch's default.
+        init_std: deviation of the truncated normal.
+        encoder_lr: learning rate of the backbone, as a share of the head's.
+        drop_path: stochastic depth of the image encoder.
+        frozen: only the head is trained (``LinearProbeTask``), or everything (``ClassificationTask``).
+        inputs: what the head may read.
+        own_probe: a linear probe is trained as ``model.probe`` says; else by its defaults, which are MGCA's.
+    """
+
+    norm: bool = True
+    init: Literal["truncated_normal", "default"] = "truncated_normal"
+    init_std: float = 0.02
+    encoder_lr: float = 1.0
+    drop_path: float = 0.0
+    frozen: bool = False
+    inputs: tuple[str, ...] = ("image",)
+    own_probe: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentationProtocol(Protocol):
+    """Decoder and loss of segmentation.
+
+    The loss is ``focal`` · focal(γ = 2) plus a Dice term over the pixels of a batch: 1 - Dice, or -log Dice [MGCA's
+    code; its paper says focal and Dice].
+
+    Attributes:
+        frozen: the encoder is not trained.
+        decoder: SETR-PUP on a ViT and U-Net on a CNN, or UPerNet.
+        focal: weight of the focal loss.
+        dice: form of the Dice term.
+        layer_decay: learning rate of a block of the encoder, as a share of the next one's.
+    """
+
+    frozen: bool = False
+    decoder: Literal["progressive", "upernet"] = "upernet"
+    focal: float = 1.0
+    dice: Literal["linear", "log"] = "linear"
+    layer_decay: float = 1.0
+
+
+@dataclass(frozen=True)
+class DetectionProtocol(Protocol):
+    """Attributes:
+    frozen: the encoder is not trained.
+    """
+
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class RetrievalProtocol(Protocol):
+    """What counts as a hit follows from ``model.multiclass``."""
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "pretraining": Protocol("metrics of a pre-training, on its own data"),
+    "cls-finetune-benchx": LabelProtocol("fine-tuning, encoder at a tenth of the rate", "BenchX", encoder_lr=0.1),
+    "cls-finetune-mrm": LabelProtocol(
+        "fine-tuning, head near zero, drop-path 0.1", "MRM, its train.py", init_std=2e-5, drop_path=0.1
+    ),
+    "cls-multimodal": LabelProtocol(
+        "as cls-finetune-benchx, from image, text or both", encoder_lr=0.1, inputs=("image", "text", "both")
+    ),
+    "cls-linear-mgca": LabelProtocol(
+        "linear probe on 1, 10, 100 % of the labels", "MGCA", norm=False, init="default", frozen=True
+    ),
+    "cls-linear": LabelProtocol("linear probe, trained as model.probe says", norm=False, frozen=True, own_probe=True),
+    "seg-frozen-mgca": SegmentationProtocol(
+        "frozen encoder, SETR-PUP or U-Net", "MGCA", frozen=True, decoder="progressive", focal=10.0, dice="log"
+    ),
+    "seg-finetune-mrm": SegmentationProtocol(
+        "fine-tuned encoder, UPerNet, layer decay 0.65", "MRM", focal=2.0, layer_decay=0.65
+    ),
+    "det-frozen-mgca": DetectionProtocol("frozen encoder; MGCA's YOLOv3 is a Faster R-CNN here", "MGCA", frozen=True),
+    "det-coco": DetectionProtocol("fine-tuned encoder, COCO mAP over all images"),
+    "zs-prompt": Protocol("zero-shot by ensembles of prompts", "GLoRIA"),
+    "ret-pairs": RetrievalProtocol("retrieval on one's own pairs; same study or same text is a hit"),
+    "ret-roco-2k": RetrievalProtocol("retrieval among 2,000 test pairs of ROCO", "M3AE"),
+    "ret-mimic-5x200": RetrievalProtocol("five classes of 200; the same class is a hit", "PTUnifier"),
+    "ground-pointing": Protocol("pointing game on MS-CXR", "BioViL"),
+    "ground-cnr": Protocol("contrast-to-noise ratio on MS-CXR", "BioViL"),
+    "vqa-rad": Protocol("no frame questions, vocabulary and held-out images from training"),
+    "vqa-rad-disjoint": Protocol("as vqa-rad, with no image in two splits"),
+    "vqa-rad-legacy": Protocol("all questions, vocabulary of all splits", "M3AE"),
+    "slake-en": Protocol("official splits, English questions", "SLAKE"),
+    "slake-zh": Protocol("official splits, Chinese questions", "SLAKE"),
+}
+
+P = TypeVar("P", bound=Protocol)
+
+
+def protocol_named(name: str, kind: type[P]) -> P:
+    """The protocol of an id.
+
+    Args:
+        name: ``model.protocol``.
+        kind: of protocol that the task follows.
+
+    Raises:
+        UserError: an id that is unknown or of another kind, with the nearest one.
+    """
+    found = PROTOCOLS.get(name)
+    if not isinstance(found, kind):
+        fitting = [other for other, its in PROTOCOLS.items() if isinstance(its, kind)]
+        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, fitting)}")
+    return found
+
+
+def label_protocol(name: str, frozen: bool, reads: str) -> LabelProtocol:
+    """The protocol of an id, for a task that keeps to it.
+
+    Args:
+        name: ``model.protocol``.
+        frozen: whether the task trains nothing but the head.
+        reads: ``model.input``.
+
+    Raises:
+        UserError: as :func:`protocol_named`, and for an id under which something else is trained or read.
+    """
+    protocol = protocol_named(name, LabelProtocol)
+    if protocol.frozen != frozen or reads not in protocol.inputs:
+        known = {other: its for other, its in PROTOCOLS.items() if isinstance(its, LabelProtocol)}
+        fitting = [other for other, its in known.items() if its.frozen == frozen and reads in its.inputs]
+        trains = {True: "the head alone (LinearProbeTask)", False: "everything (ClassificationTask)"}
+        raise UserError(
+            f"model.protocol is {name}: trains {trains[protocol.frozen]}, reads {' or '.join(protocol.inputs)}; this "
+            f"task trains {trains[frozen]} and reads {reads}: take {' or '.join(fitting)}, or the other task"
+        )
+    return protocol

@@ -1,0 +1,86 @@
+"""What fine-tuning and linear probes on labels share: what the head reads, and its outputs as likelihoods."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from data_modules.errors import UserError
+from mpma_lightning.precision import full
+from mpma_lightning.predictions.table import TableWriter
+from mpma_lightning.protocols import label_protocol
+from mpma_lightning.tasks.named_outputs import NamedOutputsTask
+
+
+class LabelledTask(NamedOutputsTask):
+    """Multi-label or exclusive classes from the pooled image, the pooled text, or both.
+
+    Args:
+        protocol: its id; see ``mpma_lightning/protocols.py``.
+        input: what the head reads: the pooled ``image``, the pooled ``text``, or ``both``: the fused representation.
+        pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
+    """
+
+    head_title = "classification head"
+    reads_labels = True
+
+    def __init__(
+        self,
+        *,
+        protocol: str,
+        input: Literal["image", "text", "both"] = "image",
+        pool: Literal["mask", "mean", "cls"] = "mask",
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.protocol, self.fixed = protocol, label_protocol(protocol, self.frozen, input)
+        self.input, self.pool = input, pool
+        self.exclusive = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("fusion",) if self.input == "both" else (self.input,)
+
+    @property
+    def feature_width(self) -> int:
+        """D of :meth:`features`."""
+        image = 0 if self.input == "text" else self.backbone.image.width
+        return image + (0 if self.input == "image" else self.backbone.text.width)
+
+    def features(self, batch: dict[str, Any]) -> Tensor:
+        """(B, D) what the head reads."""
+        if lacking := [name for name in self.modalities if {"text": "input_ids"}.get(name, name) not in batch]:
+            raise UserError(
+                f"model.input is {self.input}, but the data have no {lacking[0]}; correct model.input or data"
+            )
+        if self.input == "text":
+            return self.backbone.text(batch["input_ids"], batch["attention_mask"]).pooled
+        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        if self.input == "image":
+            return image.pooled
+        return self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
+
+    def build_heads(self) -> None:
+        self.exclusive = self.data_spec.exclusive
+        super().build_heads()
+
+    def head_entries(self) -> dict[str, Any]:
+        return {"exclusive": self.exclusive}
+
+    def take_head(self, known: dict[str, Any]) -> None:
+        self.exclusive = known["exclusive"]
+        super().take_head(known)
+
+    def likelihoods(self, logits: Tensor) -> Tensor:
+        """(…, K) in [0, 1]."""
+        return full(logits).softmax(-1) if self.exclusive else full(logits).sigmoid()
+
+    def named_scores(self, ids: list[str], scores: Tensor) -> dict[str, Any]:
+        """(B, K) scores as columns, one a class."""
+        return {"id": ids, **{name: scores[:, k] for k, name in enumerate(self.classes)}}
+
+    def prediction_writer(self) -> TableWriter:
+        return TableWriter("scores.parquet")
+
+    def result_entries(self) -> dict[str, Any]:
+        shared = sorted(self.shared().values())
+        return {"classes": [self.classes[place] for place in shared], "input": self.input}
