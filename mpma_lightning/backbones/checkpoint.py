@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.backbones.seal import damage
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 
 CARGO = "mpma"
@@ -85,15 +86,17 @@ def read_file(path: Path, mmap: bool = False) -> Any:
     """The content of a ``.safetensors`` file or of what ``torch.save`` wrote, on the CPU; ``mmap`` reads lazily.
 
     Raises:
-        UserError: neither of the two, or cut short.
+        UserError: neither of the two, cut short, or with other bytes than were written.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if reason := damage(path):
+            raise ValueError(reason)
         return torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # every reader has its own exception types for a broken file
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
         raise UserError(
-            f"checkpoint {path} cannot be read ({reason}); it is cut short or not a checkpoint: copy it again, or give "
-            "a file that torch.save or safetensors wrote"
+            f"checkpoint {path} cannot be read ({reason}); it is damaged, cut short or not a checkpoint: copy it "
+            "again, or give a file that torch.save or safetensors wrote"
         ) from error

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] = ()) -> None:
     run(["fit", *_arguments(options, trained), *_start_from(alignment, "image,text,align_global,align_local")])
     console.rule("5/6 evaluation on held-out patients: trained, and the same network at random init")
     run(["test", *_arguments(options, trained), "--ckpt_path", "last"])
-    run(["test", *_arguments(options, random_init, "pretraining")])
+    run(["test", *_arguments(options, random_init, "pretraining"), "--ckpt_path", "random"])
     console.rule("6/6 baseline: logistic regression on 16×16 thumbnails")
     thumbnail100, thumbnail = _thumbnail_auroc(options)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from data_modules.errors import nearest, suggest
-from mpma_lightning.backbones.flat_spec import NEW_NAMES
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -68,7 +67,7 @@ class Explainer:
         if not class_path:
             return f"unknown key '{key}'{self._suggest_option(key)}"
         name = class_path.rpartition(".")[2]
-        if name == "BackboneSpec" and (new := NEW_NAMES.get(key)):
+        if name == "BackboneSpec" and (new := _new_names().get(key)):
             return f"'{key}' of a backbone is now '{new}', as in {_nested(new)}"
         if any(name == base.__name__ for base in self.bases.values()):
             return f"'{key}' is given before its class; name the class first (class_path, or an earlier --config)"
@@ -102,7 +101,7 @@ class Explainer:
 
     def _group(self, match: re.Match[str], at: str, class_path: str) -> str:
         part = at.rpartition(".")[2]
-        if class_path.endswith(".BackboneSpec") and (new := NEW_NAMES.get(part)):
+        if class_path.endswith(".BackboneSpec") and (new := _new_names().get(part)):
             return f"expected a mapping, got {match[1]!r}; this is now '{new}', as in {_nested(new)}"
         return f"expected a mapping, got {match[1]!r}"
 
@@ -168,6 +167,12 @@ def _family(root: type) -> Iterator[type]:
     for child in children:
         yield child
         yield from _family(child)
+
+
+def _new_names() -> dict[str, str]:
+    from mpma_lightning.backbones.flat_spec import NEW_NAMES  # imports torch, which the small commands do without
+
+    return NEW_NAMES
 
 
 def _nested(name: str) -> str:

@@ -1,15 +1,14 @@
-"""Checkpoints written whole or not at all, and the newest whole one of a run."""
+"""Checkpoints written whole or not at all, with a digest of their bytes."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_warn
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones.checkpoint import read_file
+from data_modules.files import whole_file
+from mpma_lightning.backbones.seal import SealingFile
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -22,41 +21,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        partial = path.with_name(f"{path.name}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in a RuntimeError
-            partial.unlink(missing_ok=True)
-            cause = error if isinstance(error, OSError) else error.__context__ or error
-            reason = getattr(cause, "strerror", None) or str(cause).partition("\n")[0]
+            with whole_file(path) as partial, partial.open("wb") as file:
+                sealing = SealingFile(file)
+                torch.save(checkpoint, cast(BinaryIO, sealing))
+                sealing.seal()
+        except (UserError, RuntimeError) as error:  # torch's writer hides the system's error in a RuntimeError
             kept = f"; {path} of before stays" if path.exists() else ""
             raise UserError(
-                f"checkpoint {path} could not be written at step {checkpoint.get('global_step')} ({reason}){kept}. "
-                "Make room there, then the same command continues from the last one"
+                f"checkpoint {path} could not be written at step {checkpoint.get('global_step')} ({_reason(error)})"
+                f"{kept}. Make room there, then the same command continues from the last one"
             ) from None
 
 
-def whole_checkpoint(last: Path) -> Path:
-    """``last``, or where it is cut short the newest whole checkpoint beside it, with a message.
-
-    Raises:
-        UserError: none beside it is whole.
-    """
-    try:
-        read_file(last, mmap=True)
-        return last
-    except UserError as error:
-        beside = [path for path in last.parent.glob("*.ckpt") if path != last]
-        for path in sorted(beside, key=lambda path: path.stat().st_mtime, reverse=True):
-            try:
-                step = read_file(path, mmap=True)["global_step"]
-            except (UserError, KeyError):
-                continue
-            rank_zero_warn(f"{error}. Taking {path} (step {step}) in its place")
-            return path
-        raise
+def _reason(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).partition("\n")[0]

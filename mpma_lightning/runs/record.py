@@ -1,4 +1,4 @@
-"""Writes what a run was: its effective config, the versions, and its last step."""
+"""Writes what a run was: its effective config, the versions, and its last step; and what its checkpoints say of it."""
 
 import json
 from pathlib import Path
@@ -10,34 +10,89 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
-from mpma_lightning.runs.folder import CONFIG_NAME, config_sha256, versions
+from data_modules.base import attached_data
+from data_modules.errors import UserError
+from data_modules.files import write_whole
+from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME
+from mpma_lightning.runs.identity import STATE_KEY, config_sha256, versions
+from mpma_lightning.runs.initialisation import initialisation
+from mpma_lightning.runs.sizes import Sizes
+from mpma_lightning.tasks.base import Task
 
 
 class RunRecord(SaveConfigCallback):
     """``config.yaml`` and ``versions.json`` for fit, ``test.yaml`` and ``test.versions.json`` for test, and so on.
 
-    ``identity`` is what the result row says of config and code.
+    Every checkpoint holds the section ``data`` of the config and the sizes of the batches. ``identity`` is what the
+    result record says of config and code.
     """
 
     identity: dict[str, str | None]
 
+    def __init__(self, *args: Any, allow_random: bool = False, **kwargs: Any) -> None:
+        """``allow_random``: random weights may be evaluated, as ``--ckpt_path random`` asks."""
+        super().__init__(*args, **kwargs)
+        self.allow_random = allow_random
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        self.sizes = Sizes(attached_data(trainer).batch_size, trainer.world_size, trainer.accumulate_grad_batches)
+        super().setup(trainer, pl_module, stage)
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Rank 0 only, before the first batch."""
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{self.config_filename}.partial"
-        self.parser.save(self.config, str(partial), skip_none=False, overwrite=True, multifile=False)
-        partial.replace(folder / self.config_filename)
+        content = self.parser.dump(self.config, skip_none=False)
+        write_whole(folder / self.config_filename, content, within=folder)
         found = versions()
-        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        self.identity = {"config_sha256": config_sha256(settings, stage), "commit": found.get("commit")}
+        self.identity = {"config_sha256": config_sha256(self.settings, stage), "commit": found.get("commit")}
         prefix = "" if self.config_filename == CONFIG_NAME else f"{Path(self.config_filename).stem}."
-        (folder / f"{prefix}versions.json").write_text(json.dumps(found, indent=2) + "\n")
+        write_whole(folder / f"{prefix}versions.json", json.dumps(found, indent=2) + "\n", within=folder)
+
+    @property
+    def state_key(self) -> str:
+        return STATE_KEY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data": self.settings.get("data"), "sizes": self.sizes.plain()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """One line that says that, and where, a run goes on."""
+        """One line that says that, and where, a run goes on; other batches than before are refused."""
         if trainer.state.fn == "fit":
+            if sizes := checkpoint.get("callbacks", {}).get(STATE_KEY, {}).get("sizes"):
+                self.sizes.check_same_batches(Sizes(**sizes), trainer.default_root_dir)
             rank_zero_info(f"continuing {trainer.default_root_dir} at step {checkpoint['global_step']}")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a place for ``last.ckpt`` where the same command would not find it."""
+        place = Path(trainer.default_root_dir, CHECKPOINTS)
+        for callback in trainer.checkpoint_callbacks:
+            if not isinstance(callback, ModelCheckpoint) or not callback.save_last or not callback.dirpath:
+                continue
+            if "://" not in str(callback.dirpath) and Path(callback.dirpath).resolve() != place.resolve():
+                raise UserError(
+                    f"trainer.callbacks: ModelCheckpoint keeps last.ckpt in {callback.dirpath}; the same command "
+                    f"continues from {place} alone: set dirpath to ${{trainer.default_root_dir}}/{CHECKPOINTS}"
+                )
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._refuse_random(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._refuse_random(trainer, pl_module)
+
+    on_predict_start = on_test_start
+
+    def _refuse_random(self, trainer: Trainer, task: LightningModule) -> None:
+        """No output of an untrained network that nobody asked for."""
+        given = trainer.ckpt_path is not None or self.allow_random or not isinstance(task, Task) or task.source
+        if not given and initialisation(task) == "random":
+            raise UserError(
+                f"{trainer.state.fn}: the weights would be random, for {trainer.default_root_dir} holds no checkpoint "
+                "and model.checkpoint is not set. Run fit first, or give --ckpt_path FILE or --model.checkpoint FILE; "
+                "--ckpt_path random evaluates random weights on purpose"
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,6 +105,8 @@ class RunRecord(SaveConfigCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step: ``ModelCheckpoint(every_n_train_steps=100)`` alone would leave step 150 at 100."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
                 name = f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"

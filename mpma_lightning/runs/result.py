@@ -9,10 +9,13 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from data_modules.base import attached_data
+from data_modules.files import whole_file, write_whole
 from mpma_lightning import __version__
 from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.evaluation.samples import SampleTable
-from mpma_lightning.runs.folder import file_sha256, last_checkpoint
+from mpma_lightning.runs.folder import Run
+from mpma_lightning.runs.identity import file_sha256
+from mpma_lightning.runs.initialisation import initialisation
 from mpma_lightning.runs.record import RunRecord
 
 
@@ -137,35 +140,16 @@ class ResultRecord(Callback):
             **task.result_entries(),
         }
         folder = Path(trainer.default_root_dir)
-        folder.mkdir(parents=True, exist_ok=True)
         if trainer.state.fn == "test":  # before the record, which says that all is there
             _write_samples(task.samples, folder / "samples_test.parquet")
-        partial = folder / f"{name}.partial"
-        partial.write_text(json.dumps(record, indent=2) + "\n")
-        partial.replace(folder / name)
-
-
-def initialisation(task: Any) -> str:
-    """What the backbone started from, in these words, joined by a comma where more than one holds.
-
-    ``checkpoint``: ``model.checkpoint``, all or the parts asked for; ``published image``: ``image.weights``, from the
-    hub or a file; ``published text``: an ``hf/`` encoder; ``random``: none of these. An encoder that the checkpoint
-    filled is not named again.
-    """
-    chosen = task.backbone.parts if task.checkpoint_parts is None else task.checkpoint_parts
-    filled = chosen if task.source else ()
-    published = {"image": bool(task.spec.image.weights), "text": str(task.spec.text.encoder).startswith("hf/")}
-    words = ["checkpoint"] if filled else []
-    words += [f"published {p}" for p in published if published[p] and p in task.backbone.parts and p not in filled]
-    return ", ".join(words) or "random"
+        write_whole(folder / name, json.dumps(record, indent=2) + "\n", within=folder)
 
 
 def _write_samples(samples: SampleTable | None, path: Path) -> None:
     path.unlink(missing_ok=True)
     if samples is not None:
-        partial = path.with_name(f"{path.name}.partial")
-        samples.frame().to_parquet(partial, index=False)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            samples.frame().to_parquet(partial, index=False)
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -174,8 +158,9 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def _weights(trainer: Any) -> dict[str, str | None]:
     """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash."""
-    last = last_checkpoint(Path(trainer.default_root_dir)) if trainer.state.fn == "fit" else trainer.ckpt_path
-    return {"weights": str(last) if last else None, "weights_sha256": file_sha256(Path(last)) if last else None}
+    written = Run(Path(trainer.default_root_dir)).last_file
+    path = (written if written.is_file() else None) if trainer.state.fn == "fit" else trainer.ckpt_path
+    return {"weights": str(path) if path else None, "weights_sha256": file_sha256(Path(path)) if path else None}
 
 
 def _identity(trainer: Any) -> dict[str, str | None]:

@@ -113,6 +113,8 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         arguments += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     if "SegmentationTask" in path.read_text() or "DetectionTask" in path.read_text():
         arguments += ["--model.head_width", "16"]
+    if subcommand(path) != "fit" and not {"--model.checkpoint", "--ckpt_path"} & set(more):
+        arguments += ["--ckpt_path", "random"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
 

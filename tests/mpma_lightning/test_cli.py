@@ -161,11 +161,10 @@ def test_value_same_command_continues(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_value_last_step_is_saved_between_intervals() -> None:
-    every = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {dirpath: ck, save_last: true, " + (
-        "every_n_train_steps: 2}}]"
-    )
+    options = "{dirpath: runs/toy/first/checkpoints, save_last: true, every_n_train_steps: 2}"
+    every = f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: {options}}}]"
     assert fit(every) == 0
-    assert step_of(Path("ck/last.ckpt")) == 3
+    assert step_of(LAST) == 3
 
 
 def test_error_other_settings_do_not_continue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,13 +202,14 @@ def test_value_lightning_still_has_the_method_we_override() -> None:
 def test_value_best_is_found_by_a_later_command(caplog: pytest.LogCaptureFixture) -> None:
     write(
         "experiments/best.yaml",
-        "trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: '${trainer.default_root_dir}/ck', "
+        "trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {dirpath: "
+        "'${trainer.default_root_dir}/checkpoints', "
         "monitor: val/loss, save_last: true}}], max_steps: -1, max_epochs: 2}",
     )
     assert fit("--config", "experiments/best.yaml") == 0
     words = ["test", "--config", "experiments/toy/first.yaml", "--config", "experiments/best.yaml"]
     assert main([*words, "--ckpt_path", "best"]) == 0
-    assert "Loaded model weights from the checkpoint at runs/best/ck/epoch=1" in caplog.text
+    assert "Loaded model weights from the checkpoint at runs/best/checkpoints/epoch=1" in caplog.text
 
 
 def test_error_no_checkpoint_to_test(capsys: pytest.CaptureFixture[str]) -> None:

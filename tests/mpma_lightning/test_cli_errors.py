@@ -11,7 +11,7 @@ from toy_run import EXPERIMENT, fit, toy, write
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import main
-from mpma_lightning.runs.folder import best_checkpoint
+from mpma_lightning.runs.folder import Run
 
 pytestmark = pytest.mark.usefixtures("toy")
 DATA = "data: {class_path: ToyData, init_args: {root: x}}\n"
@@ -123,9 +123,11 @@ def test_error_reaches_the_shell_as_one_line() -> None:
 )
 def test_error_best_of_a_run_that_has_none(tmp_path: Path, monitor: str | None, why: str) -> None:
     state = {"monitor": monitor, "best_model_path": "step=100.ckpt" if monitor is None else ""}
-    torch.save({"state_dict": {}, "callbacks": {"ModelCheckpoint": state}}, tmp_path / "last.ckpt")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").touch()
+    torch.save({"state_dict": {}, "callbacks": {"ModelCheckpoint": state}}, tmp_path / "checkpoints" / "last.ckpt")
     with pytest.raises(UserError, match=f"knows no best checkpoint: {why}.*--ckpt_path last"):
-        best_checkpoint(tmp_path / "last.ckpt")
+        Run(tmp_path).best_or_refuse()
 
 
 __all__ = ["toy"]

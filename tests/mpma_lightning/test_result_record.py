@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
-from mpma_lightning.runs.result import initialisation
+from mpma_lightning.runs.initialisation import initialisation
 
 PUBLISHED = BackboneSpec(image=ImageSpec(weights="hub"), text=TextSpec("hf/some/bert"))
 

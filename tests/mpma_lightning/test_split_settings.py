@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from toy_run import fit, toy
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import main
-from mpma_lightning.runs.folder import check_same_split
+from mpma_lightning.runs.identity import check_same_split
 
 LAST = "runs/toy/first/checkpoints/last.ckpt"
 
@@ -26,7 +27,7 @@ def test_error_another_seed_than_the_fit(capsys: pytest.CaptureFixture[str]) -> 
     for subcommand in ("test", "validate"):
         assert again(subcommand) == 1
         line = capsys.readouterr().err.strip().splitlines()[-1]
-        assert f"{LAST} was fitted on another split (runs/toy/first/config.yaml): data.seed 1 -> 0;" in line
+        assert f"{LAST} was fitted on another split ({LAST}): data.seed 1 -> 0;" in line
         assert line.endswith("Add --data.seed 1")
     assert again("predict") == 0  # scores nothing
 
@@ -40,6 +41,7 @@ def checkpoint(toy: Path) -> Path:
     """Of a run with ``split_file: mine.csv``."""
     file = toy / "run" / "checkpoints" / "last.ckpt"
     file.parent.mkdir(parents=True)
+    torch.save({"global_step": 1}, file)  # of an older version: it does not know its data
     (toy / "run" / "config.yaml").write_text(yaml.safe_dump(settings(split_file="mine.csv", split="70/10/20")))
     return file
 
@@ -48,6 +50,7 @@ def test_value_what_may_differ(checkpoint: Path, toy: Path) -> None:
     check_same_split(checkpoint, settings(split_file=str(toy / "mine.csv"), label_fraction=0.1))  # one file, two ways
     check_same_split(checkpoint, settings("data_modules.text.openi_reports.OpenIDataModule", seed=1))
     check_same_split(checkpoint, settings(root="b", split_file="its_own.csv"))
+    torch.save({"global_step": 1}, toy / "elsewhere.ckpt")
     check_same_split(toy / "elsewhere.ckpt", settings(seed=1))  # no config to compare with
 
 

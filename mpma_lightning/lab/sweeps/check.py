@@ -8,7 +8,7 @@ from typing import Any
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.lab.sweeps.trial import Step, Trial, read_row
-from mpma_lightning.runs.folder import config_sha256
+from mpma_lightning.runs.identity import config_sha256
 
 
 class Checked:

@@ -1,0 +1,64 @@
+"""What the libraries raise for a user's mistake, as one line."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
+
+from data_modules.errors import UsageError, UserError
+from mpma_lightning.cli.explain import Explainer, one_line
+
+
+@contextmanager
+def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iterator[None]:
+    """Turns what the libraries raise for a user's mistake into UserError and UsageError.
+
+    Args:
+        subcommand: dropped from the front of keys.
+        explainer: makes what explains the parser's own complaints.
+    """
+    try:
+        yield
+    except argparse.ArgumentError as error:
+        raise UsageError(explainer().explain(str(error))) from None
+    except OmegaConfBaseException as error:
+        raise UsageError(_explain_reference(str(error), subcommand)) from None
+    except MisconfigurationException as error:
+        raise UserError(one_line(str(error))) from None
+    except ValueError as error:
+        raise _user_error_behind(error) or _lightnings_complaint(error) or error from None
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
+
+
+def _user_error_behind(error: BaseException) -> UserError | None:
+    """A constructor's UserError, which jsonargparse wraps into errors about types."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, UserError):
+            return behind
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
+def _lightnings_complaint(error: ValueError) -> UserError | None:
+    """What Lightning itself raises is about a setting, such as more steps between validations than an epoch has."""
+    *_, last = walk_tb(error.__traceback__)
+    inside = last[0].f_globals["__name__"].startswith("lightning.")
+    return UserError(f"trainer: {one_line(str(error))}") if inside else None
+
+
+def _explain_reference(message: str, subcommand: str) -> str:
+    """``model.init_args.width: ${data.size} refers to a key that does not exist``."""
+    place = re.search(r"full_key: (\S+)", message)
+    where = f"{place[1].removeprefix(f'{subcommand}.')}: " if place else ""
+    target = re.search(r"resolved to '([^']+)'", message) or re.search(r"Interpolation key '([^']+)'", message)
+    if target is None:
+        return f"{where}{one_line(message.partition('full_key')[0])}"
+    name = target[1].removeprefix(f"{subcommand}.")
+    return f"{where}${{{name}}} refers to a key that does not exist (in a part file, keys count from that file's top)"

@@ -1,0 +1,178 @@
+"""Whether a command may continue a run or evaluate its checkpoint, and a name for its config."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import mpma_lightning
+from data_modules.errors import UserError
+from mpma_lightning.backbones.checkpoint import read_file
+from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME, Run
+
+_CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
+_SPLITTING = ("seed", "split", "split_file", "lists", "protocol", "val_share")
+"""Arguments of data modules that decide which sample is in which split."""
+_SPLIT_FILES = ("split_file", "lists")
+_OF_FIT, _OF_EVALUATION = ("bad_samples", "non_finite"), ("ckpt_path",)
+STATE_KEY = "RunRecord"
+"""Under which a checkpoint holds the state of the callback of that name."""
+_BATCH_SIZE = "data.init_args.batch_size"
+_FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
+_SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
+
+
+def check_continues(run: Run, settings: dict[str, Any], sizes_are_known: bool) -> None:
+    """Refuse to continue ``run`` with another model, data set or seed than it was started with.
+
+    Args:
+        run: holds a checkpoint and its record.
+        settings: the whole effective config of the new command, plain types.
+        sizes_are_known: the checkpoint says how large its batches were, so that a batch size may change with the
+            number of processes; see :class:`~mpma_lightning.runs.record.RunRecord`.
+    """
+    free = (*_FREE, _BATCH_SIZE) if sizes_are_known else _FREE
+    content = _today(_load(run.record))
+    stored = dict(_flat({key: content.get(key) for key in _CONTINUED}))
+    new = dict(_flat({key: settings.get(key) for key in _CONTINUED}))
+    changed = [
+        f"{key} {_show(stored, key)} -> {_show(new, key)}"
+        for key in dict.fromkeys([*stored, *new])
+        if key not in free and stored.get(key, KeyError) != new.get(key, KeyError)
+    ]
+    if changed:
+        raise UserError(
+            f"{run.folder} was started with other settings: {'; '.join(changed)}. Set them back to continue it, or "
+            f"start a new run with --trainer.default_root_dir OTHER, or delete {run.folder}"
+        )
+
+
+def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Refuse to evaluate ``checkpoint`` on another split of the data that its run was fitted on: it may hold what was
+    trained on. Another data set is free, and so is a split file or list of another root.
+
+    Args:
+        checkpoint: a file, which knows the data of its run; of one without that, written by an older version, the
+            record of the run in whose ``checkpoints`` folder it lies is read, else nothing is compared.
+        settings: the whole effective config of the command, plain types.
+    """
+    data, source = _fitted_data(checkpoint)
+    fitted, new = dict(_flat({"data": data})), dict(_flat({"data": settings.get("data")}))
+    if data is None or _class_name(fitted) != _class_name(new):
+        return
+    roots = [key for key in fitted if key.endswith("root")]
+    elsewhere = any(not _same(fitted[key], new.get(key)) for key in roots)
+    changed = []
+    for key in fitted.keys() & new.keys():
+        name = key.rpartition(".")[2]
+        free = elsewhere and name in _SPLIT_FILES and new[key] is not None
+        if name in _SPLITTING and not free and not _same(fitted[key], new[key]):
+            changed.append((key.replace(".init_args", ""), fitted[key], new[key]))
+    if changed:
+        told = "; ".join(f"{key} {old!r} -> {value!r}" for key, old, value in sorted(changed))
+        again = " ".join(f"--{key} {'null' if old is None else old}" for key, old, _ in sorted(changed))
+        raise UserError(
+            f"{checkpoint} was fitted on another split ({source}): {told}; what is tested now may have been "
+            f"trained on. Add {again}"
+        )
+
+
+def recorded(checkpoint: Path) -> dict[str, Any]:
+    """What :class:`~mpma_lightning.runs.record.RunRecord` left in ``checkpoint``; empty where it is older."""
+    states = read_file(checkpoint, mmap=True).get("callbacks", {})
+    return states.get(STATE_KEY, {})
+
+
+def _fitted_data(checkpoint: Path) -> tuple[Any, Path]:
+    """The section ``data`` of the run that wrote ``checkpoint``, None where it is not known, and where it stands."""
+    if (data := recorded(checkpoint).get("data")) is not None:
+        return data, checkpoint
+    record = checkpoint.parent.parent / CONFIG_NAME
+    known = checkpoint.parent.name == CHECKPOINTS and record.is_file()
+    return (_load(record).get("data") if known else None), record
+
+
+def _class_name(data: dict[str, Any]) -> str:
+    return str(data.get("data.class_path")).rpartition(".")[2]
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or two ways to write one path."""
+    if isinstance(one, str) and isinstance(other, str):
+        return Path(one).resolve() == Path(other).resolve()
+    return bool(one == other)
+
+
+def config_sha256(settings: dict[str, Any], subcommand: str) -> str:
+    """Names an effective config: the same for the same run in another folder or with other loader processes.
+
+    Args:
+        settings: the whole effective config of a command, plain types.
+        subcommand: which checkpoint ``fit`` continues does not matter; which one the others read does.
+    """
+    folder = str((settings.get("trainer") or {}).get("default_root_dir"))
+    more = _OF_FIT if subcommand == "fit" else _OF_EVALUATION
+    kept = {key: settings.get(key) for key in (*_CONTINUED, "trainer", *more)}
+    lines = [
+        f"{key}: {json.dumps(value, sort_keys=True, default=str)}".replace(folder, "RUN")
+        for key, value in sorted(_flat(kept))
+        if key not in (*_FREE, *_SHOWN_ONLY)
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the run; ``commit`` where the package runs from a git checkout."""
+    found = {"python": platform.python_version(), "mpma_lightning": mpma_lightning.__version__}
+    for name in ("torch", "lightning", "transformers", "timm"):
+        found[name] = version(name)
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    with suppress(OSError, subprocess.SubprocessError):  # no git, or no checkout: the versions stand alone
+        found["commit"] = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return found
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: delete {path.parent}, or choose --trainer.default_root_dir OTHER")
+    return content
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _show(settings: dict[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "(absent)"
+
+
+def _today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a backbone that was written before its parts were nested has today's form."""
+    model = settings.get("model")
+    arguments = model.get("init_args") if isinstance(model, dict) else None
+    backbone = arguments.get("backbone") if isinstance(arguments, dict) else None
+    if not isinstance(model, dict) or not isinstance(arguments, dict) or not isinstance(backbone, dict):
+        return settings
+    return {**settings, "model": {**model, "init_args": {**arguments, "backbone": nested(backbone)}}}
