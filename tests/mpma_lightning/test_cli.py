@@ -284,7 +284,11 @@ def test_smoke_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
     assert Tokenizer.load("out/t.json").to_json() == made[0]
     assert "from 2 texts" in capsys.readouterr().out
     write("bad.csv", "a,b\n1,2")
-    for source, word in [("bad.csv", "no column"), ("absent", "does not exist"), ("table.xyz", "does not exist")]:
+    for source, word in [
+        ("bad.csv", "found columns a, b"),
+        ("absent", "does not exist"),
+        ("table.xyz", "does not exist"),
+    ]:
         assert main(["tokenizer", "--texts", source, "--out", "t.json"]) == 1
         assert word in capsys.readouterr().err
 
