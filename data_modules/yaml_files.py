@@ -11,8 +11,22 @@ LARGEST = 100_000
 """Values a file may hold once its aliases are written out."""
 
 
-def read_yaml(path: Path) -> Any:
+class WordsStay(yaml.SafeLoader):
+    """Reads ``on``, ``off``, ``yes`` and ``no`` as the words they are; only ``true`` and ``false`` are truth values."""
+
+
+WordsStay.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: Path, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     """The content of ``path``, plain types.
+
+    Args:
+        path: the file.
+        loader: which words are numbers, truth values and so on.
 
     Raises:
         UsageError: it is not YAML in UTF-8, a key stands twice in one mapping, or an alias holds itself or makes more
@@ -23,8 +37,8 @@ def read_yaml(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        reader = loader(text)
+        node = reader.get_single_node()
         if node is None:
             return None
         size = _size(node, path, {})
@@ -32,7 +46,7 @@ def read_yaml(path: Path) -> Any:
             raise UsageError(
                 f"{path}: holds {size:,} values with its aliases written out; expected at most {LARGEST:,}"
             )
-        return loader.construct_document(node)
+        return reader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""

@@ -11,8 +11,22 @@ PROGRAM = [sys.executable, "-m", "mpma_lightning"]
 LOG = "log.txt"
 
 
-def start(words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Start ``python -m mpma_lightning`` with ``words``; what it prints is added to ``log``."""
+def start(
+    words: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    inherited: Sequence[int] = (),
+) -> subprocess.Popen:
+    """Start ``python -m mpma_lightning`` with ``words``.
+
+    Args:
+        words: the subcommand and its arguments.
+        log: what the command prints is added to it.
+        environment: of the command; None: that of this process.
+        folder: its working directory; None: that of this process.
+        inherited: file descriptors that stay open in the command.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(
@@ -21,6 +35,8 @@ def start(words: Sequence[str], log: Path, environment: Mapping[str, str] | None
             stdout=out,
             stderr=out,
             env=dict(os.environ if environment is None else environment),
+            cwd=folder,
+            pass_fds=inherited,
         )
 
 

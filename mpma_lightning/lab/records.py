@@ -14,9 +14,9 @@ _LARGEST = 64 * 2**20
 _TEXT, _NUMBER, _NONE = str, (int, float), type(None)
 _REQUIRED: dict[str, Any] = {"protocol": _TEXT, "task": _TEXT, "dataset": _TEXT, "metrics": dict}
 _OPTIONAL: dict[str, Any] = {
-    "seed": (int, _NONE),
+    "seed": (int, list, _NONE),
     "phantom": (bool, _NONE),
-    "label_fraction": (*_NUMBER, _NONE),
+    "label_fraction": (*_NUMBER, list, _NONE),
     "split_sizes": (dict, _NONE),
     "declared": dict,
     **dict.fromkeys(("seconds", "samples_per_second", "peak_memory_mib"), _NUMBER),
@@ -72,7 +72,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record["metrics"][name] = float(value)
     for key in ("seconds", "samples_per_second", "peak_memory_mib", "label_fraction"):
         value = record.get(key)
-        if value is not None and not (_is_number(value) and math.isfinite(value)):
+        if isinstance(value, int | float) and not (_is_number(value) and math.isfinite(value)):
             raise UserError(f"{path}: damaged, {key} is {_short(value)}, expected a finite number")
     if "declared" in record:
         record["declared"] = {name: _metric(name, said, path) for name, said in record["declared"].items()}

@@ -114,7 +114,8 @@ def _read(folder: Path, name: str, trial: dict[str, Any], found: Found) -> Run |
     variant = trial.get("variant") or ""
     label = variant if _is_fraction(variant) else ""
     method = " ".join(filter(None, (trial.get("method"), variant if not label else ""))) or name
-    seed = trial.get("seed", record.get("seed") or 0)
+    own = record.get("seed")  # a probe has a list: those of its heads
+    seed = trial.get("seed", own if isinstance(own, int) else 0)
     cost = _cost([r for r in records.values() if r])
     return Run(folder, stage, method, seed, record, cost, trial.get("commands", []), label, trial.get("order", 0))
 

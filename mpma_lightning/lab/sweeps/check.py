@@ -1,67 +1,87 @@
 """Reads every line of a sweep with the subcommands' own parser, before the first one runs."""
 
 import json
-from collections.abc import Iterable
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.cli.training import CommandReader
-from mpma_lightning.lab.sweeps.trial import Step, Trial, read_row
+from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 from mpma_lightning.runs.identity import config_sha256
 
 
 class Checked:
-    """The effective config of every step; lines that differ in seed, run folder and start only are read once.
-
-    Raises:
-        UsageError, UserError: a line that its subcommand would refuse, with the trial's name.
+    """The effective config of every step. Lines that differ in seed, run folder and start only are read once: with
+    random words in the places of these, which are found again as whole values of the config. A config that holds such
+    a word inside another value is read on its own.
     """
 
-    def __init__(self, trials: Iterable[Trial], where: str = "sweep") -> None:
+    def __init__(self) -> None:
         self._readers: dict[str, CommandReader] = {}
-        self._settings: dict[tuple[str, ...], str] = {}
-        self.read(trials, where)
+        self._kinds: dict[tuple[str | Slot, ...], dict[str, Any]] = {}
+        self._seed = 2**30 + secrets.randbelow(2**30)
+        self._marks = {slot: f"{slot.name.lower()}-{secrets.token_hex(8)}" for slot in (Slot.RUN, Slot.START)}
 
-    def read(self, trials: Iterable[Trial], where: str = "sweep") -> None:
-        """Read the lines that have not been read yet."""
+    def complete(self, trials: Sequence[Trial], where: str) -> list[Trial]:
+        """``trials`` with the hash that each record must have.
+
+        Raises:
+            UsageError, UserError: a line that its subcommand would refuse, with the trial's name.
+        """
         from rich.progress import track  # after lightning, whose Union[int, float] would else be read float first
 
-        lines = {step.words: trial for trial in trials for step in trial.steps if step.words not in self._settings}
-        title = f"Checking {len(lines)} kinds of command line"
-        for words, trial in track(lines.items(), title, transient=True, disable=len(lines) < 2):
+        few = len({step.words for trial in trials for step in trial.steps} - set(self._kinds)) < 2
+        made = []
+        for trial in track(trials, "Reading every command line", transient=True, disable=few):
             try:
-                self._settings[words] = json.dumps(self._read(words), default=str)
+                steps = (
+                    replace(s, config_sha256=config_sha256(self.settings(trial, s), s.subcommand)) for s in trial.steps
+                )
+                made.append(replace(trial, steps=tuple(steps)))
             except UsageError as error:
                 raise UsageError(f"{where}: {trial.id}: {error}") from None
             except UserError as error:
                 raise UserError(f"{where}: {trial.id}: {error}") from None
+        return made
 
-    def _read(self, words: tuple[str, ...]) -> dict[str, Any]:
+    def _hashed(self, trial: Trial, step: Step) -> Step:
+        return replace(step, config_sha256=config_sha256(self.settings(trial, step), step.subcommand))
+
+    def settings(self, trial: Trial, step: Step) -> dict[str, Any]:
+        """The effective config of a step, plain types."""
+        if step.words not in self._kinds:
+            marks = {**self._marks, Slot.SEED: str(self._seed)}
+            self._kinds[step.words] = self._read([marks[w] if isinstance(w, Slot) else w for w in step.words])
+        filled: dict[str, Any] = self._filled(self._kinds[step.words], trial)
+        text = json.dumps(filled, default=str)
+        left = any(mark in text for mark in (str(self._seed), *self._marks.values()))
+        return self._read(trial.words(step)) if left else filled
+
+    def _read(self, words: list[str]) -> dict[str, Any]:
         if words[0] not in self._readers:
             self._readers[words[0]] = CommandReader(words[0])
         return self._readers[words[0]].settings(words)
 
-    def settings(self, trial: Trial, step: Step) -> dict[str, Any]:
-        """The effective config of a step; its run folder is called RUN."""
-        filled: dict[str, Any] = json.loads(trial.fill(self._settings[step.words]))
-        return filled
+    def _filled(self, value: Any, trial: Trial) -> Any:
+        if isinstance(value, dict):
+            return {key: self._filled(inner, trial) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._filled(inner, trial) for inner in value]
+        if isinstance(value, int) and value == self._seed:
+            return trial.seed
+        for slot, path in ((Slot.RUN, str(trial.folder)), (Slot.START, str(trial.start))):
+            if isinstance(value, str) and Path(value).parts[:1] == (self._marks[slot],):
+                return str(Path(path, *Path(value).parts[1:]))
+        return value
 
-    def row(self, trial: Trial, step: Step) -> dict[str, Any] | None:
-        """The valid result row of a step: whole, and of this very config."""
-        row = read_row(trial.folder / step.row_name)
-        return row if row and row["config_sha256"] == self.config_sha256(trial, step) else None
-
-    def config_sha256(self, trial: Trial, step: Step) -> str:
-        """What the result row of a step must say."""
-        return config_sha256(self.settings(trial, step), step.words[0])
-
-    def check_files(self, trials: Iterable[Trial]) -> None:
+    def check_files(self, trials: Sequence[Trial]) -> None:
         """UserError for data folders and given checkpoints that do not exist."""
         for trial in trials:
             for step in trial.steps:
-                settings = self.settings(trial, step)
-                data = (settings.get("data") or {}).get("init_args") or {}
+                data = (self.settings(trial, step).get("data") or {}).get("init_args") or {}
                 for key, value in data.items():
                     if key.endswith("root") and isinstance(value, str) and not Path(value).exists():
                         raise UserError(f"{trial.id}: data.{key} {value} does not exist; paths count from {Path.cwd()}")

@@ -4,20 +4,19 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_modules.errors import UsageError, suggest
-from data_modules.yaml_files import read_yaml
+from data_modules.yaml_files import WordsStay, read_yaml
 from mpma_lightning.cli.config_files import check_config_files
-from mpma_lightning.lab.sweeps.trial import RUN, SEED, START, Step, Trial
+from mpma_lightning.lab.records import PLANS
+from mpma_lightning.lab.sweeps.language import Settings, as_list, check_own, filled, mapping, names, path_name
+from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 
 SUBCOMMANDS = ("fit", "validate", "test")
-PLANS = "*.sweep.json"
-"""Name of the plans in a sweep's folder, which say what belongs into its report."""
-Settings = dict[str, Any]
 
 
 @dataclass
@@ -84,7 +83,9 @@ class Sweep:
         set: dotted key to value, for every trial.
         stages: by name, in the order of the file.
         search: turns the one trial of the sweep into a search; see ``sweeps/search.py``.
-        slurm: parameters of submitit's executor, for ``--launcher submitit``.
+        resources: what a trial needs of a worker, such as ``{GPU: 1}``; workers elsewhere declare what they have.
+        cluster: where the trials run: ``class_path`` of a Dask cluster, its ``init_args``, and ``scale`` or ``adapt``;
+            default this machine.
     """
 
     path: Path
@@ -93,7 +94,8 @@ class Sweep:
     set: Settings = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     search: Settings | None = None
-    slurm: Settings = field(default_factory=dict)
+    resources: dict[str, float] = field(default_factory=dict)
+    cluster: Settings = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
 
 
@@ -104,14 +106,14 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: file, key and nearest right spelling.
     """
     check_config_files([path])
-    content = read_yaml(path)
-    runs = Path(content.pop("runs", Path("runs", "sweeps", path.stem)))
-    sweep = _filled(Sweep, content, str(path), path=path, runs=runs)
+    content = read_yaml(path, WordsStay)
+    runs = Path(str(content.pop("runs", Path("runs", "sweeps", path.stem))))
+    sweep = filled(Sweep, content, str(path), path=path, runs=runs)
     if not sweep.stages:
         raise UsageError(f"{path}: found no stages; expected `stages:` with at least one")
     sweep.stages = {
-        name: _filled(Stage, stage, f"{path}: stages.{name}")
-        for name, stage in _mapping(sweep.stages, f"{path}: stages").items()
+        name: filled(Stage, stage, f"{path}: stages.{name}")
+        for name, stage in names(sweep.stages, f"{path}: stages").items()
     }
     for name, stage in sweep.stages.items():
         sweep.trials += _Layout(sweep, name, stage).trials()
@@ -133,7 +135,7 @@ def methods_of(sweep: Sweep, name: str) -> dict[str, Method]:
     if stage.after is not None and stage.after not in earlier:
         raise UsageError(f"{where}.after: no earlier stage {stage.after!r}{suggest(stage.after, earlier)}")
     if stage.after is None or stage.methods:
-        given = _mapping(stage.methods or {name: {}}, f"{where}.methods")
+        given = names(stage.methods or {name: {}}, f"{where}.methods")
         methods = {key: _method(value, f"{where}.methods.{key}") for key, value in given.items()}
     else:
         methods = methods_of(sweep, stage.after)
@@ -162,26 +164,31 @@ class _Layout:
             after, start = self._start(method, said, seed)
             own = said.downstream if inherits else said.set
             settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(method, {})}
-            label = ",".join(f"{key.rpartition('.')[2]}={_name(value)}" for key, value in variant.items())
-            folder = self.sweep.runs.joinpath(self.name, _name(method), label, f"seed_{seed}")
-            experiment = [] if inherits else _list(said.experiment)
-            steps = self._steps([*_list(stage.experiment), *experiment], settings, start is not None)
-            yield Trial(self.name, _name(method), label, seed, folder, steps, after, start)
+            check_own(settings, self.where, ["model.checkpoint"] * (start is None) + ["ckpt_path"] * (not stage.test))
+            label = ",".join(
+                f"{path_name(key.rpartition('.')[2])}={path_name(value)}" for key, value in variant.items()
+            )
+            if len(label) > 200:
+                raise UsageError(f"{self.where}: the variant {label[:40]}… has a name of over 200 characters")
+            folder = self.sweep.runs.joinpath(self.name, method, label, f"seed_{seed}")
+            experiment = [] if inherits else as_list(said.experiment)
+            steps = self._steps([*as_list(stage.experiment), *experiment], settings, start is not None)
+            yield Trial(self.name, method, label, seed, folder, steps, after, start)
 
     def _variants(self) -> list[Settings]:
         if self.stage.list and self.stage.grid:
             raise UsageError(f"{self.where}: found both grid and list; give one of them")
         if self.stage.list:
-            return [dict(_mapping(item, f"{self.where}.list")) for item in _list(self.stage.list)]
-        values = [_list(value) for value in self.stage.grid.values()]
+            return [dict(mapping(item, f"{self.where}.list")) for item in as_list(self.stage.list)]
+        values = [as_list(value) for value in self.stage.grid.values()]
         return [dict(zip(self.stage.grid, point, strict=True)) for point in itertools.product(*values)]
 
     def _seeds(self) -> list[int]:
         stage = self.stage
         while stage.seeds is None and stage.after:
             stage = self.sweep.stages[stage.after]
-        seeds = _list(self.sweep.seeds if stage.seeds is None else stage.seeds)
-        if not seeds or not all(isinstance(seed, int) for seed in seeds):
+        seeds = as_list(self.sweep.seeds if stage.seeds is None else stage.seeds)
+        if not seeds or not all(type(seed) is int for seed in seeds):
             raise UsageError(f"{self.where}: found seeds {seeds!r}, expected whole numbers")
         return seeds
 
@@ -189,7 +196,7 @@ class _Layout:
         """Id of the trial and path of the weights to start from."""
         if self.stage.after is None or said.checkpoint:
             return None, said.checkpoint
-        source = _name(said.weights_of or method)
+        source = said.weights_of or method
         earlier = [t for t in self.sweep.trials if t.stage == self.stage.after]
         every = [t for t in earlier if self.stage.methods or t.method == source]
         named = [t for t in every if t.seed == seed] or every
@@ -205,9 +212,9 @@ class _Layout:
             raise UsageError(f"{self.where}: found no experiment; give `experiment: FILE`")
         files = [Path(os.path.relpath(self.sweep.path.parent / name)) for name in experiments]
         check_config_files(files)
-        words = [word for file in files for word in ("--config", str(file))]
-        words += ["--trainer.default_root_dir", RUN, "--seed_everything", SEED, "--data.seed", SEED]
-        words += ["--model.checkpoint", START] if starts else []
+        words: list[str | Slot] = [word for file in files for word in ("--config", str(file))]
+        words += ["--trainer.default_root_dir", Slot.RUN, "--seed_everything", Slot.SEED, "--data.seed", Slot.SEED]
+        words += ["--model.checkpoint", Slot.START] if starts else []
         for key, value in settings.items():
             words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
         subcommand = self.stage.run or _subcommand(files[-1])
@@ -230,32 +237,4 @@ def _subcommand(file: Path) -> str:
 def _method(value: Any, where: str) -> Method:
     if isinstance(value, str | list):
         return Method(experiment=value)
-    return _filled(Method, value, where)
-
-
-def _filled(kind: type, content: Any, where: str, **given: Any) -> Any:
-    """``kind`` from a mapping; an unknown key is an error with the nearest right one."""
-    values = dict(_mapping(content, where))
-    known = [name for name in kind.__dataclass_fields__ if name not in (*given, "trials")]  # type: ignore[attr-defined]
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-    for key in ("set", "set_for", "grid", "downstream", "slurm"):
-        if key in values:
-            values[key] = dict(_mapping(values[key], f"{where}.{key}"))
-    return kind(**values, **given)
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where}: expected `key: value` lines, found {value!r}")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _name(value: Any) -> str:
-    """Safe in a path."""
-    return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value)).strip("_")
+    return filled(Method, value, where)

@@ -1,28 +1,29 @@
-"""A sweep as a search: Optuna proposes, every trial is an ordinary command, and any number of workers join."""
+"""A sweep as a search: Optuna proposes, and every trial is an ordinary command run as any other."""
 
 import json
-import subprocess
+import math
 import sys
-import time
 import warnings
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from distributed import Future, wait
 
 from data_modules.errors import UsageError, UserError, suggest
 from data_modules.index.hashing import stable_hash
 from mpma_lightning.lab.events import read_curves
-from mpma_lightning.lab.sweeps import worker
-from mpma_lightning.lab.sweeps.check import Checked
-from mpma_lightning.lab.sweeps.lock import Lock, alone, claim, is_held
+from mpma_lightning.lab.program import LOG
+from mpma_lightning.lab.sweeps.language import check_own
 from mpma_lightning.lab.sweeps.plan import Sweep
-from mpma_lightning.lab.sweeps.trial import Step, Trial, write_json
-from mpma_lightning.lab.sweeps.worker import LOG, environment, last_error
+from mpma_lightning.lab.sweeps.runner import Runner
+from mpma_lightning.lab.sweeps.task import Outcome
+from mpma_lightning.lab.sweeps.trial import Step, Trial
 
-POLL, LOOK = 0.2, 5.0
-"""Seconds between looks at the processes, and at their curves."""
-STARTS = 3
-"""Times one worker starts a trial that dies of a signal."""
+LOOK = 5.0
+"""Seconds between looks at the curves of what runs."""
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Options:
     Attributes:
         metric: of validation, such as ``val/zero_shot_auroc``; the last value of a run counts. Never of test.
         space: dotted key to ``{low, high}`` (with ``log: true``, or whole numbers) or to a list of values.
-        trials: how many, by all workers together.
+        trials: how many.
         direction: ``maximize`` or ``minimize``.
         pruning: ``median`` stops a trial whose metric is below the median of the others at its step; or ``none``.
         startup: trials before anything is pruned.
@@ -48,37 +49,24 @@ class Options:
     seed: int = 0
 
 
-@dataclass
-class Job:
-    """A trial that this worker runs."""
-
-    trial: Trial
-    proposal: Any
-    lock: Lock
-    process: subprocess.Popen
-    slot: int
-    looked: float = 0.0
-    reported: set[int] = field(default_factory=set)
-
-
 class Search:
     """Args:
         sweep: with ``search`` and one trial.
-        checked: of that trial.
+        complete: reads the lines of trials, and returns these with the hashes of their configs.
         storage: an Optuna URL or a journal file; ``None`` is ``<runs>/journal.log``, which needs no server.
 
     Raises:
         UsageError: ``search`` is not as it should be, or an end of a range is refused by the command.
     """
 
-    def __init__(self, sweep: Sweep, checked: Checked, storage: str | None) -> None:
-        self.sweep, self.checked, self.options = sweep, checked, _options(sweep)
-        self.base = sweep.trials[0]
+    def __init__(self, sweep: Sweep, complete: Callable[[Sequence[Trial]], list[Trial]], storage: str | None) -> None:
+        self.sweep, self._complete, self.options = sweep, complete, _options(sweep)
+        (self.base,) = complete(sweep.trials)
         self.space = _distributions(self.options.space, f"{sweep.path}: search.space")
-        ends = [{key: _ends(spec)[i] for key, spec in self.options.space.items()} for i in (0, 1)]
-        checked.read([self._trial(i, values) for i, values in enumerate(ends)], f"{sweep.path}: search")
+        check_own(self.options.space, f"{sweep.path}: search.space")
+        complete([self._trial(i, {key: _ends(v)[i] for key, v in self.options.space.items()}) for i in (0, 1)])
         self.study = self._study(storage)
-        self.starts: dict[int, int] = {}
+        self._pruned: set[str] = set()
 
     def _study(self, storage: str | None) -> Any:
         optuna = _optuna()
@@ -98,7 +86,7 @@ class Search:
 
     def _refuse_another(self, study: Any) -> None:
         """UsageError where ``study`` was begun with another question: its values would not compare."""
-        options, settings = self.options, self.checked.config_sha256(self.base, self.base.steps[0])
+        options, settings = self.options, self.base.steps[0].config_sha256
         asked = {"metric": options.metric, "direction": options.direction, "space": options.space, "config": settings}
         known = study.user_attrs.get("search")
         if known is None:
@@ -110,48 +98,40 @@ class Search:
                 f"found {asked[key]!r}; give another `runs:` to begin a new one"
             )
 
-    def run(self, workers: int) -> None:
-        """Until the trials asked for are done, by whichever worker. Prints the best.
+    def run(self, runner: Runner) -> None:
+        """Until the trials asked for are done. Prints the best.
 
         Raises:
             UserError: no trial has come to its end.
         """
-        running: list[Job] = []
-        try:
-            while True:
-                running = [job for job in running if not self._ended(job)]
-                while len(running) < workers and (job := self._next(running, workers)) is not None:
-                    running.append(job)
-                if not running and not self._unfinished() and self._asked() >= self.options.trials:
-                    break
-                time.sleep(POLL)
-        except BaseException:
-            for job in running:
-                job.process.terminate()
-                job.process.wait()
-                job.lock.release()
-            raise
+        unfinished = self.study.get_trials(deepcopy=False, states=[_optuna().trial.TrialState.RUNNING])
+        waiting = [_optuna().trial.Trial(self.study, frozen._trial_id) for frozen in unfinished]  # of a killed call
+        running: dict[Future, tuple[Trial, Any]] = {}
+        while True:
+            while len(running) < runner.slots and (waiting or self._asked() < self.options.trials):
+                proposal = waiting.pop() if waiting else self._ask()
+                trial = self._complete([self._trial(proposal.number, proposal.params)])[0]
+                running[runner.submit(trial)] = trial, proposal
+                _say(f"start   {trial.folder}: {json.dumps(proposal.params)}")
+            if not running:
+                break
+            with suppress(TimeoutError):
+                wait(list(running), timeout=LOOK, return_when="FIRST_COMPLETED")
+            for future in list(running):
+                self._look(runner, *running[future])
+                if future.done():
+                    trial, proposal = running.pop(future)
+                    self._tell(trial, proposal, runner.outcome(trial, future))
         self._tell_best()
-
-    def _unfinished(self) -> list[Any]:
-        return self.study.get_trials(deepcopy=False, states=[_optuna().trial.TrialState.RUNNING])
 
     def _asked(self) -> int:
         waiting = _optuna().trial.TrialState.WAITING  # put there by hand, not taken yet
         return sum(trial.state != waiting for trial in self.study.get_trials(deepcopy=False))
 
-    def _next(self, running: list[Job], slots: int) -> Job | None:
-        """A trial that another worker left behind, or a new one; ``None`` when there is neither."""
-        slot = next(i for i in range(slots) if i not in {job.slot for job in running})
-        with alone(self.sweep.runs / "ask.lock"):
-            for frozen in self._unfinished():
-                if not is_held(self._folder(frozen.number)):
-                    return self._launch(_optuna().trial.Trial(self.study, frozen._trial_id), slot, slots)
-            if self._asked() >= self.options.trials:
-                return None
-            seed = stable_hash(self.options.seed, self._asked()) % 2**32  # two workers never draw the same
-            self.study.sampler = _optuna().samplers.TPESampler(seed=seed, constant_liar=True)
-            return self._launch(self.study.ask(fixed_distributions=self.space), slot, slots)
+    def _ask(self) -> Any:
+        seed = stable_hash(self.options.seed, self._asked()) % 2**32  # a call that goes on does not draw the same again
+        self.study.sampler = _optuna().samplers.TPESampler(seed=seed, constant_liar=True)
+        return self.study.ask(fixed_distributions=self.space)
 
     def _folder(self, number: int) -> Path:
         return self.sweep.runs / self.base.stage / f"trial_{number:04d}"
@@ -159,72 +139,31 @@ class Search:
     def _trial(self, number: int, values: dict[str, Any]) -> Trial:
         more = [word for key, value in values.items() for word in (f"--{key}", _word(value))]
         step = Step((*self.base.steps[0].words, *more))
-        label = f"trial_{number:04d}"
-        return replace(self.base, variant=label, folder=self._folder(number), steps=(step,))
+        return replace(self.base, variant=f"trial_{number:04d}", folder=self._folder(number), steps=(step,))
 
-    def _launch(self, proposal: Any, slot: int, slots: int) -> Job | None:
-        trial = self._trial(proposal.number, proposal.params)
-        lock = claim(trial.folder)
-        if lock is None:
-            return None
-        if self.study.get_trials(deepcopy=False)[proposal.number].state.is_finished():  # told since it was looked at
-            lock.release()
-            return None
-        self.checked.read([trial])
-        if self._value(trial) is not None:  # its worker died before it could tell
-            self.study.tell(proposal.number, values=self._value(trial))
-            lock.release()
-            return None
-        write_json(trial.folder / "trial.json", trial.plain())
-        self.starts[proposal.number] = self.starts.get(proposal.number, 0) + 1
-        with (trial.folder / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [*worker.PROGRAM, *trial.words(trial.steps[0])],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(slot, slots),
-                pass_fds=[lock.descriptor],
-            )
-        return Job(trial, proposal, lock, process, slot)
+    def _look(self, runner: Runner, trial: Trial, proposal: Any) -> None:
+        """Hand what validation has measured so far to the pruner, and stop the trial if it says so."""
+        known = self.study.get_trials(deepcopy=False)[proposal.number].intermediate_values
+        for step, value in read_curves(trial.folder).get(self.options.metric, []):
+            if step not in known:
+                proposal.report(value, step)
+        if trial.id not in self._pruned and proposal.should_prune():
+            self._pruned.add(trial.id)
+            runner.stop([trial])
 
-    def _value(self, trial: Trial) -> float | None:
-        row = self.checked.row(trial, trial.steps[0])
-        return row["metrics"].get(self.options.metric) if row else None
-
-    def _ended(self, job: Job) -> bool:
-        job.lock.beat()
-        code = job.process.poll()
-        if code is None and time.monotonic() - job.looked < LOOK:
-            return False
-        job.looked = time.monotonic()
-        self._report(job)
-        states = _optuna().trial.TrialState
-        if code is None:
-            if not job.proposal.should_prune():
-                return False
-            job.process.terminate()
-            job.process.wait()
-            self.study.tell(job.proposal.number, state=states.PRUNED)
-            _say(f"pruned  {job.trial.folder}")
-        elif (killer := worker.killed_by(code)) and self.starts[job.proposal.number] < STARTS:
-            _say(f"again   {job.trial.folder}: killed by signal {killer}; continues from its last checkpoint")
-        elif code == 0 and (value := self._value(job.trial)) is not None:
-            self.study.tell(job.proposal.number, values=value)
-            _say(f"done    {job.trial.folder}: {self.options.metric} {value:.4g}")
+    def _tell(self, trial: Trial, proposal: Any, outcome: Outcome) -> None:
+        states, record = _optuna().trial.TrialState, trial.record(trial.steps[0])
+        value = record["metrics"].get(self.options.metric) if record else None
+        if outcome.state == "done" and value is not None and math.isfinite(value):
+            self.study.tell(proposal.number, values=value)
+            _say(f"done    {trial.folder}: {self.options.metric} {value:.4g}, {outcome.seconds:.0f} s")
+        elif trial.id in self._pruned and outcome.state == "stopped":
+            self.study.tell(proposal.number, state=states.PRUNED)
+            _say(f"pruned  {trial.folder}")
         else:
-            reason = last_error(job.trial.folder / LOG) or f"status {code}, no {self.options.metric} in its row"
-            self.study.tell(job.proposal.number, state=states.FAIL)
-            _say(f"failed  {job.trial.folder}: {reason}")
-        job.lock.release()
-        return True
-
-    def _report(self, job: Job) -> None:
-        """Hand what validation has measured so far to the pruner."""
-        for step, value in read_curves(job.trial.folder).get(self.options.metric, []):
-            if step not in job.reported:
-                job.reported.add(step)
-                job.proposal.report(value, step)
+            reason = outcome.reason if outcome.state != "done" else f"no {self.options.metric} in its record"
+            self.study.tell(proposal.number, state=states.FAIL)
+            _say(f"failed  {trial.folder}: {reason}")
 
     def _tell_best(self) -> None:
         try:

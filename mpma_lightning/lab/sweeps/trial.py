@@ -1,28 +1,39 @@
 """A trial: one or two ordinary commands in one run folder, and whether they have been done."""
 
-import json
 import shlex
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from data_modules.errors import UserError
 from mpma_lightning.cli.main import PROG
+from mpma_lightning.lab.records import read_record, record_name
 
-SEED, RUN, START = "987654321", "RUN", "START_FOLDER"  # stand in a step's words for what differs between trials
-NEEDED = ("protocol", "task", "dataset", "seed", "metrics", "config_sha256")
-"""What every result row has."""
+
+class Slot(Enum):
+    """Stands among a step's words for what differs between trials of one kind."""
+
+    RUN = "run folder"
+    SEED = "seed"
+    START = "run folder or file of the weights it starts from"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a trial. ``words`` begin with the subcommand and hold SEED, RUN and START."""
+    """One command of a trial.
 
-    words: tuple[str, ...]
+    Attributes:
+        words: its arguments, the subcommand first.
+        config_sha256: what its result record must say; None until the line has been read.
+    """
+
+    words: tuple[str | Slot, ...]
+    config_sha256: str | None = None
 
     @property
-    def row_name(self) -> str:
-        """The result row this step writes."""
-        return "results.json" if self.words[0] == "fit" else f"results_{self.words[0]}.json"
+    def subcommand(self) -> str:
+        return str(self.words[0])
 
 
 @dataclass(frozen=True)
@@ -30,11 +41,12 @@ class Trial:
     """One line of a sweep.
 
     Attributes:
-        stage, method, variant, seed: where its figures belong; ``variant`` may be "".
+        stage, method, variant, seed: where its metrics belong; ``variant`` may be "".
         folder: its run folder.
         steps: in this order.
         after: id of the trial whose weights it starts from, or ``None``.
         start: the run folder or file those weights are in, or ``None``.
+        base: the folder that ``folder`` and ``start`` count from.
     """
 
     stage: str
@@ -45,50 +57,76 @@ class Trial:
     steps: tuple[Step, ...]
     after: str | None = None
     start: str | None = None
+    base: Path = Path()
+
+    @property
+    def path(self) -> Path:
+        """Its run folder, as this process finds it."""
+        return self.base / self.folder
 
     @property
     def id(self) -> str:
         """``<stage>/<method>[/<variant>]/seed_<n>``, its folder below the sweep's."""
         return "/".join(filter(None, (self.stage, self.method, self.variant, f"seed_{self.seed}")))
 
-    def fill(self, text: str) -> str:
-        """``text`` with this trial's seed and start in the place of what stands for them."""
-        return text.replace(SEED, str(self.seed)).replace(START, self.start or START)
-
     def words(self, step: Step) -> list[str]:
         """The arguments of ``step``, ready to run."""
-        return [str(self.folder) if word == RUN else self.fill(word) for word in step.words]
+        values = {Slot.RUN: str(self.folder), Slot.SEED: str(self.seed), Slot.START: str(self.start)}
+        return [values[word] if isinstance(word, Slot) else word for word in step.words]
 
     def command(self) -> str:
         """One line for a shell."""
         return " && ".join(f"{PROG} {shlex.join(self.words(step))}" for step in self.steps)
 
     def plain(self) -> dict[str, Any]:
-        """What the run folder and the plan say of it."""
+        """What the plan says of it, for reports."""
         place = {"id": self.id, "stage": self.stage, "method": self.method, "variant": self.variant, "seed": self.seed}
         commands = [self.words(step) for step in self.steps]
-        return {
-            **place,
-            "folder": str(self.folder),
-            "after": self.after,
-            "commands": commands,
-            "command": self.command(),
-        }
+        hashes = [step.config_sha256 for step in self.steps]
+        more = {"commands": commands, "command": self.command(), "config_sha256": hashes}
+        return {**place, "folder": str(self.folder), "after": self.after, **more}
 
+    def read(self, step: Step) -> dict[str, Any]:
+        """The result record of a step.
 
-def read_row(path: Path) -> dict[str, Any] | None:
-    """A result row, or ``None`` where there is none or it is damaged."""
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        Raises:
+            UserError: it is absent, damaged, or of another config than the sweep asks for.
+        """
+        path = self.path / record_name(step.subcommand)
+        record = read_record(path)
+        if record.get("config_sha256") != step.config_sha256:
+            raise UserError(f"{path}: of other settings than the sweep asks for")
+        return record
+
+    def record(self, step: Step) -> dict[str, Any] | None:
+        """The result record of a step where it is valid."""
+        try:
+            return self.read(step)
+        except UserError:
+            return None
+
+    def next_step(self) -> Step | None:
+        """The first step without a valid record, or with one older than that of the step before; None when done.
+
+        Raises:
+            UserError: it was started from weights that its parent does not have any more.
+        """
+        weights, newest = self._weights_of_parent(), 0.0
+        for step in self.steps:
+            record = self.record(step)
+            written = (self.path / record_name(step.subcommand)).stat().st_mtime if record else 0.0
+            if record is None or written < newest:
+                return step
+            newest = written
+            if weights and record.get("checkpoint_sha256") not in (None, weights):
+                raise UserError(
+                    f"started from weights that {self.after} does not have any more; delete {self.folder} to repeat it"
+                )
         return None
-    whole = isinstance(row, dict) and all(key in row for key in NEEDED) and isinstance(row["metrics"], dict)
-    return row if whole else None
 
-
-def write_json(path: Path, content: Any) -> None:
-    """Atomically: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    def _weights_of_parent(self) -> str | None:
+        try:
+            record = read_record(self.base / str(self.start) / record_name("fit")) if self.after else {}
+        except UserError:
+            return None
+        return record.get("weights_sha256")

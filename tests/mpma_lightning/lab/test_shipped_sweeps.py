@@ -10,7 +10,7 @@ import yaml
 
 from data_modules.phantom import write_phantom
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SHORT = {"trainer.max_steps": 2, "trainer.val_check_interval": 2, "data.batch_size": 4}
 SMALL = {"data.labels": ["Atelectasis", "Cardiomegaly", "Edema"], "data.val_share": 0.2}
 PROBE = {"model.fractions": [1.0], "model.seeds": [0], **SMALL}

@@ -6,9 +6,11 @@ import pytest
 
 from data_modules.errors import UsageError
 from mpma_lightning.cli.main import main
+from mpma_lightning.cli.training import CommandReader
+from mpma_lightning.lab.sweeps.check import Checked
 from mpma_lightning.lab.sweeps.plan import read_sweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 SLOW = ("paper", "phantom")
 SWEEP = f"""
@@ -69,6 +71,17 @@ def test_value_one_pretraining_serves_other_seeds(tmp_path: Path) -> None:
         ("after: pretrainin", "after: pretraining", "no earlier stage 'pretrainin'; did you mean 'pretraining'?"),
         ("test: newest", "test: best", "found 'newest', expected last or best"),
         ("seeds: [zero]", "seeds: [0, 1]", "expected whole numbers"),
+        ("set: {seed_everything: 3}", "set: {trainer.accelerator: cpu}", "set by the sweep itself; give `seeds:`"),
+        ("set: {data: {init_args: {seed: 3}}}", "set: {trainer.accelerator: cpu}", "data.init_args.seed is set by the"),
+        (
+            "grid: {trainer.default_root_dir: [x]}",
+            "grid: {data.label_fraction: [0.1, 1.0]}",
+            "give `runs:` in its place",
+        ),
+        ("set_for: {random: {model.checkpoint: x}}", "set_for: {random: {trainer.max_steps: 9}}", "give `after:`"),
+        ("      ..: {exp", "      mrm: {exp", "the name '..' would be a folder"),
+        ("  ../x:\n", "  pretraining:\n", "the name '../x' would be a folder"),
+        ("      mpma: {exp", "      mrm: {exp", "key 'mpma' was given in line 8; remove one"),
         ("demo/classifcation.yaml", "demo/classification.yaml", "did you mean 'classification.yaml'?"),
     ],
 )
@@ -76,6 +89,25 @@ def test_error_in_a_sweep_file(tmp_path: Path, wrong: str, right: str, says: str
     with pytest.raises(UsageError) as error:
         read_sweep(sweep_file(tmp_path, SWEEP.replace(right, wrong)))
     assert says in str(error.value)
+
+
+def test_value_on_off_and_no_are_names(tmp_path: Path) -> None:
+    text = SWEEP.replace("      mrm:", "      no:").replace("[mrm]", "[no]")
+    text = text.replace("grid: {data.label_fraction: [0.1, 1.0]}", "grid: {model.pool: [on, off, true]}")
+    trials = read_sweep(sweep_file(tmp_path, text)).trials
+    assert {trial.method for trial in trials} == {"mpma", "no", "random"}
+    assert {trial.variant for trial in trials if trial.stage == "probe"} == {"pool=on", "pool=off", "pool=true"}
+
+
+def test_value_lines_read_together_are_as_each_read_alone(tmp_path: Path) -> None:
+    text = SWEEP.replace("accelerator: cpu", "accelerator: cpu, data.num_workers: 1, trainer.logger: false")
+    text = text.replace("trainer.max_steps: 9", "trainer.max_steps: 9, data.root: seed_1/987654321/RUN/START_FOLDER")
+    trials = [t for t in read_sweep(sweep_file(tmp_path, text)).trials if t.method == "random"]
+    checked, reader = Checked(), CommandReader("fit")
+    assert len({trial.steps for trial in trials}) == 2 and len(trials) == 4
+    for trial in trials:
+        assert checked.settings(trial, trial.steps[0]) == reader.settings(trial.words(trial.steps[0]))
+    assert len({step.config_sha256 for trial in checked.complete(trials, "") for step in trial.steps}) == 8
 
 
 def test_error_typo_is_found_before_anything_starts(

@@ -1,12 +1,12 @@
 """A sweep as a search: proposals, pruning, several workers, and what is refused; a script stands for the command."""
 
 import multiprocessing
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ import yaml
 
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.cli.main import main
+from mpma_lightning.lab import program
 from mpma_lightning.lab.sweeps import search as searches
-from mpma_lightning.lab.sweeps import worker
 from mpma_lightning.lab.sweeps.check import Checked
 from mpma_lightning.lab.sweeps.plan import read_sweep
+from mpma_lightning.lab.sweeps.runner import runner
 from mpma_lightning.lab.sweeps.search import Search
-from mpma_lightning.lab.sweeps.trial import Step, Trial, read_row
+from mpma_lightning.lab.sweeps.trial import Trial
 
 optuna = pytest.importorskip("optuna")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import json, os, pathlib, sys, time
 from tensorboard.compat.proto.event_pb2 import Event
@@ -45,23 +46,15 @@ SPACE = {"model.optim.lr": {"low": 0.0, "high": 1.0}}
 SEARCH: dict[str, Any] = {"metric": "val/score", "trials": 6, "pruning": "none", "space": SPACE}
 
 
-class Rows:
-    """Stands for Checked: any line is right, any whole row counts."""
-
-    def read(self, trials: Sequence[Trial], where: str = "") -> None:
-        pass
-
-    def config_sha256(self, trial: Trial, step: Step) -> str:
-        return "c"
-
-    def row(self, trial: Trial, step: Step) -> dict[str, Any] | None:
-        return read_row(trial.folder / step.row_name)
+def complete(trials: Sequence[Trial]) -> list[Trial]:
+    """Stands for Checked: any line is right, and has the hash that the script writes."""
+    return [replace(trial, steps=tuple(replace(step, config_sha256="c") for step in trial.steps)) for trial in trials]
 
 
 @pytest.fixture(autouse=True)
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    monkeypatch.setattr(worker, "PROGRAM", [sys.executable, str(tmp_path / "program.py")])
+    monkeypatch.setattr(program, "PROGRAM", [sys.executable, str(tmp_path / "program.py")])
     monkeypatch.setattr(searches, "LOOK", 0.2)
     monkeypatch.setenv("LASTS", "0.3")
     monkeypatch.setenv("LASTS_BAD", "0.3")
@@ -76,7 +69,12 @@ def sweep_file(folder: Path, **search: Any) -> Path:
 
 
 def search(folder: Path, storage: str | None = None, **options: Any) -> Search:
-    return Search(read_sweep(sweep_file(folder, **options)), Rows(), storage)  # type: ignore[arg-type]
+    return Search(read_sweep(sweep_file(folder, **options)), complete, storage)
+
+
+def run(made: Search, workers: int) -> None:
+    with runner(made.sweep, workers, None) as found:
+        made.run(found)
 
 
 def starts(folder: Path) -> list[int]:
@@ -92,7 +90,7 @@ def test_value_search_finds_the_best_of_what_it_ran(
     tmp_path: Path, storage: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = search(tmp_path, storage and storage.format(tmp_path))
-    made.run(2)
+    run(made, 2)
     done = made.study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     assert len(done) == 6 and starts(tmp_path) == [1] * 6
     assert all(trial.value == pytest.approx(-abs(trial.params["model.optim.lr"] - 0.3)) for trial in done)
@@ -100,7 +98,7 @@ def test_value_search_finds_the_best_of_what_it_ran(
     said = capsys.readouterr().out
     assert said.startswith(f"best of 6: val/score {best.value:.4g}")
     assert f"--model.optim.lr {best.params['model.optim.lr']}" in said and "python -m mpma_lightning fit" in said
-    made.run(1)
+    run(made, 1)
     assert starts(tmp_path) == [1] * 6, "the same call again has nothing left to do"
 
 
@@ -110,32 +108,27 @@ def test_value_worse_than_the_median_is_pruned(tmp_path: Path, monkeypatch: pyte
     for rate in (0.3, 0.31, 0.9):  # two good ones, and one that would take a minute
         made.study.enqueue_trial({"model.optim.lr": rate})
     start = time.monotonic()
-    made.run(1)
+    run(made, 1)
     states = [trial.state.name for trial in made.study.get_trials()]
     assert states == ["COMPLETE", "COMPLETE", "PRUNED"] and time.monotonic() - start < 40
 
 
 def work(folder: Path) -> None:
-    search(folder).run(1)
+    program.PROGRAM = [sys.executable, str(folder / "program.py")]
+    run(search(folder), 1)
 
 
-def test_value_killed_search_and_two_workers_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("fork")
-    victim = fork.Process(target=work, args=(tmp_path,))
+def test_value_killed_search_goes_on_and_neither_loses_nor_repeats(tmp_path: Path) -> None:
+    victim = multiprocessing.get_context("spawn").Process(target=work, args=(tmp_path,))
     victim.start()
     while len(starts(tmp_path)) < 2:
         time.sleep(0.02)
-    assert victim.pid
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     victim.join()
-    two = [fork.Process(target=work, args=(tmp_path,)) for _ in range(2)]
-    for process in two:
-        process.start()
-    for process in two:
-        process.join(120)
+    run(search(tmp_path), 2)
     trials = study(tmp_path).get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6 and starts(tmp_path) == [1] * 6
-    assert len({trial.params["model.optim.lr"] for trial in trials}) == 6, "workers do not propose the same"
+    assert len({trial.params["model.optim.lr"] for trial in trials}) == 6, "no value is proposed twice"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +165,7 @@ def test_error_study_of_another_question(tmp_path: Path, change: dict[str, Any],
 def test_error_end_of_a_range_is_refused_before_anything_starts(tmp_path: Path) -> None:
     sweep = read_sweep(sweep_file(tmp_path, space={"model.optim.warmpu": [0.1, 0.2]}))
     with pytest.raises(UsageError) as error:
-        Search(sweep, Checked(sweep.trials), None)
+        Search(sweep, partial(Checked().complete, where="search"), None)
     assert "warmpu" in str(error.value) and not (tmp_path / "runs").exists()
 
 
@@ -180,7 +173,7 @@ def test_error_search_that_never_ends_well(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "program.py").write_text("import sys; print('error: no such thing', file=sys.stderr); sys.exit(1)")
     made = search(tmp_path, trials=2)
     with pytest.raises(UserError) as error:
-        made.run(2)
+        run(made, 2)
     assert "no trial of the search has ended well" in str(error.value)
     assert [trial.state.name for trial in made.study.get_trials()] == ["FAIL", "FAIL"]
 

@@ -13,7 +13,7 @@ from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
 from mpma_lightning.lab.reports.published import quoted_for
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
 CHEXPERT = {
     "views": ["Frontal", "Lateral"],
