@@ -119,7 +119,7 @@ class Tokenizer:
         from transformers import AutoTokenizer  # slow to import, needed for hub names only
 
         try:
-            return cls(AutoTokenizer.from_pretrained(name).backend_tokenizer)
+            return cls(AutoTokenizer.from_pretrained(name, trust_remote_code=False).backend_tokenizer)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(

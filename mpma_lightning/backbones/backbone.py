@@ -48,12 +48,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.spec = spec = resolve(spec)
         check_spec(spec)
-        wanted = set(parts)
-        if unknown := wanted - set(PARTS):
-            raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")
-        if wanted & {"fusion", "align_global", "align_local"}:
-            wanted |= {"image", "text"}
-        self.parts = tuple(part for part in PARTS if part in wanted)
+        self.parts = wanted = with_encoders(parts)
         self.vocabulary = vocabulary
         if "image" in wanted:
             self.image = REGISTRY.build("image", spec.image.encoder, spec.image)
@@ -146,3 +141,13 @@ class Backbone(nn.Module):
     def count_parameters(self) -> dict[str, int]:
         """Parameters of each part built."""
         return {part: sum(p.numel() for p in self.get_submodule(part).parameters()) for part in self.parts}
+
+
+def with_encoders(parts: Iterable[str]) -> tuple[str, ...]:
+    """``parts`` and the encoders that fusion and the alignment heads read, in the order of ``PARTS``."""
+    wanted = set(parts)
+    if unknown := wanted - set(PARTS):
+        raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")
+    if wanted & {"fusion", "align_global", "align_local"}:
+        wanted |= {"image", "text"}
+    return tuple(part for part in PARTS if part in wanted)

@@ -1,20 +1,34 @@
 """Read a checkpoint file: ours, or any other file of tensors."""
 
+import argparse
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from data_modules.errors import UserError
-from mpma_lightning.backbones.flat_spec import nested
+from data_modules.errors import UserError, expect
+from mpma_lightning.backbones.carried import carried_spec
 from mpma_lightning.backbones.seal import damage
-from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
+from mpma_lightning.backbones.spec import BackboneSpec
 
 CARGO = "mpma"
 """The key of a checkpoint under which a task stores what downstream tasks need."""
+
+_NUMBERS = (np.float64, np.float32, np.float16, np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint8, np.bool_)
+HARMLESS: tuple[Any, ...] = (
+    argparse.Namespace,
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # as numpy 1 wrote it
+    np.dtype,
+    *(type(np.dtype(number)) for number in _NUMBERS),
+)
+"""What published checkpoints hold beside tensors and what does nothing but hold values."""
 
 
 @dataclass
@@ -70,33 +84,60 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint(path, {name.removeprefix("module."): value for name, value in tensors.items()})
     mine = {name.removeprefix("backbone."): v for name, v in tensors.items() if name.startswith("backbone.")}
     heads = {name: value for name, value in tensors.items() if not name.startswith("backbone.")}
-    mean, std = cargo["normalisation"]
-    spec, step = carried_spec(cargo), content.get("global_step")
-    return Checkpoint(path, mine, spec, cargo["tokenizer"], (mean, std), step, cargo.get("text_config"), heads)
+    return Checkpoint(path, mine, step=content.get("global_step"), heads=heads, **read_cargo(cargo, path))
 
 
-def carried_spec(cargo: dict[str, Any]) -> BackboneSpec:
-    """The spec in the cargo of a checkpoint, also of one made before the parts of a spec were nested."""
-    kinds = {"image": ImageSpec, "text": TextSpec, "fusion": FusionSpec, "align": AlignSpec}
-    plain = nested(cargo["spec"])
-    return BackboneSpec(**{key: kinds[key](**value) if key in kinds else value for key, value in plain.items()})
+def read_cargo(cargo: Any, path: Path) -> dict[str, Any]:
+    """The fields of a :class:`Checkpoint` that a task of this project stores beside the tensors, each checked.
+
+    Raises:
+        UserError: names the field that is not what such a task writes.
+    """
+    where = f"checkpoint {path}: its"
+    expect(isinstance(cargo, dict), f"{where} {CARGO!r} entry", type(cargo).__name__, "a mapping")
+    tokenizer, normalisation, config = (cargo.get(key) for key in ("tokenizer", "normalisation", "text_config"))
+    expect(tokenizer is None or isinstance(tokenizer, str), f"{where} tokenizer", type(tokenizer).__name__, "JSON text")
+    two = isinstance(normalisation, list | tuple) and [type(value) for value in normalisation] == [float, float]
+    expect(two, f"{where} normalisation", normalisation, "mean and standard deviation")
+    expect(config is None or isinstance(config, dict), f"{where} text_config", type(config).__name__, "a mapping")
+    mean, std = normalisation
+    spec = carried_spec(cargo, path)
+    return {"spec": spec, "tokenizer": tokenizer, "normalisation": (mean, std), "text_config": config}
 
 
 def read_file(path: Path, mmap: bool = False) -> Any:
     """The content of a ``.safetensors`` file or of what ``torch.save`` wrote, on the CPU; ``mmap`` reads lazily.
 
+    Nothing in the file is run. Beside tensors and plain types it may hold ``argparse.Namespace`` and numpy's numbers,
+    as published checkpoints do.
+
     Raises:
-        UserError: neither of the two, cut short, or with other bytes than were written.
+        UserError: neither of the two, other pickled objects, cut short, or with other bytes than were written.
     """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         if reason := damage(path):
             raise ValueError(reason)
-        return torch.load(path, "cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals(list(HARMLESS)):
+            return torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # every reader has its own exception types for a broken file
+        if isinstance(error, UnpicklingError) and (held := _pickled(path, str(error))):
+            raise UserError(
+                f"checkpoint {path} holds pickled objects of {', '.join(held)}, and reading those could run code; "
+                "expected tensors and plain values. Where you trust the file, save its tensors alone with safetensors"
+            ) from error
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
         raise UserError(
             f"checkpoint {path} cannot be read ({reason}); it is damaged, cut short or not a checkpoint: copy it "
             "again, or give a file that torch.save or safetensors wrote"
         ) from error
+
+
+def _pickled(path: Path, message: str) -> list[str]:
+    """What a file holds that is neither a tensor nor harmless, at most three names."""
+    try:
+        with torch.serialization.safe_globals(list(HARMLESS)):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))[:3]
+    except Exception:  # of torch's formats only the archive can be listed
+        return re.findall(r"(?i)unsupported (?:global: )?(?:GLOBAL|class) (\S+)", message)[:1]

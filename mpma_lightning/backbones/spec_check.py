@@ -4,11 +4,19 @@ from dataclasses import fields
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from data_modules.errors import UserError, expect, nearest
+from data_modules.errors import UserError, expect, nearest, suggest
 from mpma_lightning.backbones.spec import BackboneSpec
 
 _LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536}
 """By the last word of a field's name."""
+OPTIONS = {
+    *("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "init_values", "reg_tokens"),
+    *("qkv_bias", "qk_norm", "proj_bias", "pre_norm", "final_norm", "no_embed_class", "dynamic_img_pad"),
+    *("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "drop_block_rate"),
+    *("output_stride", "stem_width", "cardinality", "base_width", "width", "ls_init_value", "conv_bias"),
+}
+"""Arguments of timm's models that say how large they are and how they are regularised. Others name files and hubs."""
+_LARGEST_OPTION = 16384
 _ZERO = ("depth", "slots")
 
 
@@ -44,6 +52,10 @@ def _check(key: str, value: Any, kind: Any) -> None:
     elif get_origin(wanted) is dict:
         plain = isinstance(value, dict) and all(type(inner) in (int, float, bool) for inner in value.values())
         expect(plain, key, value, "names with numbers, true or false")
+        for name, inner in value.items():
+            if name not in OPTIONS:
+                raise UserError(f"{key} names {name!r}, which is not one of the options{suggest(str(name), OPTIONS)}")
+            expect(abs(inner) <= _LARGEST_OPTION, f"{key}.{name}", inner, f"at most {_LARGEST_OPTION}")
     elif wanted is float:
         number = type(value) in (int, float)
         expect(number and 0 <= value < 1, key, value, "0 <= dropout < 1")

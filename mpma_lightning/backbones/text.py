@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertConfig, BertModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from data_modules.errors import UserError, expect
@@ -15,6 +15,7 @@ from mpma_lightning.backbones.representation import mean_over_text
 from mpma_lightning.backbones.spec import TextSpec, Vocabulary
 
 MAX_TOKENS = 512
+MAX_SIZE = 1 << 20
 
 
 class TextEncoder(nn.Module):
@@ -103,13 +104,14 @@ def published_bert(
         UserError: the model is not to be had, or its vocabulary is not the tokeniser's.
     """
     if config is not None:
-        options = {key: value for key, value in config.items() if key != "model_type"}
-        known = AutoConfig.for_model(config["model_type"], **options)
-        return TextEncoder(AutoModel.from_config(known, add_pooling_layer=False), spec.pool or "cls", True)
+        known = _known_config(config)
+        bert = AutoModel.from_config(known, add_pooling_layer=False, trust_remote_code=False)
+        return TextEncoder(bert, spec.pool or "cls", True)
     try:
         bert = AutoModel.from_pretrained(
             name,
             dtype=torch.float32,
+            trust_remote_code=False,
             add_pooling_layer=False,
             hidden_dropout_prob=spec.dropout,
             attention_probs_dropout_prob=spec.dropout,
@@ -130,3 +132,20 @@ def published_bert(
         bert.encoder.layer = bert.encoder.layer[: spec.depth]
         bert.config.num_hidden_layers = len(bert.encoder.layer)
     return TextEncoder(bert, spec.pool or "cls", True)
+
+
+def _known_config(carried: dict[str, Any]) -> Any:
+    """transformers' configuration of what a checkpoint carries: the fields that its class knows, plain and bounded;
+    others, such as names of code to fetch, are left out."""
+    kind = str(carried.get("model_type"))
+    expect(kind in CONFIG_MAPPING, "the text encoder's model_type", kind, "one that transformers knows, such as bert")
+    known = {*CONFIG_MAPPING[kind]().to_dict(), "dtype", "architectures", "_name_or_path"} - {"model_type", "auto_map"}
+    options = {key: value for key, value in carried.items() if key in known}
+    for key, value in options.items():
+        sound = value is None or isinstance(value, str | bool | float | list | dict)
+        expect(sound or (isinstance(value, int) and abs(value) <= MAX_SIZE), f"the text encoder's {key}", value,
+               f"text, true, false or a number up to {MAX_SIZE}")  # fmt: skip
+    try:
+        return AutoConfig.for_model(kind, **options)
+    except Exception as error:  # transformers validates each field in its own way
+        raise UserError(f"the checkpoint's text encoder cannot be built: {str(error).splitlines()[0]}") from error

@@ -13,7 +13,9 @@ from data_modules.base import DataModule, attached_data
 from data_modules.contract import DataRequest, DataSpec
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
-from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, carried_spec, read_checkpoint
+from mpma_lightning.backbones.backbone import with_encoders
+from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
+from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, read_checkpoint
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import Rows, RunningMeans
@@ -82,6 +84,7 @@ class Task(LightningModule):
         self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
         self.checkpoint_parts = checkpoint_parts
         self.spec = self._agree(backbone)
+        self._spec_is_carried = backbone is None and self.source is not None and self.source.spec is not None
         self.normalisation = (self.source and self.source.normalisation) or (mean, std)
         self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
         self.means = RunningMeans()
@@ -207,6 +210,8 @@ class Task(LightningModule):
             filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
             spec = replace(spec, image=replace(spec.image, weights=None)) if "image" in filled else spec
             text_config = self.source.text_config if "text" in filled else None
+            if self._spec_is_carried:
+                refuse_foreign_sources(self.source.path, spec, with_encoders(self.parts), filled, text_config)
         self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config)
         self.build_heads()
         if self.source is not None:
@@ -344,7 +349,7 @@ class Task(LightningModule):
             raise UserError(
                 f"ckpt_path {path} was not written by this project; use model.checkpoint to start from its weights"
             )
-        if differences := carried_spec(cargo).differences(self.spec):
+        if differences := carried_spec(cargo, str(path)).differences(self.spec):
             raise UserError(
                 f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
                 "run, model.checkpoint starts a new one from weights"

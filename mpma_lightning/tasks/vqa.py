@@ -66,7 +66,7 @@ class VQATask(NamedOutputsTask):
         width = text + self.backbone.image.width
         self.head = AnswerHead(width, width, len(self.answers))
         if self.question_only:
-            self.blind = Backbone(self.spec, ("text",), self.backbone.vocabulary)
+            self.blind = Backbone(self.spec, ("text",), self.backbone.vocabulary, self.backbone.text_config)
             self.blind_head = AnswerHead(text, width, len(self.answers))
             if self.source is not None and (self.checkpoint_parts is None or "text" in self.checkpoint_parts):
                 load_weights(self.blind, self.source, self.tokenizer_json)

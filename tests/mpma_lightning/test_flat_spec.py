@@ -9,7 +9,8 @@ from model_fixtures import small_backbone
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec, resolve
-from mpma_lightning.backbones.checkpoint import CARGO, carried_spec, read_checkpoint
+from mpma_lightning.backbones.carried import carried_spec
+from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint
 from mpma_lightning.backbones.flat_spec import nested
 from mpma_lightning.cli.main import main
 from mpma_lightning.runs.folder import check_continues
