@@ -13,7 +13,8 @@ from mpma_lightning.backbones.carried import carried_spec
 from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint
 from mpma_lightning.backbones.flat_spec import nested
 from mpma_lightning.cli.main import main
-from mpma_lightning.runs.folder import check_continues
+from mpma_lightning.runs.folder import Run
+from mpma_lightning.runs.identity import check_continues
 
 OLD = {
     "name": "mpma_vit_t16",
@@ -70,13 +71,11 @@ def test_value_run_from_before_is_continued(tmp_path: Path) -> None:
     def settings(backbone: object) -> dict[str, object]:
         return {"seed_everything": 0, "model": {"class_path": "T", "init_args": {"backbone": backbone}}, "data": {}}
 
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(OLD)))
-    check_continues(tmp_path, settings(NEW.plain()))
+    check_continues(Run(tmp_path), settings(NEW.plain()), True)
     other = resolve("mpma_vit_t16").plain()
     with pytest.raises(UserError, match=r"backbone\.image\.options\.depth 3 -> 2"):
-        check_continues(tmp_path, settings(other))
+        check_continues(Run(tmp_path), settings(other), True)
 
 
 PAIRS = ["--config", "experiments/pretraining/pairs.yaml", "--data.root", "nowhere"]
