@@ -23,6 +23,7 @@ from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
 from data_modules.errors import UserError
+from data_modules.files import write_whole
 from data_modules.index.draws import draw_splits
 from data_modules.index.exclusion import drop_excluded
 from data_modules.index.split_files import take_split_file
@@ -75,8 +76,7 @@ def check(
     if against is not None:
         exclude = check_against(frame, files, against, result)
         if exclude_to is not None:
-            exclude_to.parent.mkdir(parents=True, exist_ok=True)
-            exclude_to.write_text(json.dumps(sorted(exclude), indent=1) + "\n")
+            write_whole(exclude_to, json.dumps(sorted(exclude), indent=1) + "\n")
     return result
 
 

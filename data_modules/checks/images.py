@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from data_modules.images.decode import decode, is_dicom
 from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.images.source import ImageFile, image_source
 from data_modules.index.hashing import stable_hash
+from data_modules.machine import cores
 
 THUMBNAIL = 64
 ALIKE = 0.995
@@ -46,7 +46,7 @@ def check_images(frame: pd.DataFrame, result: CheckResult, sample: int | None) -
         looked_for = "broken images and near-duplicates were looked for among these only"
         told = f"{len(chosen):,} of {len(files):,} images decoded; {looked_for}: --all decodes every one"
         result.add("info", "sampled", told)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         looked_at = pool.map(look_at, files.loc[chosen, "file"])
         rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
     seen = pd.DataFrame(rows, index=chosen, columns=["sha256", "phash", "thumbnail", "problem", "misnamed"])

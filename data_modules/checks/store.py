@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -24,6 +23,7 @@ from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA
 from data_modules.images.source import image_source, stored_references
 from data_modules.index.hashing import stable_hash
 from data_modules.index.manifest import manifest_hash
+from data_modules.machine import cores
 from data_modules.store.store import ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
@@ -197,7 +197,7 @@ def _check_payloads(
     order = np.argsort([stable_hash("check", number) for number in numbers], kind="stable")
     chosen = set(numbers[order[:sample]].tolist())
     start, problems, looked_at = 0, [], 0
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for name, table in track(shards.items(), "reading images", disable=len(numbers) < 500):
             own = numbers[(numbers >= start) & (numbers < start + len(table))].tolist()
             places = [number - start for number in own if number in chosen or name in altered]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.errors import UserError
+from data_modules.files import write_whole
 from data_modules.index.draws import draw_fraction, stratified_splits
 from data_modules.index.groups import connected_groups
 from data_modules.index.listed_splits import refuse_absent
@@ -46,8 +47,7 @@ def write_split_file(
     taken = draw_fraction(rows["study"].loc[train], labels.loc[train], fraction, seed)
     rows, labels = rows.drop(index=train[~taken]), labels.drop(index=train[~taken])
     text = rows.sort_values("id")[COLUMNS].to_csv(index=False, lineterminator="\n")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_whole(out, text)
     lines = [f"{out}: sha256 {sha256(text.encode()).hexdigest()}"]
     for split in SPLITS:
         own = rows[rows["split"] == split]

@@ -26,15 +26,20 @@ LAYOUTS = (
 )
 
 
+def chosen_layouts(names: Sequence[str]) -> Sequence[str]:
+    """``names``, or every one for ``all``; UserError for an unknown name."""
+    if unknown := [name for name in names if name not in (*LAYOUTS, "all")]:
+        raise UserError(f"found --layouts {unknown[0]}, expected some of {', '.join(LAYOUTS)}, or all")
+    return LAYOUTS if "all" in names else tuple(names)
+
+
 def write_layouts(phantom: Path, names: Sequence[str]) -> None:
     """Write `<phantom>/layouts/<name>` for each of ``names`` (``all``: every one); a finished one is left as it is.
 
     Raises:
         UserError: unknown name, or the phantom is not finished.
     """
-    chosen = LAYOUTS if "all" in names else tuple(names)
-    if unknown := [name for name in chosen if name not in LAYOUTS]:
-        raise UserError(f"found --layouts {unknown[0]}, expected some of {', '.join(LAYOUTS)}, or all")
+    chosen = chosen_layouts(names)
     missing = [name for name in chosen if not (phantom / "layouts" / name).exists()]
     films = read_films(phantom) if missing else []
     for name in track(missing, "Writing layouts", disable=not missing):

@@ -1,7 +1,6 @@
 """Writes a whole phantom in parallel, in the layout of MIMIC-CXR-JPG and MIMIC-CXR, and marks it when complete."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,8 +16,10 @@ import numpy as np
 from rich.progress import track
 
 from data_modules.errors import UserError
+from data_modules.files import write_whole
+from data_modules.machine import cores
 from data_modules.phantom import tables
-from data_modules.phantom.layouts import write_layouts
+from data_modules.phantom.layouts import chosen_layouts, write_layouts
 from data_modules.phantom.patient import Options, Rows, write_patient
 
 VERSION = 1  # raise when the same options give other bytes
@@ -52,9 +53,10 @@ def write_phantom(
     out = Path(out)
     options = Options(patients, seed, size, difficulty)
     _check(options)
+    names = chosen_layouts([name for name in layouts.split(",") if name])
     marker = {"phantom": VERSION, "options": asdict(options)}
     counts = _existing(out, marker) or _write(out, options, marker, workers)
-    write_layouts(out, [name for name in layouts.split(",") if name])
+    write_layouts(out, names)
     return counts
 
 
@@ -110,15 +112,13 @@ def _existing(out: Path, marker: dict[str, object]) -> dict[str, int] | None:
 
 
 def _mark(out: Path, content: dict[str, object]) -> None:
-    draft = out / "phantom.json.part"
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    draft.replace(out / "phantom.json")
+    write_whole(out / "phantom.json", json.dumps(content, indent=1) + "\n")
 
 
 def _write_all(out: Path, options: Options, workers: int | None) -> Iterator[Rows]:
     chosen = splits(options.patients, options.seed)
     chunks = [list(range(i, min(i + _CHUNK, options.patients))) for i in range(0, options.patients, _CHUNK)]
-    workers = min(workers or len(os.sched_getaffinity(0)), len(chunks))
+    workers = min(workers or cores(), len(chunks))
     work = partial(_write_chunk, out, options, chosen)
     if workers <= 1:
         yield from map(work, chunks)

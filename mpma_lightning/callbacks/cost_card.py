@@ -1,6 +1,5 @@
 """The cost card of a training: throughput, memory, waiting for data, floating-point operations, GPU-hours."""
 
-import resource
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +8,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.throughput import get_available_flops
 from torch.utils.flop_counter import FlopCounterMode
+
+from data_modules.machine import peak_resident_mib
 
 MEASURED = 1  # the step whose operations are counted: the second of the process, shapes are settled by then
 
@@ -93,4 +94,4 @@ def peak_memory_mib() -> float:
     """Of the accelerator where there is one, else resident memory of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_resident_mib()

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser
 
 from data_modules.catalogue import DATA_MODULES, data_module
 from data_modules.errors import UsageError, UserError
+from data_modules.files import write_whole
 from mpma_lightning.cli.explain import Explainer
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def check(argv: Sequence[str]) -> None:
     result = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to)
     print(result.as_text())
     if given.json is not None:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(result.as_json() + "\n", encoding="utf-8")
+        write_whole(given.json, result.as_json() + "\n")
     if result.failed:
         raise UserError(f"{given.root}: found errors (above), expected none; mend them or know what they do to results")
 
@@ -80,10 +80,23 @@ def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> Argument
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
     parser.add_argument("dataset", type=str, help=f"one of {', '.join(known)}")
     parser.add_argument("--root", type=Path, required=True, help="the data set; for check and split also a store")
-    name = next((word for word in argv if not word.startswith("-")), None)
+    name = _dataset(argv)
     if name is not None and name not in WITHOUT_MODULE:
         parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)
     return parser
+
+
+def _dataset(argv: Sequence[str]) -> str | None:
+    """The word that belongs to no option."""
+    takes_value = False
+    for word in argv:
+        if word.startswith("-"):
+            takes_value = "=" not in word and word.replace("-", "_") not in ("__all", "__dry_run", "__replace")
+        elif takes_value:
+            takes_value = False
+        else:
+            return word
+    return None
 
 
 def _parse(parser: ArgumentParser, command: str, argv: Sequence[str]) -> argparse.Namespace | None:

@@ -14,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 from data_modules.errors import UserError
+from data_modules.files import write_whole
 from data_modules.loading.loader import collate
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from mpma_lightning.cli.config_files import defaults_file
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] = ()) -> None:
     results = _results(_row(trained), _row(random_init))
     results |= {"thumbnail100_auroc": thumbnail100, "thumbnail_auroc": thumbnail}
     results |= {"seed": options.seed, "seconds": round(time.monotonic() - start, 1)}
-    (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_whole(options.out / "results.json", json.dumps(results, indent=2) + "\n")
     console.print(_table(results))
     console.print(f"figures   {options.out / 'results.json'}", f"pictures  {trained / 'pictures'}", sep="\n")
     console.print(f"curves    tensorboard --logdir {options.out}")

@@ -1,5 +1,6 @@
 """The command line: a table of commands, imported when used, and every mistake as one line."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from importlib import import_module
 from data_modules.errors import UsageError, UserError, suggest
 from mpma_lightning import __version__
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)
+"""What a disk that is full or may not be written answers."""
 PROG = "python -m mpma_lightning"
 
 
@@ -57,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"error: {error}", 2)
     except UserError as error:
         return _complain(f"error: {error}", 1)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"error: {where}{error.strerror}; make room or give write permission, then run it again", 1)
     except KeyboardInterrupt as stop:
         return _complain(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
     except BrokenPipeError:  # `| head`
@@ -89,6 +97,6 @@ def _help() -> str:
 
 examples:
   {PROG} demo
-  {PROG} fit --config experiments/demo/pretraining.yaml --trainer.max_steps 200
+  {PROG} fit --config experiments/demo/pretraining.yaml --trainer.default_root_dir runs/first
 
 `{PROG} COMMAND --help` says more."""

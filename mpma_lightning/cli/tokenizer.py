@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data_modules.errors import UserError
+from data_modules.files import write_whole
 from data_modules.text.sections import clean
 from data_modules.text.text_files import EXPECTED, read_texts
 
@@ -29,6 +30,5 @@ def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192) -> str:
     if not found:
         raise UserError(f"{texts} holds no text; expected {EXPECTED}")
     tokenizer = Tokenizer.train(found, vocab_size)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(tokenizer.to_json(), encoding="utf-8")
+    write_whole(out, tokenizer.to_json())
     return f"{out}: {len(tokenizer)} pieces from {len(found)} texts; use it with --data.text.tokenizer {out}"

@@ -340,7 +340,8 @@ class Task(LightningModule):
             raise UserError(
                 f"{len(broken)} of {len(weights)} weights are not finite at step {self.global_step} (first: "
                 f"{broken[0]}); they are not saved, an earlier checkpoint stays. Lower model.optim.lr, or add "
-                "--config experiments/debug/anomaly.yaml to find the operation"
+                f"--config experiments/debug/anomaly.yaml --trainer.default_root_dir {self.trainer.default_root_dir} "
+                "to find the operation"
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

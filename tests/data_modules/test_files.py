@@ -1,24 +1,20 @@
 """Files are written whole or not at all."""
 
-import resource
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from data_modules.errors import UserError
 from data_modules.files import whole_file, write_whole
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file can become larger than 1000 bytes, as on a full disk."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+@pytest.fixture(name="full_disk")
+def on_a_full_disk() -> Iterator[None]:
+    """No file can become larger than 1000 bytes."""
+    with full_disk(1000):
+        yield
 
 
 def names(folder: Path) -> list[str]:

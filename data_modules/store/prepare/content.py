@@ -16,6 +16,7 @@ from data_modules.images.annotations import written_out
 from data_modules.images.shards import IMAGES, MANIFEST
 from data_modules.index.manifest import manifest_hash
 from data_modules.index.splits import SPLITS
+from data_modules.machine import cores
 from data_modules.store.prepare.plan import Options, Plan
 from data_modules.store.prepare.unfinished import write
 from data_modules.store.shards import ShardJob, checksum, write_shards
@@ -41,7 +42,7 @@ def write_images(part: Path, plan: Plan, options: Options, workers: int | None) 
         for name, part_of in plan.shards.items()
         if not (folder / name).is_file()
     ]
-    for _ in track(write_shards(jobs, workers or len(os.sched_getaffinity(0))), "preparing images", total=len(jobs)):
+    for _ in track(write_shards(jobs, workers or cores()), "preparing images", total=len(jobs)):
         pass
 
 

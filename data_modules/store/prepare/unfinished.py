@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_modules.errors import UserError
+from data_modules.files import write_whole
 from data_modules.images.shards import IMAGES, MANIFEST
 from data_modules.store.prepare.plan import Plan
 
@@ -72,9 +73,7 @@ def swap(part: Path, out: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(text + "\n")
-    draft.replace(path)
+    write_whole(path, text + "\n")
 
 
 def bytes_below(folder: Path) -> int:

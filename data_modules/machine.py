@@ -1,0 +1,18 @@
+"""What this machine has, on Linux and macOS alike."""
+
+import os
+import resource
+import sys
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def peak_resident_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

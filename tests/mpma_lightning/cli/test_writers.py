@@ -1,0 +1,49 @@
+"""A full disk at what each small command writes: one line, nothing half, and the same command works afterwards."""
+
+from pathlib import Path
+
+import pytest
+from full_disk import full_disk
+
+from data_modules.phantom import write_phantom
+from mpma_lightning.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("phantom")
+    write_phantom(out, patients=12, seed=3, size=64, workers=1, layouts="pairs")
+    return out / "layouts" / "pairs"
+
+
+def commands(pairs: Path, out: Path) -> dict[str, list[str]]:
+    return {
+        "tokenizer": ["tokenizer", "--texts", str(pairs / "pairs.jsonl"), "--out", str(out / "t.json")],
+        "split": ["split", "pairs", "--root", str(pairs), "--out", str(out / "split.csv")],
+        "check": ["check", "pairs", "--root", str(pairs), "--json", str(out / "check.json")],
+        "phantom": ["phantom", "--out", str(out / "phantom"), "--patients", "3", "--size", "64", "--workers", "1"],
+    }
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "split", "check", "phantom"])
+def test_error_full_disk(name: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = commands(pairs, out)[name]
+    with full_disk(60):
+        assert main(words) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ") and "File too large" in lines[-1] and str(out) in lines[-1]
+    assert name == "phantom" or not list(out.iterdir()), "nothing half"
+    assert main(words) == 0 or name == "check"
+    assert "exists" not in capsys.readouterr().err
+
+
+def test_error_layouts_are_read_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["phantom", "--out", str(tmp_path / "out"), "--layouts", "pairs,nosuch"]) == 1
+    assert "found --layouts nosuch" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_value_the_data_set_is_the_word_of_no_option(pairs: Path, tmp_path: Path) -> None:
+    for words in (["--root", str(pairs), "pairs"], [f"--root={pairs}", "pairs"]):
+        assert main(["split", *words, "--out", str(tmp_path / f"{len(words)}.csv")]) == 0
+    assert (tmp_path / "2.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
