@@ -1,7 +1,8 @@
-"""Augmentation of training images, and fitting of evaluation images: the only file that knows albumentations."""
+"""Augmentation of training images, and fitting of evaluation images."""
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_modules.errors import expect
+from data_modules.images.pixel_transforms import PixelTransform, PixelTransforms
 from data_modules.images.warp import DRAWS, Warp, shortest_side
 
 MASK64 = 0xFFFFFFFFFFFFFFFF
@@ -23,9 +25,11 @@ class Augment:
         crop_scale: area of the random crop, as a fraction of the image.
         flip: mirror half of the images. Off by default: reports speak of left and right.
         rotate: largest angle, degrees.
-        brightness, contrast: largest change, as a share of white and of the value.
+        brightness: largest change, as a share of white.
+        contrast: largest change, as a share of the value.
         fit: evaluation: "crop" (shorter side to S, centre), "letterbox" (longer side to S, black bars), "stretch".
         short_side: shrink larger images to this shorter side first, as ``prepare`` does once for all; null = never.
+        extra: albumentations' pixel transforms, applied in training to the crop of the image, in this order.
     """
 
     crop_scale: tuple[float, float] = (0.6, 1.0)
@@ -35,6 +39,7 @@ class Augment:
     contrast: float = 0.1
     fit: Literal["crop", "letterbox", "stretch"] = "crop"
     short_side: int | None = None
+    extra: Sequence[PixelTransform] = ()
 
 
 DEFAULT_AUGMENT = Augment()
@@ -51,6 +56,7 @@ class Transform:
         low, high = augment.crop_scale
         expect(0 < low <= high <= 1, "data.augment.crop_scale", augment.crop_scale, "0 < smallest <= largest <= 1")
         self.image_size, self.augment, self.train = image_size, augment, train
+        self._extra = PixelTransforms(augment.extra if train else ())
         self._fit: Any = None
 
     @property
@@ -84,7 +90,7 @@ class Transform:
         rng = np.random.default_rng(seed & MASK64)
         warp = Warp.random(rng.random(DRAWS), shape, self.image_size, augment.crop_scale, augment.flip, augment.rotate)
         light, contrast = rng.uniform(-1, 1, 2) * (augment.brightness, augment.contrast)
-        done = {"image": _lit(warp.image(image), light, contrast)}
+        done = {"image": self._extra(_lit(warp.image(image), light, contrast), seed)}
         if mask is not None:
             done["mask"] = warp.mask(mask)
         if boxes is not None:
