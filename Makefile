@@ -31,10 +31,11 @@ test: $(STAMP) ## the tests, without those marked full
 test-full: $(STAMP) ## all tests, with many examples of each property
 	@$(BIN)/python -m pytest --hypothesis-profile=many
 
-check: $(STAMP) ## ruff and mypy
+check: $(STAMP) ## ruff, mypy and the direction of imports
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
 
 bench: $(STAMP) ## every script of benchmarks/, one after another
 	@set -e; for script in benchmarks/*.py; do \
