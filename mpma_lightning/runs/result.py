@@ -33,6 +33,7 @@ class ResultRecord(Callback):
 
     def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
+        self._declared: dict[str, dict[str, Any]] = {}
         self._begin()
 
     def _begin(self, seconds: float = 0.0, samples: int = 0) -> None:
@@ -41,14 +42,15 @@ class ResultRecord(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a continued run goes on from; goes into every checkpoint."""
-        return {"seconds": time.monotonic() - self._start, "samples": self._samples, "metrics": self._metrics}
+        seconds, measured = time.monotonic() - self._start, {"metrics": self._metrics, "declared": self._declared}
+        return {"seconds": seconds, "samples": self._samples, **measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._begin(state_dict["seconds"], state_dict["samples"])
-        self._metrics = state_dict["metrics"]
+        self._metrics, self._declared = state_dict["metrics"], state_dict.get("declared", {})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._metrics = _plain(trainer.callback_metrics)
+        self._metrics, self._declared = _plain(trainer.callback_metrics), _declarations(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is None:
@@ -130,7 +132,7 @@ class ResultRecord(Callback):
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
             "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
-            "declared": {name: metric.declaration() for name, metric in task.declared.items()},
+            "declared": _declarations(task) or (self._declared if trainer.state.fn == "fit" else {}),
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(peak_memory_mib(), 0),
@@ -150,6 +152,10 @@ def _write_samples(samples: SampleTable | None, path: Path) -> None:
     if samples is not None:
         with whole_file(path) as partial:
             samples.frame().to_parquet(partial, index=False)
+
+
+def _declarations(task: Any) -> dict[str, dict[str, Any]]:
+    return {name: metric.declaration() for name, metric in task.declared.items()}
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:

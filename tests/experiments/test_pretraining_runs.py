@@ -48,6 +48,7 @@ def test_fit_again_at_its_end_writes_the_same_row(trained: tuple[Path, list[str]
     assert main(["fit", *arguments, *steps, "--trainer.default_root_dir", str(copy)]) == 0
     again = json.loads((copy / "results.json").read_text())
     assert again["metrics"] == row["metrics"] and again["weights_sha256"] == row["weights_sha256"]
+    assert again["declared"] == row["declared"] and "val/loss" in {f"val/{name}" for name in row["declared"]}
     assert again["seconds"] >= row["seconds"] - 5  # of the whole run, not of this call
 
 

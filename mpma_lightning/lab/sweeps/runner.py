@@ -112,9 +112,10 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
     Raises:
         UserError: another call works on this sweep; no scheduler answers; a cluster or resource is not there.
     """
-    quiet = {"distributed.scheduler.worker-saturation": 1.0, "distributed.admin.log-format": "%(name)s: %(message)s"}
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    with alone(sweep.runs) as say_address, dask.config.set(quiet), _client(sweep, workers, scheduler) as client:
+    placing = {"distributed.scheduler.worker-saturation": 1.0}  # no trial waits at a worker that has one
+    for noisy in ("distributed", "asyncio"):  # what they say of a lost connection is said by this module
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    with alone(sweep.runs) as say_address, dask.config.set(placing), _client(sweep, workers, scheduler) as client:
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
@@ -154,7 +155,7 @@ def _local(sweep: Sweep, workers: int) -> LocalCluster:
         resources=sweep.resources or None,
         dashboard_address="127.0.0.1:0",
         worker_dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
+        silence_logs=logging.CRITICAL,
     )
 
 
