@@ -8,6 +8,7 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
+from data_modules.images.source import table_references
 from data_modules.index.labels import Uncertain
 from data_modules.index.pair_tables import (
     GROUP,
@@ -18,6 +19,7 @@ from data_modules.index.pair_tables import (
     locate_images,
     read_pairs,
 )
+from data_modules.index.records import holds_images
 from data_modules.index.words import count_words
 from data_modules.text.sections import clean
 
@@ -30,7 +32,8 @@ class PairsDataModule(DataModule):
     """Images with a text each; splits, patients, groups and labels where the table has them.
 
     A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
-    several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. R2Gen's
+    several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. In Parquet the images may
+    be inside, in a column ``image`` of bytes or of the hub's structs. R2Gen's
     ``annotation.json`` is such a table. With ``label_columns`` a table without texts is one of labelled images.
 
     Args:
@@ -49,7 +52,6 @@ class PairsDataModule(DataModule):
     """
 
     row_options = (
-        "uncertain",
         "table",
         "image_column",
         "text_column",
@@ -103,7 +105,9 @@ class PairsDataModule(DataModule):
         licence = find_column(path, table, "licence", None, LICENCE)
         if licence:
             frame["license"] = table[licence]
-        frame["image"] = locate_images(self.root, table[image])
+        inside = path.suffix == ".parquet" and holds_images(path)
+        references = table_references(path.parent, pd.Series(path.stem, table.index)) if inside else None
+        frame["image"] = locate_images(self.root, table[image]) if references is None else references
         self.label_names = labels.columns.tolist()
         self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != self.label_columns
         frame = frame.join(labels)

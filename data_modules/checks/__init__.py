@@ -25,7 +25,7 @@ from data_modules.checks.store import HASHES, check_pictures, check_store, is_st
 from data_modules.errors import UserError
 from data_modules.files import write_whole
 from data_modules.index.draws import draw_splits
-from data_modules.index.exclusion import drop_excluded
+from data_modules.index.exclusion import drop_excluded, refuse_idle_exclusion
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import has_splits, normalise_splits
 
@@ -62,7 +62,10 @@ def check(
         special = find_spec(f"data_modules.checks.{name}")
         examine: Examine = import_module(special.name).examine if special else examine_rows
         frame = examine(data if data is not None else root, result)
-    if frame is None or (frame := _as_read(frame, result, data)).empty:
+    if frame is None:
+        return result
+    if (frame := _as_read(frame, result, data)).empty:
+        result.add("error", "no usable sample", "found no sample that is not left out; loosen what leaves them out")
         return result
     result.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
@@ -71,7 +74,8 @@ def check(
     if pictures is not None:
         files = check_pictures(frame, pictures, result)
     elif "image" in frame:
-        files = check_images(frame, result, sample if against is None else None)
+        allowed = 0.0 if data is None else data.max_missing
+        files = check_images(frame, result, sample if against is None else None, allowed)
     check_annotations(frame, result, sample)
     if against is not None:
         exclude = check_against(frame, files, against, result)
@@ -90,6 +94,10 @@ def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) 
     if not frame.empty:
         frame = _with_splits(frame, result, data)
     try:
+        for path in data.exclude if data is not None and not is_store(Path(result.root)) else []:
+            refuse_idle_exclusion(frame, path)
+        if data is not None and not frame.empty:
+            frame = data.choose_training(frame.reset_index(drop=True))
         return frame if data is None else drop_excluded(frame, data.exclude, result.left_out)
     except UserError as error:
         result.add("error", "exclusion manifest", str(error))

@@ -23,7 +23,16 @@ def check_annotations(frame: pd.DataFrame, result: CheckResult, sample: int | No
     records = frame.loc[chosen.sort_values()].to_dict("records")
     looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
     problems = [problem for record in looked_at if (problem := _problem(record, masked, boxed))]
+    empty = [record["id"] for record in records if masked and "mask" in record and _is_empty(record)]
+    result.found("warning", "empty mask", empty, "nothing is annotated there; is that meant?")
     result.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
+
+
+def _is_empty(record: dict[Any, Any]) -> bool:
+    try:
+        return not read_mask(record, image_source(record["image"]).size()).any()
+    except UserError:
+        return False  # told otherwise
 
 
 def _problem(record: dict[Any, Any], masked: bool, boxed: bool) -> str | None:

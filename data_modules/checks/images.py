@@ -29,7 +29,9 @@ SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
 WHERE = ["file", "split", "patient"]
 
 
-def check_images(frame: pd.DataFrame, result: CheckResult, sample: int | None) -> pd.DataFrame:
+def check_images(
+    frame: pd.DataFrame, result: CheckResult, sample: int | None, max_missing: float = 0.0
+) -> pd.DataFrame:
     """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
 
     Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
@@ -38,7 +40,9 @@ def check_images(frame: pd.DataFrame, result: CheckResult, sample: int | None) -
     files = frame.drop_duplicates("image").rename(columns={"image": "file"})[WHERE].reset_index(drop=True)
     files["size"] = [_size(file) for file in track(files["file"], "looking for images", disable=len(files) < 5000)]
     missing = files["size"] < 0
-    result.found("error", "missing image", files.loc[missing, "file"], "complete the download, or set data.max_missing")
+    refused = missing.all() or (missing.groupby(files["split"]).mean() > max_missing).any()
+    advice = "complete the download, or set data.max_missing" if refused else "left out, as data.max_missing allows"
+    result.found("error" if refused else "info", "missing image", files.loc[missing, "file"], advice)
     files = files[~missing].reset_index(drop=True)
     chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]
     chosen = chosen.sort_values()

@@ -25,7 +25,12 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     """All images whatever their view, with the texts there are."""
     assert isinstance(data, MIMICCXRDataModule)
     roots = [root for root in (data.image_root, data.report_root) if root is not None]
-    bad = {name for name, columns in NEEDED.items() if not _table(roots, name, columns, result)}
+    read = {"split", *(["metadata"] if data.views else []), *([data.labels_from] if data.labels else [])}
+    bad = {
+        name
+        for name, columns in NEEDED.items()
+        if (name in read or _is_there(roots, name)) and not _table(roots, name, columns, result)
+    }
     if data.labels and data.labels_from not in bad:
         _labels(find_table(roots, TABLE + data.labels_from, SOURCE), data, result)
     try:
@@ -38,6 +43,10 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
         if result.counts[what] != official:
             result.add("info", "counts", f"{result.counts[what]:,} {what} listed, officially {official:,}")
     return _reports(frame, data, result) if data.report_root else frame
+
+
+def _is_there(roots: list[Path], name: str) -> bool:
+    return any((root / f"{TABLE}{name}{suffix}").is_file() for root in roots for suffix in (".csv.gz", ".csv"))
 
 
 def _table(roots: list[Path], name: str, columns: list[str], result: CheckResult) -> bool:

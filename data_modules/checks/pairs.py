@@ -5,9 +5,9 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
-from data_modules.index.pair_tables import find_column, read_pairs
+from data_modules.index.pair_tables import IMAGE, TEXT, find_column, read_pairs, rows_of
 from data_modules.index.words import count_words
-from data_modules.pairs import IMAGE, TEXT, PairsDataModule
+from data_modules.pairs import PairsDataModule
 from data_modules.text.sections import clean
 
 
@@ -16,14 +16,16 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     assert isinstance(data, PairsDataModule)
     try:
         frame = data.read_index().reset_index(drop=True)
-        path, table = read_pairs(data.root, data.table)
+        path, table = read_pairs(data.root, data.table, data.image_column)
     except UserError as error:
         result.add("error", "unreadable", str(error))
         return None
     image = find_column(path, table, "image", data.image_column, IMAGE)
     text = find_column(path, table, "text", data.text_column, TEXT)
     result.counts["rows"] = len(table)
-    rows = pd.Series([f"{path}: row {row}" for row in table.index + 1], index=table.index)
+    if text is None:
+        return frame
+    rows = pd.Series([f"{path}: {row}" for row in rows_of(path, table.index)], index=table.index)
     words = table[text].fillna("").map(clean).map(count_words)
     few = max(data.text.min_tokens, 1)
     result.found("warning", "row without an image", rows[table[image].isna()], "left out")

@@ -1,15 +1,15 @@
 """VQA-RAD in the MEVF arrangement: the leaks and quirks of its questions, on top of those of its images."""
 
-import json
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult, examine_rows
+from data_modules.errors import UserError
 from data_modules.images.folder import SUFFIXES
+from data_modules.text.question_files import read_records
 from data_modules.vqa_rad import VQARADDataModule
 
 FILES = {"trainset.json": "train", "valset.json": "val", "testset.json": "test"}
@@ -47,13 +47,11 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
 
 def _read(path: Path, split: str, result: CheckResult) -> pd.DataFrame | None:
     try:
-        records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        rows = [{name: record[name] for name in FIELDS} for record in records]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        advice = f"expected a JSON list of records with {', '.join(FIELDS)}; download VQA-RAD (osf.io/89kps) again"
-        result.add("error", "unreadable", f"{path}: {problem}; {advice}")
+        records = read_records(path, FIELDS, result.left_out)
+    except UserError as error:
+        result.add("error", "unreadable", str(error))
         return None
+    rows = [{name: record[name] for name in FIELDS} for record in records]
     return pd.DataFrame(rows).assign(split=split)
 
 

@@ -116,7 +116,8 @@ def refuse_without_positive(frame: pd.DataFrame, split: str, labels: Sequence[st
     """UserError naming the classes that no sample of a split has: nothing can be learned or selected by them."""
     absent = [name for name in labels if name in frame and len(frame) and not (frame[name] == 1).any()]
     if absent:
+        more = f" (nor have {', '.join(absent[1:])})" if absent[1:] else ""
         raise UserError(
-            f"found no positive of {', '.join(absent)} among the {len(frame):,} samples of split {split}, expected one "
-            "of every class; leave the class out of data.labels or data.label_columns, or draw another split"
+            f"class {absent[0]!r} has no positive among the {len(frame):,} samples of {split}{more}; leave it out "
+            "of data.labels or data.label_columns, or draw another split"
         )

@@ -1,6 +1,6 @@
 """Tables of image-text pairs in their file formats, and their columns under their usual names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from data_modules.errors import UserError
 from data_modules.index.files import existing_file
 from data_modules.index.labels import Uncertain, fill_uncertain
 from data_modules.index.records import STUDY, read_json_table, read_parquet_table
-from data_modules.index.tables import missing_column, read_table, row_name
+from data_modules.index.tables import missing_column, read_table, row_names
 
 NAMES = (
     "pairs.jsonl",
@@ -51,7 +51,14 @@ def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[
 
 def row_of(path: Path, row: int) -> str:
     """Where the ``row``-th row of a table is in its file, for errors."""
-    return f"row {row + 1}" if path.suffix in (".jsonl", ".json", ".parquet") else row_name(path, row)
+    return rows_of(path, [row])[0]
+
+
+def rows_of(path: Path, rows: Iterable[int]) -> list[str]:
+    """:func:`row_of` of several rows."""
+    if path.suffix in (".jsonl", ".json", ".parquet"):
+        return [f"row {row + 1}" for row in rows]
+    return row_names(path, rows)
 
 
 def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, usual: Sequence[str]) -> str | None:

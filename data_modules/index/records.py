@@ -16,7 +16,7 @@ from data_modules.index.splits import SPLIT_NAMES
 EXACT = 2**53
 """Up to here every whole number is a floating-point number."""
 BATCH = 1024
-SPLIT, STUDY = "split", "study"
+IMAGE, SPLIT, STUDY = "image", "split", "study"
 EXPECTED = 'an object such as {"image": "a.png", "text": "..."}'
 
 
@@ -98,6 +98,8 @@ def read_parquet_table(path: Path) -> pd.DataFrame:
             name.strip(): list(_texts(column.to_pylist(), path, name))
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
+        if holds_images(path):
+            columns[IMAGE] = [f"{path.stem}/{row}" for row in range(1, table.num_rows + 1)]
     return pd.DataFrame(columns, index=range(1, table.num_rows + 1), dtype=object)
 
 
@@ -107,6 +109,18 @@ def is_image(field: pa.Field) -> bool:
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def holds_images(path: Path) -> bool:
+    """Whether the column ``image`` of a Parquet file holds image files; UserError where another column does."""
+    with boundary(f"{path}: broken Parquet file", "write it again"), pq.ParquetFile(path) as file:
+        names = [field.name for field in file.schema_arrow if is_image(field)]
+    if names and (names != [IMAGE] or "-" in path.stem):
+        raise UserError(
+            f"{path}: found image files in column {names[0]}, expected column {IMAGE} and a file name without a "
+            "hyphen; rename them"
+        )
+    return bool(names)
 
 
 def _without_images(schema: pa.Schema) -> list[str]:

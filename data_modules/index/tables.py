@@ -58,16 +58,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
     return frame.replace("", pd.NA)
 
 
-def row_name(path: Path, row: int) -> str:
-    """``row 5 (line 7)`` of the ``row``-th row, from 0, that ``read_table`` gives: where to look in the file.
+def row_names(path: Path, rows: Iterable[int]) -> list[str]:
+    """``row 5 (line 7)`` of rows, from 0, that ``read_table`` gives: where to look in the file, which is read again.
 
     Rows are counted from the header, which is row 1; quoted line breaks and blank rows make lines differ.
     """
-    return row_names(path, [row])[0]
-
-
-def row_names(path: Path, rows: Iterable[int]) -> list[str]:
-    """:func:`row_name` of several rows; the file is read again, as errors are rare."""
     wanted = list(rows)
     lines = [line for line, _ in _records(path)][1:] if wanted else []
     return [_place(int(row) + 2, lines[row]) for row in wanted]
