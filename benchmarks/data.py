@@ -32,7 +32,7 @@ from data_modules.images.transforms import Augment
 from data_modules.index.labels import CHEXPERT
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.phantom import write_phantom
-from data_modules.store.prepare import Options, prepare
+from data_modules.prepare import Options, prepare
 from data_modules.text.tokenizer import TextOptions, Tokenizer
 
 HEIGHT, WIDTH = 3056, 2544

@@ -53,8 +53,8 @@ def prepare(argv: Sequence[str]) -> None:
     given = _parse(parser, "prepare", argv)
     if given is None:
         return
-    from data_modules.store.prepare import Options
-    from data_modules.store.prepare import prepare as run
+    from data_modules.prepare import Options
+    from data_modules.prepare import prepare as run
 
     options = Options(given.short_side, given.payload, given.quality)
     print(run(_data(parser, given), given.out, options, given.workers, given.dry_run, given.replace))

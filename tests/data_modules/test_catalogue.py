@@ -12,7 +12,7 @@ from data_modules.catalogue import DATA_MODULES, data_module
 from data_modules.checks import check
 from data_modules.images.transforms import Augment
 from data_modules.phantom import write_phantom
-from data_modules.store.prepare import Options, prepare
+from data_modules.prepare import Options, prepare
 from data_modules.text.tokenizer import TextOptions
 
 WARNED = {"vqa_rad": {"frame questions"}}

@@ -17,7 +17,7 @@ from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
-from data_modules.store.prepare import prepare
+from data_modules.prepare import prepare
 from data_modules.vqa_rad import VQARADDataModule
 from mpma_lightning.cli.main import main
 

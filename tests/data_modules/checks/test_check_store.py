@@ -16,8 +16,8 @@ from PIL import Image
 from data_modules.checks import check
 from data_modules.checks.result import CheckResult
 from data_modules.pairs import PairsDataModule
+from data_modules.prepare import Options, prepare
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
-from data_modules.store.prepare import Options, prepare
 from data_modules.store.store import open_store, seal
 from mpma_lightning.cli.main import main
 from tests.data_modules.test_annotated_sets import dicom

@@ -22,7 +22,7 @@ from data_modules.images.source import (
     table_references,
 )
 from data_modules.pairs import PairsDataModule
-from data_modules.store.prepare import Options, prepare
+from data_modules.prepare import Options, prepare
 from data_modules.store.store import open_store
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)

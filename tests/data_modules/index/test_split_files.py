@@ -11,7 +11,7 @@ from data_modules.errors import UserError
 from data_modules.index.draws import stratified_splits
 from data_modules.index.split_files import write_split_file
 from data_modules.pairs import PairsDataModule
-from data_modules.store.prepare import prepare
+from data_modules.prepare import prepare
 from data_modules.text.tokenizer import TextOptions
 from mpma_lightning.cli.main import main
 

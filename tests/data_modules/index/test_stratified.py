@@ -10,9 +10,9 @@ import pytest
 from data_modules.index.draws import draw_splits, hold_out, stratified_splits
 from data_modules.index.splits import SPLITS
 from data_modules.pairs import PairsDataModule
+from data_modules.prepare import prepare
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
-from data_modules.store.prepare import prepare
 from data_modules.text.tokenizer import TextOptions
 
 SHARES = (0.7, 0.1, 0.2)

@@ -14,7 +14,7 @@ from data_modules.checks import check
 from data_modules.errors import UserError
 from data_modules.images.annotations import fit_mask
 from data_modules.images.transforms import Augment
-from data_modules.store.prepare import Options, prepare
+from data_modules.prepare import Options, prepare
 
 BOX = (40, 24, 104, 72)
 """x1, y1, x2, y2 of the bright rectangle in a film of 192 x 144 pixels."""

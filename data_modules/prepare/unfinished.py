@@ -11,7 +11,7 @@ from pathlib import Path
 from data_modules.errors import UserError
 from data_modules.files import write_whole
 from data_modules.images.shards import IMAGES, MANIFEST
-from data_modules.store.prepare.plan import Plan
+from data_modules.prepare.plan import Plan
 
 _PLAN, _LOCK = "plan.json", "lock"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.shards import MANIFEST
-from data_modules.store.prepare.content import accept_broken, finish, write_images
-from data_modules.store.prepare.plan import Options, gigabytes, make_plan
-from data_modules.store.prepare.unfinished import bytes_below, finished, locked, start, swap
+from data_modules.prepare.content import accept_broken, finish, write_images
+from data_modules.prepare.plan import Options, gigabytes, make_plan
+from data_modules.prepare.unfinished import bytes_below, finished, locked, start, swap
 
 PER_SHARD = 1024
 SPARE = 1.05

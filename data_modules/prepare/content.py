@@ -17,8 +17,8 @@ from data_modules.images.shards import IMAGES, MANIFEST
 from data_modules.index.manifest import manifest_hash
 from data_modules.index.splits import SPLITS
 from data_modules.machine import cores
-from data_modules.store.prepare.plan import Options, Plan
-from data_modules.store.prepare.unfinished import write
+from data_modules.prepare.plan import Options, Plan
+from data_modules.prepare.unfinished import write
 from data_modules.store.shards import ShardJob, checksum, write_shards
 from data_modules.store.store import ROWS, seal
 

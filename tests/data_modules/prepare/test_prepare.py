@@ -22,7 +22,7 @@ from data_modules.images.transforms import Augment
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
-from data_modules.store.prepare import Options, prepare
+from data_modules.prepare import Options, prepare
 from data_modules.store.shards import ShardJob, write_shard
 from data_modules.store.store import open_store
 from data_modules.text.tokenizer import TextOptions
@@ -207,7 +207,7 @@ def test_error_nothing_is_overwritten(phantom: Path, tmp_path: Path) -> None:
 def test_error_too_little_disk_is_said_beforehand(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_modules.store.prepare.command.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
+    monkeypatch.setattr("data_modules.prepare.command.shutil.disk_usage", lambda path: Usage(10, 10, 1000))
     with pytest.raises(UserError, match=r"found 0\.00 MB free, expected .* MB for"):
         prepare(mimic(phantom), tmp_path / "store", workers=1)
     assert not list(tmp_path.iterdir())
@@ -295,7 +295,7 @@ def kill_and_restart(phantom: Path, folder: Path, kills: int, seed: int) -> None
 if __name__ == "__main__":
     from pathlib import Path
     from data_modules.mimic_cxr import MIMICCXRDataModule
-    from data_modules.store.prepare import Options, prepare
+    from data_modules.prepare import Options, prepare
     data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
     prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
 """
@@ -357,7 +357,7 @@ def test_value_ended_while_finishing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if moment == "manifest":
             patch.setattr(
-                "data_modules.store.prepare.command.swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt)
+                "data_modules.prepare.command.swap", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt)
             )
         else:
             patch.setattr(Path, "replace", replace)
