@@ -6,6 +6,7 @@ from typing import Any
 
 from data_modules.errors import UsageError, nearest
 from data_modules.yaml_files import read_yaml
+from mpma_lightning.cli.trust import check_trust
 
 _SECTIONS = ("model", "data", "trainer")
 
@@ -49,9 +50,20 @@ def _check(path: Path, named_by: Path | None) -> None:
         raise UsageError(f"{path}: expected `key: value` lines, found {_kind(content)}")
     for part in _files([content.get(key) for key in _SECTIONS] if named_by is None else []):
         _check(path.parent / part, named_by=path)
-    for part in _files(list(content.values()), below=True):
-        if (path.parent / part).is_file():  # what is no file is explained where the argument is known
-            read_yaml(path.parent / part)
+    check_trust(content, path)
+    _check_parts(content, path, {path.resolve()})
+
+
+def _check_parts(content: dict[str, Any], path: Path, seen: set[Path]) -> None:
+    """The part files below ``content`` of ``path``, and theirs; what is no file is explained elsewhere."""
+    for name in _files(list(content.values()), below=True):
+        part = path.parent / name
+        if part.is_file() and part.resolve() not in seen:
+            seen.add(part.resolve())
+            inner = read_yaml(part)
+            check_trust(inner, part)
+            if isinstance(inner, dict):
+                _check_parts(inner, part, seen)
 
 
 def _files(values: Iterable[Any], below: bool = False) -> Iterator[str]:

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from data_modules.errors import UsageError, UserError, suggest
 from mpma_lightning import __version__
+from mpma_lightning.cli.trust import take_flag
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)
 """What a disk that is full or may not be written answers."""
@@ -52,6 +53,10 @@ COMMANDS = {
 }
 
 
+TRUSTING = ("fit", "validate", "test", "predict", "sweep")
+"""Commands that read configs, and so take ``--trust``."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: ``sys.argv``). Returns 0, 1 (cannot be done), 2 (cannot be read) or 130 (Ctrl-C)."""
     try:
@@ -60,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"error: {error}", 2)
     except UserError as error:
         return _complain(f"error: {error}", 1)
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -67,8 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"error: {where}{error.strerror}; make room or give write permission, then run it again", 1)
     except KeyboardInterrupt as stop:
         return _complain(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
     return 0
 
 
@@ -79,7 +84,8 @@ def run(argv: Sequence[str]) -> None:
     elif argv[0] == "--version":
         print(__version__)
     elif argv[0] in COMMANDS:
-        COMMANDS[argv[0]].run(argv[0], argv[1:])
+        words = take_flag(argv[1:]) if argv[0] in TRUSTING else argv[1:]
+        COMMANDS[argv[0]].run(argv[0], words)
     else:
         raise UsageError(f"unknown command '{argv[0]}'{suggest(argv[0], COMMANDS)}")
 

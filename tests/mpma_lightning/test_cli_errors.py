@@ -75,7 +75,7 @@ def test_error_on_the_command_line(words: list[str], expected: str, capsys: pyte
         ),
         ("model: ToyTask\ndata: {class_path: ToyDat}", "data: unknown class 'ToyDat'; did you mean 'ToyData'?"),
         ("model: ToyTask\ndata: {class_path: Elephant}", "data: unknown class 'Elephant'; there is: ToyData"),
-        ("model: ToyTask\ndata: {class_path: nope.Elephant}", "data: unknown class 'nope.Elephant'; there is: ToyData"),
+        ("model: ToyTask\ndata: {class_path: nope.Elephant}", "class 'nope.Elephant' would import the package 'nope'"),
         ("model: ToyTask\ndata: {class_path: ToyData}", "data: ToyData needs root"),
         ("model: ToyTask\ndata: parts/x.yaml", "config file parts/x.yaml does not exist, named in t.yaml"),
         (DATA + "model:\n  class_path: ToyTask\n   width: 3", "t.yaml:4: not valid YAML: "),
