@@ -1,0 +1,202 @@
+"""BackboneModule: the LightningModule around a backbone: its spec, start, inputs, optimiser and checkpoint cargo."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from data_modules.base import DataModule, attached_data
+from data_modules.contract import DataSpec
+from data_modules.errors import UserError, expect
+from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
+from mpma_lightning.backbones.backbone import with_encoders
+from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
+from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, read_checkpoint
+from mpma_lightning.backbones.weights import load_weights
+from mpma_lightning.optim import Optim
+
+GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
+
+
+class BackboneModule(LightningModule):
+    """Builds the ``parts`` of a backbone that a task needs, and starts them from a checkpoint.
+
+    Args:
+        backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
+        checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
+            The backbone's spec, the tokeniser and the normalisation come with it.
+        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
+            and may be others than the checkpoint's.
+        optim: optimiser and schedule.
+        mean: mean of the gray values in [0, 1], MIMIC-CXR's by default.
+        std: standard deviation of the gray values, MIMIC-CXR's by default.
+    """
+
+    target_scale = 1
+    """Side of the crop over that of the encoder's input."""
+
+    def __init__(
+        self,
+        backbone: BackboneSpec | str | None = None,
+        checkpoint: str | None = None,
+        checkpoint_parts: list[str] | None = None,
+        optim: Optim | None = None,
+        mean: float = GRAY_MEAN,
+        std: float = GRAY_STD,
+    ) -> None:
+        super().__init__()
+        expect(std > 0, "model.std", std, "more than 0")
+        self.optim = optim or Optim()
+        self.source: Checkpoint | None = read_checkpoint(checkpoint) if checkpoint else None
+        self.checkpoint_parts = checkpoint_parts
+        self.spec = self._agree(backbone)
+        self._spec_is_carried = backbone is None and self.source is not None and self.source.spec is not None
+        self.normalisation = (self.source and self.source.normalisation) or (mean, std)
+        self.tokenizer_json: str | None = self.source.tokenizer if self.source else None
+        self._built = False
+
+    def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
+        carried = self.source.spec if self.source else None
+        if backbone is None:
+            return carried or resolve("mpma_vit_b16")
+        given = BackboneSpec(name=backbone) if isinstance(backbone, str) else backbone
+        if carried is None:
+            return resolve(given)
+        assert self.source is not None
+        if differences := resolve(given).differences(carried, self.checkpoint_parts):
+            raise UserError(
+                f"model.backbone disagrees with checkpoint {self.source.path}: {'; '.join(differences[:4])}. "
+                "Leave model.backbone out to take the checkpoint's, or train without model.checkpoint"
+            )
+        return carried if self.checkpoint_parts is None else resolve(given)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Backbone parts this task needs."""
+        raise NotImplementedError
+
+    def build_heads(self) -> None:
+        """Build what depends on the backbone and on ``data_spec``."""
+
+    @property
+    def data(self) -> DataModule:
+        """The data module of this run; its ``spec`` is filled before :meth:`configure_model`."""
+        return attached_data(self.trainer)
+
+    @property
+    def data_spec(self) -> DataSpec:
+        """What the data tell this task; filled before :meth:`configure_model`."""
+        return self.data.spec
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the data must supply; fusion and the alignment heads bring both encoders."""
+        alone = [part for part in self.parts if part in ("image", "text")]
+        return tuple(alone) if len(alone) == len(self.parts) else ("image", "text")
+
+    @property
+    def needs_tokenizer(self) -> bool:
+        """Whether the data must supply the tokeniser, none having come with a checkpoint."""
+        return self.tokenizer_json is None and "text" in self.modalities
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops the data module should deliver."""
+        return (self.spec.image.size or 224) * self.target_scale
+
+    def configure_model(self) -> None:
+        """Build the backbone's parts and the heads, then fill the backbone from ``checkpoint``."""
+        if self._built:
+            return
+        if self.tokenizer_json is None:
+            self.tokenizer_json = self.data_spec.tokenizer
+        spec, text_config = self.spec, None
+        if self.source is not None:  # what it fills is not fetched again: those files may be on another machine
+            filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
+            spec = replace(spec, image=replace(spec.image, weights=None)) if "image" in filled else spec
+            text_config = self.source.text_config if "text" in filled else None
+            if self._spec_is_carried:
+                refuse_foreign_sources(self.source.path, spec, with_encoders(self.parts), filled, text_config)
+        self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config)
+        self.build_heads()
+        if self.source is not None:
+            load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
+            self.source.state = self.source.heads = {}
+        self._built = True
+
+    def _vocabulary(self) -> Vocabulary | None:
+        from data_modules.text.tokenizer import Tokenizer
+
+        if self.tokenizer_json is None:
+            return None
+        tokenizer = Tokenizer.from_json(self.tokenizer_json)
+        return Vocabulary(len(tokenizer), tokenizer.pad_id, tokenizer.mask_id)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
+        mean, std = self.normalisation
+        kind = torch.promote_types(torch.float32, torch.get_default_dtype())
+        return (image.to(kind) / 255 - mean) / std
+
+    def encoder_input(self, normalised: Tensor) -> Tensor:
+        """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
+        if self.target_scale != 1:
+            side, rest = divmod(normalised.shape[-1], self.target_scale)
+            expect(
+                not rest, "data.image_size", normalised.shape[-1], f"a multiple of target_scale, {self.target_scale}"
+            )
+            normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
+        return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
+
+    def configure_optimizers(self) -> Any:
+        trainer = self.trainer
+        batch = self.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        optimizer, scheduler = self.optim.build(self, batch, trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout follows from (seed, step, rank) alone, so a resumed run draws what the undisturbed one drew."""
+        from data_modules.index.hashing import stable_hash
+
+        seed = stable_hash(self.data.seed, self.global_step, batch_idx, self.global_rank)
+        torch.manual_seed(seed % (1 << 63))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the cargo; refuse weights that are not finite, so that a good checkpoint is never replaced by them."""
+        self._stop_at_broken_weights(checkpoint["state_dict"])
+        checkpoint[CARGO] = {
+            "task": type(self).__name__,
+            "spec": asdict(self.spec),
+            "tokenizer": self.tokenizer_json,
+            "normalisation": list(self.normalisation),
+            "text_config": self.backbone.text_config,
+        }
+
+    def _stop_at_broken_weights(self, weights: dict[str, Tensor]) -> None:
+        broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+        if broken:
+            raise UserError(
+                f"{len(broken)} of {len(weights)} weights are not finite at step {self.global_step} (first: "
+                f"{broken[0]}); they are not saved, an earlier checkpoint stays. Lower model.optim.lr, or add "
+                f"--config experiments/debug/anomaly.yaml --trainer.default_root_dir {self.trainer.default_root_dir} "
+                "to find the operation"
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        cargo, path = checkpoint.get(CARGO), self.trainer.ckpt_path
+        if cargo is None:
+            raise UserError(
+                f"ckpt_path {path} was not written by this project; use model.checkpoint to start from its weights"
+            )
+        if differences := carried_spec(cargo, str(path)).differences(self.spec):
+            raise UserError(
+                f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
+                "run, model.checkpoint starts a new one from weights"
+            )
+        if "text" in self.modalities and cargo["tokenizer"] != self.tokenizer_json:
+            raise UserError(
+                f"ckpt_path {path} was trained with another tokeniser than the data give now; evaluate it with "
+                f"--model.checkpoint {path} --ckpt_path null, which brings its own tokeniser"
+            )
