@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
 
 from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 from mpma_lightning.distributed import gather_rows
@@ -124,9 +125,7 @@ def segmentation_loss(
         across_ranks: Dice of the batch of all ranks, with gradient; a collective.
     """
     logits, mask = full(logits), full(mask)
-    plain = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-    wrong = 1 - torch.exp(-plain)
-    focal = (wrong.square() * plain).mean()
+    focal = sigmoid_focal_loss(logits, mask, alpha=-1, gamma=2, reduction="mean")
     inside = logits.sigmoid()
     areas = torch.stack([(inside * mask).sum(), inside.sum() + mask.sum()]).unsqueeze(0)
     both, either = (gather_rows(areas) if across_ranks else areas).sum(0)
