@@ -4,17 +4,23 @@ import json
 from pathlib import Path
 
 import pytest
-from shipped import SHIPPED, shipped, start, subcommand
+from shipped import EXPERIMENTS, SHIPPED, shipped, start, subcommand
+
+from mpma_lightning.lab.sweeps.plan import read_sweep
 
 LACKING = ("mae", "mlm", "alignment")
+ABLATIONS = {path.stem: (path, ()) for path in SHIPPED if path.parent.name == "ablations"}
+VARIANTS = {
+    trial.method: (Path(trial.steps[0].words[2]), trial.steps[0].words[9:])
+    for trial in read_sweep(EXPERIMENTS / "sweeps" / "variants.yaml").trials
+}
+"""Of each row its experiment and the settings that make it another."""
 PAPER_SCALE = (
     "mpma_vit_s16_mimic_cxr",
     "gloria",
     "mgca",
     "m3ae",
     "vqa_rad",
-    "vqa_rad_disjoint",
-    "vqa_rad_legacy",
     "slake_en",
     "roco",
 )
@@ -35,21 +41,19 @@ def test_value_no_experiment_selects_what_predicting_nothing_wins() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("path", shipped([p for p in SHIPPED if p.parent.name == "ablations"], ()))
-def test_every_ablation_takes_steps(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*ABLATIONS, *VARIANTS])
+def test_every_ablation_takes_steps(name: str, phantom: Path, pairs: Path, tmp_path: Path) -> None:
     """Two steps, the first with the check that every loss reaches the encoders it should train; rows that lack a part
     also validate."""
-    validation = ["--trainer.val_check_interval", "2"] if path.stem in LACKING else ["--trainer.limit_val_batches", "0"]
-    start(
-        path,
-        phantom,
-        pairs,
-        tmp_path,
-        "--trainer.max_steps",
-        "2",
-        "--trainer.enable_checkpointing",
-        "false",
-        *validation,
-    )
+    path, own = (ABLATIONS | VARIANTS)[name]
+    validation = ["--trainer.val_check_interval", "2"] if name in LACKING else ["--trainer.limit_val_batches", "0"]
+    steps = ["--trainer.max_steps", "2", "--trainer.enable_checkpointing", "false"]
+    start(path, phantom, pairs, tmp_path, *own, *steps, *validation)
     row = json.loads((tmp_path / "results.json").read_text())
     assert row["steps"] == 2 and row["metrics"]["train/loss"] > 0
+
+
+def test_value_what_was_a_file_is_one_command() -> None:
+    """Few files, none the copy of another but for a value."""
+    assert len(list(EXPERIMENTS.rglob("*.yaml"))) <= 65
+    assert len(VARIANTS) == 30 and all(own for _, own in VARIANTS.values())

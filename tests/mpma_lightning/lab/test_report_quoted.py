@@ -53,23 +53,23 @@ def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Pat
         assert not only_table(tmp_path).quoted, change
 
 
-@pytest.mark.parametrize("name", ["vqa_rad_legacy", "slake_en"])
-def test_value_quoted_only_beside_the_official_questions(name: str) -> None:
+@pytest.mark.parametrize(("name", "protocol"), [("vqa_rad", "vqa-rad-legacy"), ("slake_en", "slake-en")])
+def test_value_quoted_only_beside_the_official_questions(name: str, protocol: str) -> None:
     config = yaml.safe_load((EXPERIMENTS / "vqa" / f"{name}.yaml").read_text())
     dataset = config["data"]["class_path"]
-    protocol = config["data"]["init_args"].get("protocol", "slake-en")
     content = {"phantom": False, "protocol": protocol, "dataset": dataset}
     data = {"language": "en", "split_file": None}
     assert len(quoted_for(content, lambda: data)) == 3
     assert not quoted_for(content, lambda: data | {"split_file": "mine.csv"})
 
 
-@pytest.mark.parametrize("name", ["chexpert_mrm_1", "chexpert_mrm_10", "chexpert_mrm_100"])
-def test_value_shipped_experiments_are_those_of_the_publication(name: str) -> None:
-    config = yaml.safe_load((EXPERIMENTS / "classification" / f"{name}.yaml").read_text())
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 1.0])
+def test_value_shipped_experiments_are_those_of_the_publication(fraction: float) -> None:
+    config = yaml.safe_load((EXPERIMENTS / "classification" / "chexpert_mrm.yaml").read_text())
     arguments = [inspect.signature(kind.__init__).parameters for kind in (DataModule, CheXpertDataModule)]  # type: ignore[misc]
-    usual = {key: value.default for own in arguments for key, value in own.items()}
-    data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | config["data"]["init_args"]).items()}
+    usual = {key: value.default for known in arguments for key, value in known.items()}
+    own = config["data"]["init_args"] | {"label_fraction": fraction}
+    data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | own).items()}
     content = {
         "phantom": False,
         "protocol": config["model"]["init_args"]["protocol"],
