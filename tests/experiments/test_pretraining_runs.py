@@ -56,8 +56,8 @@ def test_stopped_in_its_last_validation_is_measured_when_continued(
     trained: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, arguments = trained
-    own = "{trainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {dirpath: '${trainer.default_root_dir}/c', "
-    own += "every_n_train_steps: 1, save_last: true}}]}}"
+    own = "{trainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {every_n_train_steps: 1, save_last: true, "
+    own += "dirpath: '${trainer.default_root_dir}/checkpoints', enable_version_counter: false}}]}}"
     words = ["fit", *arguments, "--config", own, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
     with monkeypatch.context() as patch:
