@@ -92,10 +92,13 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups by learning rate and by decay: matrices decay; vectors, positions, tokens and memory do not.
 
+    A group is named after the first entry of ``scale`` in it, ``base`` where none fits.
+
     Raises:
         UserError: a name in ``scale`` fits no trainable parameter.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    labels: dict[tuple[float, float], str] = {}
     trainable = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     for prefix in scale:
         if not any(name.startswith(prefix) for name, _ in trainable):
@@ -104,10 +107,12 @@ def parameter_groups(
     for name, parameter in trainable:
         listed = name.rsplit(".", 1)[-1] in NO_DECAY_NAMES or any(table in name for table in NO_DECAY_TABLES)
         exempt = parameter.ndim < 2 or listed
-        factor = scale[max(fits, key=len)] if (fits := [p for p in scale if name.startswith(p)]) else 1.0
-        groups.setdefault((factor, 0.0 if exempt else weight_decay), []).append(parameter)
+        prefix = max((p for p in scale if name.startswith(p)), key=len, default="")
+        kind = scale.get(prefix, 1.0), 0.0 if exempt else weight_decay
+        groups.setdefault(kind, []).append(parameter)
+        labels.setdefault(kind, (prefix or "base") + ("" if kind[1] else " (no decay)"))
     return [
-        {"params": parameters, "lr": lr * factor, "weight_decay": decay}
+        {"params": parameters, "lr": lr * factor, "weight_decay": decay, "name": labels[factor, decay]}
         for (factor, decay), parameters in groups.items()
     ]
 

@@ -4,6 +4,7 @@ import fnmatch
 
 from mpma_lightning.backbones import image, text  # noqa: F401  (they register their encoders)
 from mpma_lightning.backbones.backbone import PARTS, Backbone
+from mpma_lightning.backbones.families import supported_names
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
@@ -27,17 +28,15 @@ __all__ = [
 
 def list_backbones(pattern: str | None = None) -> list[tuple[str, str]]:
     """(name, description) of the presets, and of timm's models when a pattern such as ``timm/vit*`` asks for them."""
-    import timm
-
     entries = REGISTRY.entries("backbone")
     if pattern is None:
         return [
             *entries,
             (
                 "timm/<model>",
-                f"any of timm's {len(timm.list_models())} image models; list some with: backbones 'timm/vit_*'",
+                f"one of {len(supported_names())} ViTs and CNNs of timm; list some with: backbones 'timm/vit_*'",
             ),
             ("hf/<model>", "any BERT-like text encoder from the hub or a local folder"),
         ]
-    timm_names = [(f"timm/{name}", "image encoder from timm") for name in timm.list_models()]
+    timm_names = [(f"timm/{name}", "image encoder from timm") for name in supported_names()]
     return [entry for entry in [*entries, *timm_names] if fnmatch.fnmatch(entry[0], pattern) or pattern in entry[0]]

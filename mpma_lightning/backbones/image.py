@@ -11,6 +11,7 @@ from data_modules.errors import UserError
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.backbones.cnn import CNNEncoder
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
+from mpma_lightning.backbones.families import VIT, supported, supported_names
 from mpma_lightning.backbones.filling import fill
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.spec import ImageSpec
@@ -30,11 +31,15 @@ def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
     """
     base = name.split(".")[0]
     if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=1)
+        near = difflib.get_close_matches(base, supported_names(), n=1)
         raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
+    if not supported(base):
+        raise UserError(
+            f"timm/{name} is neither a plain ViT nor a CNN with feature maps; `backbones 'timm/*'` lists those that are"
+        )
     published = spec.weights == "hub"
     options: dict[str, Any] = dict(spec.options or {})
-    if timm.models.is_model_in_modules(base, ["vision_transformer"]):
+    if timm.models.is_model_in_modules(base, [VIT]):
         if spec.weights is not None and spec.stem == "convolution":
             raise UserError(
                 f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, whose patch embedding "
@@ -52,8 +57,6 @@ def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
             )
         return _filled(ViTEncoder(vit, spec.pool or "mean"), vit, spec.weights)
     model = timm.create_model(name, pretrained=published, num_classes=0, **options)
-    if not hasattr(model, "feature_info") or hasattr(model, "patch_embed"):
-        raise UserError(f"timm/{name} is neither a plain ViT nor a CNN with feature maps; choose one of those families")
     return _filled(CNNEncoder(model), model, spec.weights)
 
 

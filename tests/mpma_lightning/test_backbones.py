@@ -23,6 +23,7 @@ from mpma_lightning.backbones import (
 )
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.encoder import Levels
+from mpma_lightning.backbones.families import supported
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
 
 
@@ -72,6 +73,31 @@ def test_value_levels_and_depths_of_the_protocol() -> None:
     assert [(m.shape[1], 64 // m.shape[2]) for m in maps] == list(
         zip(cnn.levels.widths, cnn.levels.strides, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_tiny_patch16_224", "resnet18", "convnext_atto", "regnety_002", "efficientnet_b0", "mobilenetv3_small_050"],
+)
+def test_value_listed_models_are_encoders(name: str) -> None:
+    """Tokens and maps lie on the image: one listed model of a family stands for it."""
+    assert supported(name) and f"timm/{name}" in [listed for listed, _ in list_backbones("timm/*")]
+    encoder = Backbone(resolve(f"timm/{name}"), ["image"]).image.eval()
+    image = torch.randn(1, 3, 224, 224)
+    found, levels = encoder(image, levels=encoder.levels.indices[-2:]), encoder.levels.at((-2, -1))
+    assert found.grid == (224 // encoder.patch_size,) * 2
+    assert found.tokens.shape == (1, (224 // encoder.patch_size) ** 2, encoder.width)
+    assert [(m.shape[1], 224 // m.shape[2]) for m in found.levels] == [*zip(levels.widths, levels.strides, strict=True)]
+
+
+REFUSED = ["swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224", "mixer_s16_224", "twins_svt_small"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_error_models_that_are_not_listed(name: str) -> None:
+    assert f"timm/{name}" not in [listed for listed, _ in list_backbones("timm/*")]
+    with pytest.raises(UserError, match="neither a plain ViT nor a CNN"):
+        Backbone(resolve(f"timm/{name}"), ["image"])
 
 
 def test_any_grid_shape() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from model_fixtures import small_backbone
+from timm.optim import param_groups_layer_decay
 
 from data_modules.errors import UserError
 from mpma_lightning.optim import Optim, layer_scales, multiplied, parameter_groups
@@ -119,3 +120,36 @@ def test_scale_of_an_unknown_part_error() -> None:
 def test_numbers_out_of_range_error(options: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError, match=line):
         Optim(**options).build(torch.nn.Linear(2, 2), 8, 10)
+
+
+def test_value_layer_decay_beside_timms() -> None:
+    """timm counts the last norm into the last block, BEiT and MAE (and we) as a layer above it: one factor more from
+    the last block down. Weight decay of every parameter is timm's."""
+    encoder, decay = small_backbone("image").image, 0.65
+    named = [(f"image.{name}", parameter) for name, parameter in encoder.named_parameters()]
+    ours = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in parameter_groups(named, 0.05, 1.0, layer_scales(encoder, decay, "image"))
+        for parameter in group["params"]
+    }
+    groups = param_groups_layer_decay(
+        encoder.vit, weight_decay=0.05, no_weight_decay_list=encoder.vit.no_weight_decay(), layer_decay=decay
+    )
+    theirs = {id(p): (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert ours.keys() == theirs.keys()
+    for name, parameter in named:
+        rate, weight_decay = theirs[id(parameter)]
+        more = 1.0 if name.startswith("image.vit.norm") else decay
+        assert ours[id(parameter)] == (pytest.approx(rate * more), weight_decay), name
+
+
+def test_value_groups_have_names_and_old_states_still_load() -> None:
+    module = torch.nn.ModuleDict({"text": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
+    optimizer, _ = Optim(scale={"head": 4}).build(module, 256, 10)
+    names = ["base", "base (no decay)", "head", "head (no decay)"]
+    assert [group["name"] for group in optimizer.param_groups] == names
+    before = optimizer.state_dict()
+    for group in before["param_groups"]:
+        del group["name"]  # as the code of before wrote it
+    optimizer.load_state_dict(before)
+    assert [group["lr"] for group in optimizer.param_groups] == [group["lr"] for group in before["param_groups"]]
