@@ -26,7 +26,7 @@ def test_vqa_fit_test_and_predict(phantom: Path, tmp_path: Path, capsys: pytest.
     words += ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     words += ["--trainer.default_root_dir", str(tmp_path)]
     for subcommand_ in ("validate", "test", "predict"):
-        assert main([subcommand_, *words]) == 1
+        assert main([subcommand_, *words, "--ckpt_path", "random"]) == 1
         assert "the answer head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
     words += ["--ckpt_path", "best"]
     assert main(["test", *words]) == 0
