@@ -17,6 +17,9 @@ _OWN = {
     "ckpt_path": "`test:`",
 }
 """Settings that the sweep gives each trial itself, and what of the sweep file says them."""
+_MAPPINGS = ("set", "grid", "downstream", "resources", "cluster", "search")
+_TEXTS = ("after", "run", "test", "weights_of", "checkpoint")
+_LISTS = ("only", "without", "experiment")
 
 
 def filled(kind: type[Any], content: Any, where: str, **given: Any) -> Any:
@@ -26,10 +29,24 @@ def filled(kind: type[Any], content: Any, where: str, **given: Any) -> Any:
     for key in values:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-    for key in ("set", "set_for", "grid", "downstream", "resources", "cluster", "search"):
-        if key in values:
-            values[key] = dict(mapping(values[key], f"{where}.{key}"))
-    return kind(**values, **given)
+    return kind(**{key: _checked(key, value, f"{where}.{key}") for key, value in values.items()}, **given)
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    """The value of a key, of the kind that the key has."""
+    if key == "resources" and not all(type(n) in (int, float) and n > 0 for n in mapping(value, where).values()):
+        raise UsageError(f"{where}: found {value!r}, expected numbers, such as GPU: 1")
+    if key in _MAPPINGS:
+        return {str(name): inner for name, inner in mapping(value, where).items()}
+    if key == "set_for":
+        return {name: _checked("set", inner, f"{where}.{name}") for name, inner in mapping(value, where).items()}
+    if key in _TEXTS and not isinstance(value, str | None):
+        raise UsageError(f"{where}: found {value!r}, expected a word")
+    if key in _LISTS:
+        if not all(isinstance(item, str) for item in as_list(value)):
+            raise UsageError(f"{where}: found {value!r}, expected a word or a list of words")
+        return as_list(value)
+    return value
 
 
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -56,7 +73,7 @@ def as_list(value: Any) -> list[Any]:
 
 def path_name(value: Any) -> str:
     """Safe in a path."""
-    return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value)).strip("_")
+    return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value, default=str)).strip("_")
 
 
 def check_own(settings: Settings, where: str, free: Sequence[str] = ()) -> None:

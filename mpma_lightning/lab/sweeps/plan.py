@@ -216,7 +216,7 @@ class _Layout:
         words += ["--trainer.default_root_dir", Slot.RUN, "--seed_everything", Slot.SEED, "--data.seed", Slot.SEED]
         words += ["--model.checkpoint", Slot.START] if starts else []
         for key, value in settings.items():
-            words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+            words += [f"--{key}", value if isinstance(value, str) else json.dumps(value, default=str)]
         subcommand = self.stage.run or _subcommand(files[-1])
         first = Step((subcommand, *words))
         if self.stage.test is None:
@@ -236,5 +236,5 @@ def _subcommand(file: Path) -> str:
 
 def _method(value: Any, where: str) -> Method:
     if isinstance(value, str | list):
-        return Method(experiment=value)
+        return filled(Method, {"experiment": value}, where)
     return filled(Method, value, where)

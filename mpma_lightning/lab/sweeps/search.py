@@ -182,8 +182,11 @@ def _options(sweep: Sweep) -> Options:
     for key in said:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-    if not said.get("metric") or not said.get("space"):
-        raise UsageError(f"{where}: expected a metric and a space")
+    if not isinstance(said.get("metric"), str) or not isinstance(said.get("space"), dict) or not said["space"]:
+        raise UsageError(f"{where}: expected a metric, and a space of `key: values` lines")
+    for key in ("trials", "startup", "seed"):
+        if type(said.get(key, 1)) is not int or said.get(key, 1) < 0:
+            raise UsageError(f"{where}.{key}: found {said[key]!r}, expected a whole number of 0 or more")
     options = Options(**said)
     if not options.metric.startswith("val/"):
         raise UsageError(f"{where}.metric: found {options.metric!r}, expected a metric of validation, such as val/loss")

@@ -1,14 +1,18 @@
 """Sweep files: how they are laid out, what is refused, and that the shipped ones are read to the last line."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from data_modules.errors import UsageError
 from mpma_lightning.cli.main import main
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.lab.sweeps.check import Checked
-from mpma_lightning.lab.sweeps.plan import read_sweep
+from mpma_lightning.lab.sweeps.plan import Method, Stage, Sweep, read_sweep
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
@@ -166,3 +170,33 @@ def test_value_stage_with_methods_of_its_own_starts_from_the_only_one(tmp_path: 
     words = " ".join(trials["pretraining/mrm/seed_1"].words(trials["pretraining/mrm/seed_1"].steps[0]))
     assert "--model.checkpoint out/language/language/seed_7" in words and "--trainer.max_steps 7" in words
     assert trials["probe/random/label_fraction=0.1/seed_1"].after == "pretraining/mpma/seed_1"
+
+
+WORDS = st.sampled_from(["mpma", "a", "..", "best", "first", "experiment", "set"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def odd(kind: type) -> st.SearchStrategy:
+    """Up to two right keys with anything in them."""
+    keys = [field.name for field in fields(kind) if field.name not in ("path", "trials", "stages")]
+    return st.dictionaries(st.sampled_from(keys), VALUES, max_size=2)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sweep=odd(Sweep), stage=odd(Stage), method=odd(Method))
+def test_error_odd_sweep_files_are_one_line(tmp_path: Path, sweep: dict, stage: dict, method: dict) -> None:
+    file = f"{ROOT}/experiments/ablations/mpma.yaml"
+    first = {"experiment": file, "methods": {"mpma": {"experiment": file, **method}}}
+    stages = {"first": first, "second": {"experiment": file, **stage}}
+    path = sweep_file(tmp_path, yaml.safe_dump(sweep | {"stages": stages}))
+    try:
+        trials = read_sweep(path).trials
+    except UsageError as error:
+        assert "\n" not in str(error)
+    else:
+        below = Path(str(sweep.get("runs", "runs")))
+        assert all(".." not in trial.folder.relative_to(below).parts for trial in trials)
