@@ -25,6 +25,7 @@ from mpma_lightning.callbacks.efficiency import Efficiency
 from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
 from mpma_lightning.cli.always_on import always_on
+from mpma_lightning.cli.backbone_name import MODE, name_backbones, name_backbones_in_files
 from mpma_lightning.cli.config_files import config_arguments, defaults_file
 from mpma_lightning.cli.explain import Explainer
 from mpma_lightning.cli.faults import explain_fault
@@ -59,7 +60,7 @@ class TrainingCLI(LightningCLI):
         super().__init__(
             task,
             data,
-            args=list(argv),
+            args=name_backbones(argv),
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=42,
@@ -71,7 +72,7 @@ class TrainingCLI(LightningCLI):
                 "config_filename": CONFIG_NAME if subcommand == "fit" else f"{subcommand}.yaml",
             },
             parser_kwargs={
-                "parser_mode": "omegaconf+",
+                "parser_mode": MODE,
                 "exit_on_error": False,
                 subcommand: {"default_config_files": [str(defaults_file())]},
             },
@@ -184,7 +185,7 @@ class CommandReader(TrainingCLI):
     def settings(self, argv: Sequence[str]) -> dict[str, Any]:
         """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
         with one_line_errors(argv[0], partial(_explainer, argv[0])):
-            config = self.parser.parse_args(list(argv))[self.name]
+            config = self.parser.parse_args(name_backbones(argv))[self.name]
             leave_out_what_is_switched_off(config.trainer)
             parser = self._parser(self.name)
             settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
@@ -197,6 +198,7 @@ class _ParserBuilt(Exception):
 
 def _classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
     silence_noise()
+    name_backbones_in_files()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     for package in _HOLDING_CLASSES:
         import_all(package)

@@ -110,7 +110,7 @@ def test_error_of_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_error_reaches_the_shell_as_one_line() -> None:
     write("broken.yaml", EXPERIMENT + "  - x")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-m", "mpma_lightning", "fit", "--config", "broken.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (2, "")

@@ -142,7 +142,7 @@ def test_smoke_logger_and_checkpoints_can_be_switched_off() -> None:
     assert effective()["trainer"]["callbacks"] == []
 
 
-@pytest.mark.parametrize("overlay", sorted(Path(__file__).parents[2].glob("experiments/debug/*.yaml")))
+@pytest.mark.parametrize("overlay", sorted(Path(__file__).parents[3].glob("experiments/debug/*.yaml")))
 def test_smoke_debug_overlays(overlay: Path) -> None:
     assert "fit, after an experiment" in overlay.read_text().splitlines()[0]
     assert fit("--config", str(overlay), "--trainer.max_steps", "2", "--trainer.limit_val_batches", "1") == 0

@@ -1,0 +1,53 @@
+"""``backbone: NAME`` is read as ``backbone: {name: NAME}``, so that later configs and options can add to it.
+
+jsonargparse would replace plain text by the defaults of ``BackboneSpec``, the default name among them, as soon as a
+later config or option sets one field.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, get_loader, set_loader
+
+MODE = "omegaconf+"
+"""jsonargparse's parser mode in which ``${…}`` refers to the merged config."""
+_OPTIONS = ("--model.backbone", "--model.init_args.backbone")
+
+
+@cache
+def name_backbones_in_files() -> None:
+    """From here on, in every YAML text that jsonargparse reads; done once."""
+    ArgumentParser(parser_mode=MODE).parse_string("{}")  # makes the loader
+    set_loader(MODE, partial(_load, get_loader(MODE)), (yaml.YAMLError,))
+
+
+def name_backbones(argv: Sequence[str]) -> list[str]:
+    """``argv`` with ``--model.backbone.name NAME`` for ``--model.backbone NAME``."""
+    words = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        named = option in _OPTIONS and _is_name(value if equals else following)
+        words.append(f"{option}.name{equals}{value}" if named else word)
+    return words
+
+
+def _load(load: Callable[[str], Any], text: str) -> Any:
+    return _named(load(text))
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_named(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _named(inner) for key, inner in value.items()}
+    if isinstance(name := found.get("backbone"), str) and _is_name(name):
+        found["backbone"] = {"name": name}
+    return found
+
+
+def _is_name(value: str) -> bool:
+    """Not a mapping, a file, a reference, or ``null``."""
+    return not (value in ("", "null", "~") or value.startswith(("-", "{", "${")) or value.endswith((".yaml", ".yml")))
