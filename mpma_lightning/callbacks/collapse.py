@@ -20,7 +20,8 @@ ENCODERS = ("image", "text")
 class Collapse(Callback):
     """Logs ``val/image_spread`` and ``val/text_spread`` while fitting, and warns when one is below ``least``.
 
-    The spread of unit-length pooled features z is sqrt(1 - |mean z|²), the root of their summed variances (SimSiam's
+    Only the features of the task's own validation step count, not those that other callbacks compute. The spread of
+    unit-length pooled features z is sqrt(1 - |mean z|²), the root of their summed variances (SimSiam's
     measure, Chen and He, CVPR 2021, without its 1/sqrt(D)): 0 when all samples look alike, 1 when directions cancel.
 
     Args:
@@ -34,15 +35,16 @@ class Collapse(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sums = {}
-        backbone = getattr(pl_module, "backbone", None)
-        if trainer.state.fn == "fit" and backbone is not None:
+        if trainer.state.fn == "fit" and isinstance(pl_module, Task):
             self._hooks = [
-                getattr(backbone, part).register_forward_hook(partial(self._add, part))
+                pl_module.backbone.get_submodule(part).register_forward_hook(partial(self._add, pl_module, part))
                 for part in ENCODERS
-                if part in backbone.parts
+                if part in pl_module.backbone.parts
             ]
 
-    def _add(self, part: str, _module: Any, _inputs: Any, features: Any) -> None:
+    def _add(self, task: Task, part: str, _module: Any, _inputs: Any, features: Any) -> None:
+        if not task.in_evaluation_step:
+            return
         directions = F.normalize(features.pooled.detach().double(), dim=-1)
         total, count = self._sums.get(part, (torch.zeros_like(directions[0]), 0))
         self._sums[part] = (total + directions.sum(0), count + len(directions))
@@ -51,16 +53,14 @@ class Collapse(Callback):
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not isinstance(pl_module, Task):
             return
         ranks = gather_objects({part: (total.cpu(), count) for part, (total, count) in self._sums.items()})
         for part in sorted({part for rank in ranks for part in rank}):
             total = torch.stack([rank[part][0] for rank in ranks if part in rank]).sum(0)
             count = sum(rank[part][1] for rank in ranks if part in rank)
             spread = float((1 - (total / count).square().sum()).clamp(min=0).sqrt())
-            pl_module.log(f"val/{part}_spread", spread, rank_zero_only=False)
-            if isinstance(pl_module, Task):
-                pl_module.declared[f"{part}_spread"] = reference(f"{part}_spread", unit="ratio")
+            pl_module.log_scores("val", {reference(f"{part}_spread", unit="ratio"): spread})
             if spread < self.least and count > 1:
                 rank_zero_warn(
                     f"the {part} encoder has collapsed: at step {trainer.global_step} its features of {count} "

@@ -18,21 +18,22 @@ BEST = "best"
 
 
 def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str | None) -> list[Callback]:
-    """``given`` and what every run has besides; a callback that ``given`` has of its own takes the place of ours.
+    """``given`` and the callbacks that every run has. A callback of ``given`` replaces the one of its class here, and a
+    ``ModelCheckpoint`` with a ``monitor`` replaces the best checkpoint.
 
     Args:
-        task: of the run; a module that is no :class:`Task` has no results to record.
+        task: of the run; for a module that is no :class:`Task` nothing is added.
         given: the callbacks that the config names.
-        checkpoints: folder of the best checkpoint; None where none is chosen, such as in a fit without validation.
+        checkpoints: folder of the best checkpoint; None: keep none, as in a fit without validation.
     """
-    added: list[Callback] = []
     if not isinstance(task, Task):
         return list(given)
-    kinds = [*[PairedEvaluation] * isinstance(task, PretrainingTask), Figures, Predictions]
-    added += [kind() for kind in kinds if not any(isinstance(it, kind) for it in given)]
-    added.append(ResultRecord())
-    chosen = any(isinstance(it, ModelCheckpoint) and it.monitor is not None for it in given)
-    if checkpoints is not None and task.monitor is not None and not chosen:
+    kinds: list[type[Callback]] = [Figures, Predictions, ResultRecord]
+    if isinstance(task, PretrainingTask):
+        kinds.insert(0, PairedEvaluation)
+    added = [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in given)]
+    monitored = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in given)
+    if checkpoints is not None and task.monitor is not None and not monitored:
         added.append(best_checkpoint(task.monitor, checkpoints))
     return [*given, *added]
 

@@ -19,9 +19,9 @@ from data_modules.loading.loader import collate
 from data_modules.mimic_cxr import MIMICCXRDataModule
 from mpma_lightning.cli.config_files import defaults_file
 from mpma_lightning.cli.main import run
-from mpma_lightning.evaluation.linear_probe import linear_probe, probe_from_few
+from mpma_lightning.evaluation.classification import macro
+from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe
 from mpma_lightning.evaluation.thumbnail import thumbnails
-from mpma_lightning.evaluation.zero_shot import macro
 
 RUNS, PHANTOM = Path("runs/demo"), Path("data/phantom")
 PATIENTS = 2500
@@ -113,7 +113,8 @@ def _thumbnail_auroc(options: argparse.Namespace) -> tuple[float, float]:
     train, train_labels = _read(data.probe_samples(), "training thumbnails")
     test, test_labels = _read(data.samples("test"), "test thumbnails")
     common = (train, train_labels, test, test_labels, data.spec.classes)
-    return round(probe_from_few(*common, SHOTS, DRAWS), 4), round(macro(linear_probe(*common)), 4)
+    few = next(iter(ProbeEvaluator(SHOTS, DRAWS).evaluate(*common).values()))
+    return round(few, 4), round(macro(linear_probe(*common)), 4)
 
 
 def _read(samples: Any, title: str) -> tuple[np.ndarray, np.ndarray]:

@@ -28,16 +28,8 @@ def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None)
     return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in own}
 
 
-def retrieval_scores(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
-    """Both directions, chance and the number of pairs; ``letter`` r: recall at K, h: hit rate and precision at K."""
-    found = direction_scores(results, letter)
-    for k in KS:
-        found[reference(f"chance_{letter}{k}")] = chance_recall(rows["group"], rows["group"], k)
-    return found | {count("pairs"): float(len(rows["group"]))}
-
-
 def direction_scores(results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
-    """Both directions; ``letter`` as in :func:`retrieval_scores`."""
+    """Metrics of both directions; ``letter`` as in :class:`RetrievalEvaluator`."""
     found: dict[Metric, float] = {}
     for name, result in results.items():
         found |= {_hit(name, letter, k): value for k, value in result.recall.items()}
@@ -52,21 +44,47 @@ def _hit(name: str, letter: str, k: int) -> Metric:
     return Metric(f"{name}_{letter}{k}", headline=True, per_sample="mean")
 
 
-def sample_hits(rows: Columns, results: dict[str, Retrieval], letter: str = "r") -> SampleTable:
-    """Whether each pair's image and text found a positive among the first K.
+class RetrievalEvaluator:
+    """Both directions of a split: in the retrieval task, and online during pre-training.
 
     Args:
-        rows: with ``id`` and ``patient``; every row is a positive of its own.
-        results: of :func:`ranked_everywhere`, in its order: the queries of rank 0, then those of rank 1.
-        letter: as in :func:`retrieval_scores`.
+        rows: the split. For :meth:`samples` also ``id`` and ``patient``, and every row is a positive of its own.
+        letter: ``r``: recall at K; ``h``: hit rate and precision at K.
+
+    Attributes:
+        ranked: rankings by direction; those of :meth:`rerank` as ``rerank/<direction>``.
     """
-    order = np.concatenate([np.arange(r, len(rows["id"]), world_size()) for r in range(world_size())])
-    hits = {
-        _hit(name, letter, k): (result.best <= k).astype(float)
-        for name, result in results.items()
-        for k in result.recall
-    }
-    return SampleTable(rows["id"][order], rows["patient"][order], hits)
+
+    def __init__(self, rows: Columns, letter: str = "r") -> None:
+        self.rows, self.letter = rows, letter
+        self.ranked: dict[str, Retrieval] = {}
+
+    def evaluate(self) -> dict[Metric, float]:
+        """Metrics of both directions, chance and the number of pairs; a collective."""
+        self.ranked = ranked_everywhere(self.rows)
+        group = self.rows["group"]
+        chance = {reference(f"chance_{self.letter}{k}"): chance_recall(group, group, k) for k in KS}
+        return direction_scores(self.ranked, self.letter) | chance | {count("pairs"): float(len(group))}
+
+    def rerank(self, orders: dict[str, Shortlist]) -> dict[Metric, float]:
+        """Metrics of the reordered rankings; a collective."""
+        ranked = {f"rerank/{name}": result for name, result in ranked_everywhere(self.rows, orders).items()}
+        self.ranked |= ranked
+        return direction_scores(ranked, self.letter)
+
+    def samples(self) -> SampleTable:
+        """Whether each pair's image and text found a positive among the first K.
+
+        Rows stand in the order of ``ranked``: the queries of rank 0, then those of rank 1.
+        """
+        rows, ranks = self.rows, world_size()
+        order = np.concatenate([np.arange(r, len(rows["id"]), ranks) for r in range(ranks)])
+        hits = {
+            _hit(name, self.letter, k): (result.best <= k).astype(float)
+            for name, result in self.ranked.items()
+            for k in result.recall
+        }
+        return SampleTable(rows["id"][order], rows["patient"][order], hits)
 
 
 def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Shortlist], int]:

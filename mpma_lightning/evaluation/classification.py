@@ -7,7 +7,6 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 from data_modules.errors import UserError
 from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
 from mpma_lightning.evaluation.metric import Metric, count
-from mpma_lightning.evaluation.zero_shot import macro
 
 AUROC = Metric("auroc", headline=True, per_sample="auroc")
 AP = Metric("ap")
@@ -47,6 +46,27 @@ def classification_scores(
             result[metric] = macro(values)
         result |= {metric.of(name): value for name, value in values.items()}
     return result
+
+
+def auroc_by_class(labels: np.ndarray, scores: np.ndarray, classes: list[str]) -> dict[str, float]:
+    """AUROC of every class that has both a positive and a negative; NaN labels are left out.
+
+    Args:
+        labels: (N, K) 0, 1 or NaN.
+        scores: (N, K).
+    """
+    result = {}
+    for k, name in enumerate(classes):
+        known = ~np.isnan(labels[:, k])
+        truth = labels[known, k]
+        if 0 < truth.sum() < len(truth):
+            result[name] = float(roc_auc_score(truth, scores[known, k]))
+    return result
+
+
+def macro(values: dict[str, float]) -> float:
+    """Mean over classes; NaN without any."""
+    return float(np.mean(list(values.values()))) if values else float("nan")
 
 
 def best_thresholds(labels: np.ndarray, scores: np.ndarray, default: float) -> np.ndarray:

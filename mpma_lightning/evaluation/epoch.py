@@ -13,24 +13,40 @@ from mpma_lightning.distributed import world_size
 T = TypeVar("T")
 
 
-class RunningMeans:
-    """Sum and count by name, in float64; a rank may hold fewer batches or other names than the next."""
+class Sums:
+    """Sums by name in float64; a rank may hold fewer batches or other names than the next."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, tuple[float, float]] = {}
+        self._sums: dict[str, float] = {}
+
+    def add(self, **values: Tensor | float) -> None:
+        """Add one batch."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def gather(self) -> dict[str, float]:
+        """The sums over all ranks, by name in alphabetical order, and start afresh; a collective."""
+        everywhere = gather_objects(self._sums)
+        self._sums = {}
+        names = sorted({name for sums in everywhere for name in sums})
+        return {name: sum(sums.get(name, 0.0) for sums in everywhere) for name in names}
+
+
+class RunningMeans:
+    """Means by name, from sums and counts."""
+
+    def __init__(self) -> None:
+        self._totals, self._counts = Sums(), Sums()
 
     def update(self, name: str, total: Tensor, count: Tensor) -> None:
         """Add one batch's sum and count."""
-        old_total, old_count = self._totals.get(name, (0.0, 0.0))
-        self._totals[name] = (old_total + float(total), old_count + float(count))
+        self._totals.add(**{name: total})
+        self._counts.add(**{name: count})
 
     def compute(self) -> dict[str, float]:
-        """Mean by name over all ranks (names that counted nothing are left out), and start afresh."""
-        everywhere = gather_objects(self._totals)
-        self._totals = {}
-        names = sorted({name for totals in everywhere for name in totals})
-        sums = {n: [sum(t.get(n, (0.0, 0.0))[i] for t in everywhere) for i in (0, 1)] for n in names}
-        return {name: total / count for name, (total, count) in sums.items() if count > 0}
+        """Mean by name over all ranks (names that counted nothing are left out), and start afresh; a collective."""
+        totals, counts = self._totals.gather(), self._counts.gather()
+        return {name: total / counts[name] for name, total in totals.items() if counts[name] > 0}
 
 
 class Rows:

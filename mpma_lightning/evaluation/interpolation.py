@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mpma_lightning.evaluation.epoch import Sums
+from mpma_lightning.evaluation.metric import Scores, reference
 from mpma_lightning.objectives.image_reconstruction import normalise_patches, patchify
 
 
@@ -33,17 +35,33 @@ def interpolate_hidden(image: Tensor, masked: Tensor, grid: tuple[int, int]) -> 
     return torch.where(hidden, estimate, image)
 
 
-def scaled_error(estimate: Tensor, target: Tensor, masked: Tensor, patch: int) -> tuple[float, float, float]:
-    """Sums (truth², truth · guess, guess²) over masked patches, both normalised per patch as in the loss.
+class InterpolationEvaluator:
+    """Mean squared error of interpolation over the hidden patches of all batches, normalised as in the loss.
 
-    With one scale a chosen on the very same data, the error truth² − 2a truth·guess + a² guess² is at its
-    smallest: :func:`least_error`. That favours interpolation, which otherwise pays for its false details.
+    The interpolated patches are scaled by one factor, the best for these very samples; this favours interpolation,
+    which otherwise pays for its false details.
     """
-    guess = normalise_patches(patchify(estimate, patch))[masked].double()
-    truth = normalise_patches(patchify(target, patch))[masked].double()
-    return float(truth.square().sum()), float((truth * guess).sum()), float(guess.square().sum())
 
+    def __init__(self) -> None:
+        self._sums = Sums()
 
-def least_error(truth: float, product: float, guess: float, values: int) -> float:
-    """Mean squared error of the best-scaled guess over ``values`` pixels."""
-    return (truth - product**2 / max(guess, 1e-12)) / values
+    def add(self, estimate: Tensor, target: Tensor, masked: Tensor, patch: int) -> None:
+        """Add a batch.
+
+        Args:
+            estimate, target: (B, C, H, W).
+            masked: (B, L) bool, hidden patches.
+            patch: side of a patch in pixels.
+        """
+        guess, truth = (normalise_patches(patchify(x, patch))[masked].double() for x in (estimate, target))
+        self._sums.add(
+            truth=truth.square().sum(), product=(truth * guess).sum(), guess=guess.square().sum(), values=guess.numel()
+        )
+
+    def compute(self) -> Scores:
+        """The error over all ranks, and start afresh; empty without hidden patches. A collective."""
+        sums = self._sums.gather()
+        if not sums.get("values"):
+            return {}
+        error = (sums["truth"] - sums["product"] ** 2 / max(sums["guess"], 1e-12)) / sums["values"]
+        return {reference("interpolation_mse", unit="error"): error}

@@ -1,6 +1,7 @@
 """Linear probe: logistic regression on frozen features, from few labelled studies."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -8,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mpma_lightning.evaluation.zero_shot import auroc_by_class, macro
+from mpma_lightning.evaluation.classification import auroc_by_class, macro
+from mpma_lightning.evaluation.metric import Metric, Scores
 
 
 def linear_probe(
@@ -43,20 +45,23 @@ def linear_probe(
     return auroc_by_class(test_labels[:, fitted], scores[:, fitted], [classes[k] for k in fitted])
 
 
-def probe_from_few(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    classes: list[str],
-    shots: int = 100,
-    draws: int = 5,
-    strength: float = 0.01,
-) -> float:
-    """Macro AUROC from ``shots`` labelled samples, mean over ``draws`` disjoint draws in the given order."""
-    draws = min(draws, len(train) // shots)
-    results = [
-        macro(linear_probe(train[s], train_labels[s], test, test_labels, classes, strength))
-        for s in (slice(d * shots, (d + 1) * shots) for d in range(draws))
-    ]
-    return float(np.mean(results)) if results else float("nan")
+@dataclass
+class ProbeEvaluator:
+    """Linear probes on few labelled samples.
+
+    Attributes:
+        shots: training samples of one probe.
+        draws: number of disjoint sets of ``shots`` samples, in the given order, over which the AUROC is averaged.
+    """
+
+    shots: int = 100
+    draws: int = 5
+
+    def evaluate(
+        self, train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, classes: list[str]
+    ) -> Scores:
+        """Macro AUROC; empty with fewer than ``shots`` samples. Arguments as in :func:`linear_probe`."""
+        draws = (slice(d * self.shots, (d + 1) * self.shots) for d in range(min(self.draws, len(train) // self.shots)))
+        found = [macro(linear_probe(train[d], train_labels[d], test, test_labels, classes)) for d in draws]
+        mean = float(np.mean(found)) if found else float("nan")
+        return {} if np.isnan(mean) else {Metric(f"probe{self.shots}_auroc", headline=True): mean}

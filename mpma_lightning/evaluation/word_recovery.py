@@ -1,9 +1,11 @@
-"""Does fusion carry vision? Masked finding words, predicted with the own image and with another patient's."""
+"""Whether fusion reads the image: masked finding words, predicted with the own image and with another patient's."""
 
 import torch
 from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
+from mpma_lightning.evaluation.epoch import RunningMeans
+from mpma_lightning.evaluation.metric import Metric, Scores, reference
 
 
 def finding_word_pieces(input_ids: Tensor, word_ids: Tensor, tokenizer: Tokenizer, words: frozenset[str]) -> Tensor:
@@ -30,3 +32,39 @@ def other_patient(patients: list[str]) -> Tensor | None:
             return None
         partners.append(partner)
     return torch.tensor(partners)
+
+
+METRICS = (
+    Metric("finding_word_accuracy"),
+    reference("finding_word_accuracy_shuffled_image"),
+    Metric("finding_word_gap", headline=True),
+    reference("memory_attention"),
+)
+
+
+class WordRecoveryEvaluator:
+    """Accuracy at masked finding words with the own and with another patient's image, and their difference."""
+
+    def __init__(self) -> None:
+        self._means = RunningMeans()
+
+    def add(self, truth: Tensor, own: Tensor, other: Tensor, memory: Tensor | None) -> None:
+        """Add a batch with M masked word-pieces.
+
+        Args:
+            truth: (M,) ids of the pieces.
+            own, other: (M,) predictions with the own image and with the other one.
+            memory: (M,) share of the cross-attention that goes to memory; None without a memory.
+        """
+        count = torch.tensor(len(truth))
+        right, shuffled = (own == truth).sum(), (other == truth).sum()
+        self._means.update("finding_word_accuracy", right, count)
+        self._means.update("finding_word_accuracy_shuffled_image", shuffled, count)
+        self._means.update("finding_word_gap", right - shuffled, count)
+        if memory is not None:
+            self._means.update("memory_attention", memory.sum(), count)
+
+    def compute(self) -> Scores:
+        """Means over all ranks, and start afresh; empty without a masked finding word. A collective."""
+        means = self._means.compute()
+        return {metric: means[metric.name] for metric in METRICS if metric.name in means}

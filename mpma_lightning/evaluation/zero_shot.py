@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from data_modules.errors import UserError
+from data_modules.index.labels import same_class
 from data_modules.yaml_files import read_yaml
+from mpma_lightning.evaluation.classification import classification_scores
+from mpma_lightning.evaluation.metric import Metric
 
 PROMPTS = Path(__file__).with_name("prompts")
 
@@ -47,22 +49,40 @@ def load_prompts(name: str | Path) -> Prompts:
     )
 
 
-def zero_shot_scores(image: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Similarity to the mean positive prompt less similarity to the mean negative one.
+class ZeroShotEvaluator:
+    """Scores findings by similarity to prompt ensembles: in the zero-shot task, and online during pre-training.
 
     Args:
-        image: (N, e) normalised.
-        positive, negative: (P, e) and (Q, e) normalised prompt embeddings.
+        prompts: of every finding.
+        classes: of the data; those without prompts are not scored. Empty: every finding that has prompts.
 
-    Returns:
-        (N,) scores.
+    Attributes:
+        classes: names of the K scored classes.
+        columns: their columns among the labels of the data.
+        texts: all P prompts: those of the first class that mean present, those that mean absent, the next class.
+        sizes: number of prompts in each of these 2 K ensembles.
     """
-    return image @ (_ensemble(positive) - _ensemble(negative))
 
+    def __init__(self, prompts: Prompts, classes: list[str]) -> None:
+        known = list(prompts.positive)
+        names = classes or known
+        findings = [same_class(name, known) for name in names]
+        self.columns = [k for k, finding in enumerate(findings) if finding]
+        self.classes = [names[k] for k in self.columns]
+        sides = (prompts.positive, prompts.negative)
+        ensembles = [side[finding] for finding in findings if finding for side in sides]
+        self.texts = [text for ensemble in ensembles for text in ensemble]
+        self.sizes = [len(ensemble) for ensemble in ensembles]
 
-def _ensemble(prompts: np.ndarray) -> np.ndarray:
-    mean = prompts.mean(0)
-    return mean / np.linalg.norm(mean)
+    def directions(self, prompts: Tensor) -> Tensor:
+        """(P, e) prompt embeddings to (K, e): mean positive less mean negative embedding, each normalised."""
+        means = torch.stack([ensemble.mean(0) for ensemble in prompts.split(self.sizes)])
+        means = torch.nn.functional.normalize(means, dim=-1)
+        return means[0::2] - means[1::2]
+
+    def evaluate(self, labels: np.ndarray, scores: np.ndarray) -> dict[Metric, float]:
+        """:func:`classification_scores` of (N, K) labels, in the order of ``columns``, and scores."""
+        return classification_scores(labels, scores, self.classes)
 
 
 def ensemble_directions(sizes: list[int]) -> Tensor:
@@ -88,24 +108,3 @@ def standardise(scores: np.ndarray) -> np.ndarray:
 def combine(scores: list[np.ndarray]) -> np.ndarray:
     """(N, K) mean of z-normalised (N, K) scores [GLoRIA]."""
     return np.mean([standardise(values) for values in scores], axis=0)
-
-
-def auroc_by_class(labels: np.ndarray, scores: np.ndarray, classes: list[str]) -> dict[str, float]:
-    """AUROC of every class that has both a positive and a negative; NaN labels are left out.
-
-    Args:
-        labels: (N, K) 0, 1 or NaN.
-        scores: (N, K).
-    """
-    result = {}
-    for k, name in enumerate(classes):
-        known = ~np.isnan(labels[:, k])
-        truth = labels[known, k]
-        if 0 < truth.sum() < len(truth):
-            result[name] = float(roc_auc_score(truth, scores[known, k]))
-    return result
-
-
-def macro(values: dict[str, float]) -> float:
-    """Mean over classes; NaN without any."""
-    return float(np.mean(list(values.values()))) if values else float("nan")

@@ -54,6 +54,7 @@ class Task(BackboneModule):
         self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
         self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
         self.rows = Rows()
+        self.in_evaluation_step = False  # callbacks run the backbone too, outside of it
         self.declared = {}
         self.samples = None
 
@@ -134,7 +135,9 @@ class Task(BackboneModule):
         self.log("train/loss", torch.stack(losses).sum(), prog_bar=True)
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Step:
+        self.in_evaluation_step = True
         outcome = self.step(batch, stage)
+        self.in_evaluation_step = False
         for name, value in outcome.items():
             if isinstance(value, tuple):
                 self.means.update(name, *value)

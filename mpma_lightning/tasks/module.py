@@ -134,6 +134,17 @@ class BackboneModule(LightningModule):
         tokenizer = Tokenizer.from_json(self.tokenizer_json)
         return Vocabulary(len(tokenizer), tokenizer.pad_id, tokenizer.mask_id)
 
+    def tokenised(self, texts: list[str], most: int = 128) -> dict[str, Tensor]:
+        """``input_ids``, ``attention_mask`` and ``word_ids`` (N, T) of texts, cut at ``most`` word-pieces."""
+        from data_modules.text.tokenizer import Tokenizer
+
+        assert self.tokenizer_json is not None
+        tokenizer = Tokenizer.from_json(self.tokenizer_json)
+        length = min(2 + max(map(len, texts)), most)
+        columns = zip(*(tokenizer.encode(text, length) for text in texts), strict=True)
+        names = ("input_ids", "attention_mask", "word_ids")
+        return {name: torch.tensor(column, device=self.device) for name, column in zip(names, columns, strict=True)}
+
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
         mean, std = self.normalisation

@@ -168,15 +168,7 @@ class PretrainingTask(Task):
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> Tensor:
         """(N, e) normalised embeddings of texts, in the global alignment space."""
-        assert self.tokenizer_json is not None
-        tokenizer = Tokenizer.from_json(self.tokenizer_json)
-        longest = 2 + max(len(text) for text in texts)
-        encoded = [tokenizer.encode(text, min(longest, 128)) for text in texts]
-        batch = {
-            name: torch.tensor([e[i] for e in encoded], device=self.device)
-            for i, name in enumerate(("input_ids", "attention_mask"))
-        }
-        return self.encode(batch)["text_embedding"].float()
+        return self.encode(dict(self.tokenised(texts)))["text_embedding"].float()
 
     @torch.no_grad()
     def recover_report(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor, asked: Tensor) -> Tensor:

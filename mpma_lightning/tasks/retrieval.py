@@ -13,11 +13,8 @@ from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.both_directions import (
     DIRECTIONS,
     Columns,
+    RetrievalEvaluator,
     choose_alpha,
-    direction_scores,
-    ranked_everywhere,
-    retrieval_scores,
-    sample_hits,
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
@@ -25,7 +22,6 @@ from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.metric import Metric, Scores, count, reference
 from mpma_lightning.evaluation.rerank import Shortlist
-from mpma_lightning.evaluation.retrieval import Retrieval
 from mpma_lightning.figures.retrieval import gallery_figure
 from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
@@ -164,27 +160,23 @@ class RetrievalTask(SupervisedTask):
         if self._letter == "h":
             classes: list[str] = self.data_spec.classes
             rows["group"] = one_class_each(rows["id"], rows["labels"], classes, self.multiclass).argmax(1)
-        ranked = ranked_everywhere(rows)
-        found = retrieval_scores(rows, ranked, self._letter)
+        evaluator = RetrievalEvaluator(rows, self._letter)
+        found = evaluator.evaluate()
         if self._reranks:
-            found |= self._rerank(rows, ranked, stage)
+            found |= self._rerank(evaluator, stage)
         if stage == "test":
-            self.samples = sample_hits(rows, ranked, self._letter)
+            self.samples = evaluator.samples()
             found |= mean_intervals(self.samples.values, self.samples.patients)
         return found
 
-    def _rerank(self, rows: Columns, ranked: dict[str, Retrieval], stage: str) -> dict[Metric, float]:
-        """Metrics under ``rerank``; its rankings join ``ranked``."""
-        self.orders, pairs = self._shortlisted(rows)
+    def _rerank(self, evaluator: RetrievalEvaluator, stage: str) -> dict[Metric, float]:
+        self.orders, pairs = self._shortlisted(evaluator.rows)
         if stage == "val":
-            self.alpha = choose_alpha(rows, self.orders)
+            self.alpha = choose_alpha(evaluator.rows, self.orders)
         for name, order in self.orders.items():
             order.alpha = self.alpha[name]
-        reordered = ranked_everywhere(rows, self.orders)
-        ranked |= {f"rerank/{name}": result for name, result in reordered.items()}
-        found = direction_scores(reordered, self._letter) | {count("fused_pairs"): float(pairs)}
-        found |= {reference(f"{name}_alpha", unit="ratio"): alpha for name, alpha in self.alpha.items()}
-        return {metric.under("rerank"): value for metric, value in found.items()}
+        alphas = {reference(f"rerank/{name}_alpha", unit="ratio"): alpha for name, alpha in self.alpha.items()}
+        return evaluator.rerank(self.orders) | {count("rerank/fused_pairs"): float(pairs)} | alphas
 
     def _shortlisted(self, rows: Columns) -> tuple[dict[str, Shortlist], int]:
         tokens, self.tokens = self.tokens, EncodedPairs()

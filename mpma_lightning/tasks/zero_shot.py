@@ -9,26 +9,28 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from data_modules.errors import UserError, expect
-from data_modules.index.labels import same_class
-from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.classification import (
     AUROC,
     auroc_interval,
-    classification_scores,
     exclusive_scores,
     one_class_each,
 )
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
-from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, load_prompts, standardise
+from mpma_lightning.evaluation.zero_shot import (
+    ZeroShotEvaluator,
+    combine,
+    ensemble_directions,
+    load_prompts,
+    standardise,
+)
 from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import Words, words_of
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.base import Step, Task
 
-MAX_PROMPT_TOKENS = 128
 CHUNK = 16
 """Images scored at once against all prompts; bounds memory."""
 
@@ -66,7 +68,6 @@ class ZeroShotTask(Task):
         expect(temperature > 0, "model.temperature", temperature, "more than 0")
         self.prompts, self.temperature = load_prompts(prompts), temperature
         self.similarities, self.multiclass = list(similarities), list(multiclass)
-        self.classes: list[str] = []
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -81,23 +82,24 @@ class ZeroShotTask(Task):
     def needs_tokenizer(self) -> bool:
         return self.tokenizer_json is None
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the K scored classes."""
+        return self.evaluator.classes
+
     def configure_model(self) -> None:
-        spec = self.data_spec
-        if self.tokenizer_json is None and spec.tokenizer is None:
+        if self.tokenizer_json is None and self.data_spec.tokenizer is None:
             raise UserError("zero-shot needs the tokeniser of a pre-training: give --model.checkpoint")
         super().configure_model()
 
     def build_heads(self) -> None:
-        """Which findings are scored: the data's classes that have prompts; all prompts where the data have none."""
+        """Choose the classes: those of the data that have prompts; all findings where the data have no classes."""
         spec = self.data_spec
-        known = list(self.prompts.positive)
-        named = {name: same_class(name, known) for name in spec.classes or known}
-        self.classes = [name for name, prompt in named.items() if prompt]
-        self._findings = [prompt for prompt in named.values() if prompt]
+        self.evaluator = ZeroShotEvaluator(self.prompts, spec.classes)
         if not self.classes:
             raise UserError(f"no class of {spec.name} ({', '.join(spec.classes)}) has prompts; model.prompts has "
-                            f"{', '.join(known)}")  # fmt: skip
-        if without := [name for name, prompt in named.items() if not prompt]:
+                            f"{', '.join(self.prompts.positive)}")  # fmt: skip
+        if without := [name for name in spec.classes if name not in self.classes]:
             rank_zero_info(f"not scored, without prompts: {', '.join(without)}")
         if odd := [name for name in self.multiclass if name not in self.classes]:
             raise UserError(
@@ -121,28 +123,15 @@ class ZeroShotTask(Task):
 
     @torch.no_grad()
     def _embed_prompts(self) -> None:
-        assert self.tokenizer_json is not None
-        tokenizer = Tokenizer.from_json(self.tokenizer_json)
-        sides = [side[name] for name in self._findings for side in (self.prompts.positive, self.prompts.negative)]
-        texts = [text for side in sides for text in side]
-        longest = min(2 + max(map(len, texts)), MAX_PROMPT_TOKENS)
-        ids, mask, words = (
-            torch.tensor(column, device=self.device)
-            for column in zip(*(tokenizer.encode(text, longest) for text in texts), strict=True)
-        )
-        features = self.backbone.text(ids, mask)
-        self._contrast = ensemble_directions([len(side) for side in sides]).to(self.device)
+        batch = self.tokenised(self.evaluator.texts)
+        features = self.backbone.text(batch["input_ids"], batch["attention_mask"])
+        self._contrast = ensemble_directions(self.evaluator.sizes).to(self.device)
         if "global" in self.similarities:
-            self._directions = self._global_directions(full(self.backbone.embed_text(features)), sides)
+            self._directions = self.evaluator.directions(full(self.backbone.embed_text(features)))
         if "local" in self.similarities:
             pieces = self.backbone.align_local.text(features.tokens, normalise=False)
-            self._words: Words = words_of(pieces, ids, words, torch.ones_like(ids, dtype=torch.bool))
-
-    def _global_directions(self, prompts: Tensor, sides: list[list[str]]) -> Tensor:
-        """(K, e): mean positive less mean negative embedding, each normalised."""
-        means = torch.stack([part.mean(0) for part in prompts.split([len(side) for side in sides])])
-        means = torch.nn.functional.normalize(means, dim=-1)
-        return means[0::2] - means[1::2]
+            seen = torch.ones_like(batch["input_ids"], dtype=torch.bool)
+            self._words: Words = words_of(pieces, batch["input_ids"], batch["word_ids"], seen)
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """``global`` and ``local`` scores (B, K), as asked for."""
@@ -158,8 +147,7 @@ class ZeroShotTask(Task):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:
             raise UserError("zero-shot scores need labels to be compared with; `predict` writes them without")
-        theirs = self.data_spec.classes
-        labels = batch["labels"][:, [theirs.index(name) for name in self.classes]]
+        labels = batch["labels"][:, self.evaluator.columns]
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
         return {}
 
@@ -171,12 +159,12 @@ class ZeroShotTask(Task):
             scores["combined"] = combine(list(scores.values()))
         found: dict[Metric, float] = {}
         for name, values in scores.items():
-            own = classification_scores(labels, values, self.classes)
+            metrics = self.evaluator.evaluate(labels, values)
             if self.multiclass:
-                own |= self._accuracy(rows["id"], labels, values)
-            if AUROC in own:
-                own |= with_interval(AUROC, auroc_interval(labels, values, rows["patient"]))
-            found |= {metric.under(name): value for metric, value in own.items()}
+                metrics |= self._accuracy(rows["id"], labels, values)
+            if AUROC in metrics:
+                metrics |= with_interval(AUROC, auroc_interval(labels, values, rows["patient"]))
+            found |= {metric.under(name): value for metric, value in metrics.items()}
         if stage == "test":
             self.samples = SampleTable(
                 rows["id"],

@@ -10,6 +10,8 @@ from mpma_lightning.masking import mask_image, mask_report
 from mpma_lightning.objectives import PretrainingState
 
 VOCABULARY, MASK = 60, 4
+DECODER = {"depth": 1, "width": 16, "heads": 2}
+"""Of images."""
 SMALL = BackboneSpec(
     "mpma_vit_t16",
     ImageSpec(size=32, stem="linear", options={"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}),

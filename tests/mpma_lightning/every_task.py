@@ -1,22 +1,18 @@
-"""Every task: the gradients and the metrics of several processes are those of one, uneven last batches included."""
+"""Every task with a small backbone, in memory, and the samples it trains and is evaluated on."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from memory_data import MemoryData
-from process_group import averaged, on_ranks, worst_difference
-from test_switches import DECODER
+from model_fixtures import DECODER
 from torch import nn
 
 from data_modules.contract import DataSpec
-from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
 from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
@@ -26,7 +22,6 @@ from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
 from mpma_lightning.tasks.base import Task
 from mpma_lightning.tasks.classification import ClassificationTask
-from mpma_lightning.tasks.dense import DenseTask
 from mpma_lightning.tasks.detection import DetectionTask
 from mpma_lightning.tasks.grounding import GroundingTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask
@@ -36,7 +31,7 @@ from mpma_lightning.tasks.segmentation import SegmentationTask
 from mpma_lightning.tasks.vqa import VQATask
 from mpma_lightning.tasks.zero_shot import ZeroShotTask
 
-SAMPLES, TRAINED = 13, 8
+SAMPLES = 13
 CLASSES = ["Atelectasis", "Cardiomegaly", "Edema"]
 WORDS = ["heart", "lungs", "clear", "large", "small", "left", "right", "effusion", "edema", "no"]
 SPEC = BackboneSpec("mpma_vit_t16", ImageSpec(size=32, options={"depth": 4}), TextSpec(depth=1, dropout=0.0))
@@ -63,10 +58,6 @@ EVALUATE = TRAIN | {
         RetrievalTask, backbone=SPEC, scorer="rerank", matching=MatchRankingOptions(weight=1), shortlist=4
     ),
 }
-LOSSES = ("contrast_loss", "global_alignment_loss", "mask_loss")
-"""Of the batch as a whole: negatives, Dice. In evaluation no step waits for other ranks, so that is a rank's batch."""
-OF_THE_LOCAL_BATCH = (*LOSSES, "in_batch_retrieval", "matching_", "local_gap", "_alpha")
-"""α of rerank is chosen among equal ones by what half precision leaves of the tokens."""
 
 
 def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
@@ -152,74 +143,3 @@ def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, f
 
 def rows(batch: dict[str, Any], places: list[int]) -> dict[str, Any]:
     return {k: v[places] if isinstance(v, torch.Tensor) else [v[i] for i in places] for k, v in batch.items()}
-
-
-def gradients(name: str) -> dict[str, torch.Tensor]:
-    """Of the first samples, in the parts that the training sampler gives the processes."""
-    task, batch, _trainer, _ = build(name)
-    share = TRAINED // distributed.world_size()
-    first = distributed.rank() * share
-    task.training_step(rows(batch, list(range(first, first + share))), 0).backward()
-    return averaged(task=task.head if isinstance(task, DenseTask) and task.frozen else task)
-
-
-@torch.no_grad()
-def metrics(name: str) -> dict[str, float]:
-    """Of one evaluation epoch (and of a training epoch before it, where the task only encodes)."""
-    task, batch, _trainer, logged = build(name)
-    task.eval()
-    sampler = ShardedBatchSampler(SAMPLES, 2, 0, distributed.rank(), distributed.world_size(), train=False)
-    task.on_validation_start()
-    for training in (True, False) if isinstance(task, LinearProbeTask) else (False,):
-        for places in sampler:
-            shard = rows(batch, [place for _, place in places])
-            _ = task.training_step(shard, 0) if training else task.validation_step(shard, 0)
-    task.on_validation_epoch_end()
-    skipped = (*OF_THE_LOCAL_BATCH, "val/loss") if any("val/" + key in logged for key in LOSSES) else OF_THE_LOCAL_BATCH
-    return {key: value for key, value in logged.items() if not any(part in key for part in skipped)}
-
-
-def everything() -> dict[str, Any]:
-    return {"gradients": {n: gradients(n) for n in TRAIN}, "metrics": {n: metrics(n) for n in EVALUATE}}
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, Any]]:
-    """By number of processes: gradients and metrics of every task."""
-    return cache(lambda world: on_ranks(world, everything, tmp_path_factory.mktemp("ranks") / "found.pt"))
-
-
-WORLDS = pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.full)])
-Shared = Callable[[int], dict[str, Any]]
-
-
-@WORLDS
-@pytest.mark.parametrize("name", TRAIN)
-def test_value_gradients(name: str, world: int, shared: Shared) -> None:
-    assert worst_difference(*(shared(n)["gradients"][name] for n in (1, world))) <= 1e-8
-
-
-EXPECTED: dict[str, Callable[[set[str]], bool]] = {
-    "pretraining": lambda names: "val/report_reconstruction_loss" in names,
-    "image labels": lambda names: "val/auroc" in names,
-    "text labels": lambda names: "val/auroc" in names,
-    "labels of both": lambda names: "val/auroc" in names,
-    "exclusive labels": lambda names: "val/accuracy" in names,
-    "retrieval": lambda names: {"val/i2t_r1", "val/t2i_r5"} <= names,
-    "vqa": lambda names: any("accuracy" in name for name in names),
-    "linear probe": lambda names: "val/fraction_1/auroc" in names,
-    "zero-shot": lambda names: any("auroc" in name for name in names),
-    "segmentation": lambda names: {"val/dice", "val/dice_mean_mask"} <= names,
-    "frozen segmentation": lambda names: "val/dice" in names,
-    "detection": lambda names: {"val/map", "val/objectness_loss"} <= names,
-    "grounding": lambda names: {"val/pointing_game", "val/cnr"} <= names,
-    "rerank": lambda names: {"val/rerank/i2t_r1", "val/rerank/fused_pairs"} <= names,
-}
-
-
-@WORLDS
-@pytest.mark.parametrize("name", EVALUATE)
-def test_value_metrics(name: str, world: int, shared: Shared) -> None:
-    alone, many = (shared(n)["metrics"][name] for n in (1, world))
-    assert EXPECTED[name](set(alone)), sorted(alone)
-    assert many == pytest.approx(alone, rel=1e-7, abs=1e-9, nan_ok=True)  # torchvision's losses are float32

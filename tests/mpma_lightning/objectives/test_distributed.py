@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from model_fixtures import small_state
+from model_fixtures import DECODER, small_state
 from process_group import Gradients, averaged, on_ranks, worst_difference
-from test_switches import DECODER, OFF_ALIGNMENT, OFF_LOCAL, OFF_REBUILT, OFF_REPORT, PAIRINGS, VARIANTS, build
+from test_switches import OFF_ALIGNMENT, OFF_LOCAL, OFF_REBUILT, OFF_REPORT, PAIRINGS, VARIANTS, build
 
 from mpma_lightning import distributed
 from mpma_lightning.distributed import global_mean

@@ -8,12 +8,14 @@ import torch
 
 from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.evaluation.interpolation import interpolate_hidden, least_error, scaled_error
-from mpma_lightning.evaluation.linear_probe import linear_probe, probe_from_few
+from mpma_lightning.evaluation.classification import auroc_by_class, macro
+from mpma_lightning.evaluation.interpolation import InterpolationEvaluator, interpolate_hidden
+from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe
+from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.retrieval import average_precision, chance_recall, retrieval
 from mpma_lightning.evaluation.thumbnail import thumbnails
-from mpma_lightning.evaluation.word_recovery import finding_word_pieces, other_patient
-from mpma_lightning.evaluation.zero_shot import auroc_by_class, load_prompts, macro, zero_shot_scores
+from mpma_lightning.evaluation.word_recovery import WordRecoveryEvaluator, finding_word_pieces, other_patient
+from mpma_lightning.evaluation.zero_shot import Prompts, ZeroShotEvaluator, load_prompts
 
 
 def test_retrieval_value() -> None:
@@ -49,10 +51,14 @@ def test_chance_value() -> None:
 
 
 def test_zero_shot_value() -> None:
-    image = np.array([[1.0, 0], [0, 1.0]])
-    scores = zero_shot_scores(image, np.array([[1.0, 0], [0.6, 0.8]]), np.array([[0, 1.0]]))
+    prompts = Prompts({"Effusion": ["a", "b"], "Edema": ["c"]}, {"Effusion": ["d"], "Edema": ["e"]}, frozenset())
+    evaluator = ZeroShotEvaluator(prompts, ["Edema", "Fracture", "Pleural Effusion"])
+    assert evaluator.classes == ["Edema", "Pleural Effusion"] and evaluator.columns == [0, 2]
+    assert evaluator.texts == ["c", "e", "a", "b", "d"] and evaluator.sizes == [1, 1, 2, 1]
+    directions = evaluator.directions(torch.tensor([[0, 2.0], [3.0, 0], [1.0, 0], [0.6, 0.8], [0, 1.0]]))
     ensemble = np.array([1.6, 0.8]) / np.hypot(1.6, 0.8)
-    assert scores.tolist() == pytest.approx([ensemble[0], ensemble[1] - 1])
+    assert directions.tolist() == [pytest.approx([-1, 1]), pytest.approx([ensemble[0], ensemble[1] - 1])]
+    assert ZeroShotEvaluator(prompts, []).classes == ["Effusion", "Edema"]
 
 
 def test_auroc_leaves_unknown_out() -> None:
@@ -69,8 +75,11 @@ def test_linear_probe_value() -> None:
     labels[::7, 0] = np.nan
     result = linear_probe(features[:200], labels[:200], features[200:], labels[200:], ["real", "noise"])
     assert result["real"] > 0.97 and 0.3 < result["noise"] < 0.7
-    assert probe_from_few(features[:200], labels[:200], features[200:], labels[200:], ["r", "n"], 100, 2) > 0.65
-    assert np.isnan(probe_from_few(features[:50], labels[:50], features, labels, ["r", "n"], 100, 2))
+    few = by_name(
+        ProbeEvaluator(100, 2).evaluate(features[:200], labels[:200], features[200:], labels[200:], ["r", "n"])
+    )
+    assert set(few) == {"probe100_auroc"} and few["probe100_auroc"] > 0.65
+    assert ProbeEvaluator(100, 2).evaluate(features[:50], labels[:50], features, labels, ["r", "n"]) == {}
 
 
 def test_interpolation_keeps_visible_pixels_and_fits_a_plane() -> None:
@@ -87,10 +96,12 @@ def test_interpolation_keeps_visible_pixels_and_fits_a_plane() -> None:
 def test_least_error_value() -> None:
     truth, guess = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 4, 4)
     masked = torch.ones(1, 1, dtype=torch.bool)
-    sums = scaled_error(guess, truth, masked, 4)
+    evaluator = InterpolationEvaluator()
+    assert evaluator.compute() == {}
+    evaluator.add(guess, truth, masked, 4)
     t, g = ((x - x.mean()) / (x.var() + 1e-6).sqrt() for x in (truth.double(), guess.double()))
     best = min(float(((t - a * g) ** 2).mean()) for a in np.linspace(-2, 2, 4001))
-    assert least_error(*sums, 16) == pytest.approx(best, abs=1e-4)
+    assert by_name(evaluator.compute())["interpolation_mse"] == pytest.approx(best, abs=1e-4)
 
 
 def test_thumbnail_value() -> None:
@@ -111,6 +122,19 @@ def test_other_patient_value() -> None:
     partner = other_patient(["a", "a", "b", "c"])
     assert partner is not None and partner.tolist() == [2, 3, 0, 1]
     assert other_patient(["a", "a"]) is None
+
+
+def test_word_recovery_value() -> None:
+    evaluator = WordRecoveryEvaluator()
+    assert evaluator.compute() == {}
+    evaluator.add(
+        torch.tensor([5, 6, 7]), torch.tensor([5, 6, 1]), torch.tensor([5, 1, 1]), torch.tensor([0.1, 0.2, 0.3])
+    )
+    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([8]), torch.tensor([0.8]))
+    found = {"finding_word_accuracy": 3 / 4, "finding_word_accuracy_shuffled_image": 2 / 4, "finding_word_gap": 1 / 4}
+    assert by_name(evaluator.compute()) == pytest.approx(found | {"memory_attention": 1.4 / 4})
+    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([9]), None)
+    assert by_name(evaluator.compute())["finding_word_gap"] == 1 and evaluator.compute() == {}
 
 
 def test_prompts_are_shipped_and_checked(tmp_path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_tasks_distributed import build
+from every_task import build
 
 from data_modules.errors import UserError
 from mpma_lightning.tasks.named_outputs import NamedOutputsTask

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from test_tasks_distributed import build, rows
+from every_task import build, rows
 
 from data_modules.errors import UserError
 from mpma_lightning.evaluation.finite import refuse_broken

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from memory_data import MemoryData
-from model_fixtures import MASK, VOCABULARY, small_backbone, small_state
+from model_fixtures import DECODER, MASK, VOCABULARY, small_backbone, small_state
 
 from data_modules.contract import DataSpec
 from data_modules.errors import UserError
@@ -26,7 +26,6 @@ from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
 from mpma_lightning.tasks.pretraining import Masking, PretrainingTask
 
 SHARED = {"memory": "shared", "shared_slots": 40, "shared_width": 16}
-DECODER = {"depth": 1, "width": 16, "heads": 2}
 
 
 def build(objectives: Objectives, **changes: Any):

@@ -22,6 +22,7 @@ from mpma_lightning.callbacks.liveness import Liveness, parts_of
 from mpma_lightning.callbacks.non_finite import NonFinite
 from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.runs.checkpoints import AtomicCheckpointIO
+from mpma_lightning.tasks.base import Task
 
 
 class Net(LightningModule):
@@ -154,17 +155,29 @@ def test_value_what_lived_is_kept_over_a_resume() -> None:
 # collapse
 
 
+class Spread(Task):
+    """Its features are given."""
+
+    def __init__(self, logged: dict[str, float]) -> None:
+        super().__init__(backbone="mpma_vit_t16")
+        self.in_evaluation_step = True
+        self.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign, assignment]
+
+
 def test_value_spread_by_hand() -> None:
     guard, logged = Collapse(least=0.1), {}
     trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False, global_step=7)
-    task = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
-    guard._add("image", None, None, SimpleNamespace(pooled=torch.tensor([[2.0, 0.0]])))
-    guard._add("image", None, None, SimpleNamespace(pooled=torch.tensor([[0.0, 5.0]])))
-    guard._add("text", None, None, SimpleNamespace(pooled=torch.tensor([[3.0, 3.001], [1.0, 1.0]])))
+    task = Spread(logged)
+    guard._add(task, "image", None, None, SimpleNamespace(pooled=torch.tensor([[2.0, 0.0]])))
+    guard._add(task, "image", None, None, SimpleNamespace(pooled=torch.tensor([[0.0, 5.0]])))
+    guard._add(task, "text", None, None, SimpleNamespace(pooled=torch.tensor([[3.0, 3.001], [1.0, 1.0]])))
+    task.in_evaluation_step = False
+    guard._add(task, "image", None, None, SimpleNamespace(pooled=torch.tensor([[-1.0, 0.0]])))
     with pytest.warns(UserWarning, match="the text encoder has collapsed: at step 7 .* of 2 validation samples"):
         guard.on_validation_epoch_end(trainer, task)  # type: ignore[arg-type]
     assert logged["val/image_spread"] == pytest.approx(0.5**0.5)  # the mean of two orthogonal directions: 1/2
     assert 0 < logged["val/text_spread"] < 1e-3
+    assert set(task.declared) == {"image_spread", "text_spread"}
 
 
 # bad samples

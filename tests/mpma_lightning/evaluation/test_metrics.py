@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from every_task import EVALUATE, build, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tasks_distributed import EVALUATE, build, rows
 
 from mpma_lightning.evaluation.bootstrap import bootstrap, interval_of, mean_interval
 from mpma_lightning.evaluation.classification import AUROC, prepare_ranks, weighted_auroc

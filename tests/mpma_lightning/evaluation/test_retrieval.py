@@ -14,10 +14,10 @@ from data_modules.errors import UserError
 from mpma_lightning.backbones import Features
 from mpma_lightning.evaluation import both_directions
 from mpma_lightning.evaluation.both_directions import (
+    RetrievalEvaluator,
     choose_alpha,
     direction_scores,
     ranked_everywhere,
-    sample_hits,
     shortlisted,
 )
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
@@ -89,13 +89,14 @@ def columns(seed: int = 0, count: int = 23) -> dict[str, np.ndarray]:
 def test_value_sample_hits_in_the_order_of_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks: the queries 0, 2, 4, … and then 1, 3, …, each with its own id and patient."""
     rows = columns() | {"id": np.array([f"film {i}" for i in range(23)]), "patient": np.arange(23) // 2}
-    alone = sample_hits(rows, ranked_everywhere(rows)).frame()
+    evaluator = RetrievalEvaluator(rows)
+    evaluator.evaluate()
+    alone = evaluator.samples().frame()
     shares = [np.arange(r, 23, 2) for r in (0, 1)]
-    results = ranked_everywhere(rows)
-    for result in results.values():
+    for result in evaluator.ranked.values():
         result.best = np.concatenate([result.best[share] for share in shares])
     monkeypatch.setattr(both_directions, "world_size", lambda: 2)
-    many = sample_hits(rows, results).frame()
+    many = evaluator.samples().frame()
     assert many["id"][:2].tolist() == ["film 0", "film 2"] and many["patient"][:3].tolist() == ["0", "1", "2"]
     order = np.concatenate(shares)
     assert all(np.array_equal(many[name], alone[name][order]) for name in alone) and "i2t_r10" in many

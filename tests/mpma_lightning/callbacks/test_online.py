@@ -1,0 +1,146 @@
+"""Online evaluation and figures: they agree with the tasks, and a fit with them is the fit without them."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from every_task import build, data, rows
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mpma_lightning.callbacks.collapse import Collapse
+from mpma_lightning.callbacks.figures import Figures
+from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.tasks.base import Task
+from mpma_lightning.tasks.pretraining import PretrainingTask
+
+BATCHES = ([0, 1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12])
+
+
+@pytest.fixture(autouse=True)
+def usual_kind() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@torch.no_grad()
+def scores(name: str, weights: dict[str, Tensor], *callbacks: Any) -> dict[str, float]:
+    """Of one validation of a task with the given weights of the backbone."""
+    task, batch, trainer, logged = build(name)
+    known = task.backbone.state_dict()
+    task.backbone.load_state_dict({name: weights[name] for name in known} if weights else known)
+    task.eval().on_validation_start()
+    for i, places in enumerate(BATCHES):
+        part = rows(batch, places)
+        outputs = task.validation_step(part, i)
+        for callback in callbacks:
+            callback.on_validation_batch_end(trainer, task, outputs, part, i)
+    task.on_validation_epoch_end()
+    for callback in callbacks:
+        callback.on_validation_epoch_end(trainer, task)
+    weights |= task.backbone.state_dict()
+    return {key.removeprefix("val/"): value for key, value in logged.items()}
+
+
+def test_value_online_evaluation_agrees_with_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PairedEvaluation, "_probe", lambda *_: {})
+    weights: dict[str, Tensor] = {}
+    online = scores("pretraining", weights, PairedEvaluation())
+    zero_shot, retrieval = scores("zero-shot", weights), scores("retrieval", weights)
+    assert online["zero_shot_auroc"] == zero_shot["global/auroc"]
+    for name in ("Atelectasis", "Cardiomegaly", "Edema"):
+        assert online[f"zero_shot/{name}"] == zero_shot[f"global/auroc/{name}"]
+    same = [name for name in retrieval if name.startswith(("i2t_", "t2i_", "chance_", "pairs"))]
+    assert len(same) == 14 and {name: online[name] for name in same} == {name: retrieval[name] for name in same}
+
+
+def few_samples(batch: dict[str, Any], count: int | None = None) -> list[dict[str, Any]]:
+    return [{"image": batch["image"][i], "labels": batch["labels"][i].float()} for i in range(13)][:count]
+
+
+def fitted(folder: Path, *callbacks: Callback) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Weights and metrics after three steps with a validation after each."""
+    torch.manual_seed(0)
+    task, batch, _, _ = build("pretraining")
+    torch.set_default_dtype(torch.float32)
+    task = task.float()
+    del task.log, task.log_dict  # of the class again
+    module, _ = data(exclusive=False)
+    module.setup = lambda stage=None: None  # type: ignore[method-assign]
+    module.probe_samples = lambda most=None: few_samples(batch, most)  # type: ignore[method-assign, assignment, return-value]
+    parts = [rows(batch, places) for places in BATCHES]
+    module.train_dataloader = module.val_dataloader = lambda: DataLoader(parts, batch_size=None)  # type: ignore[method-assign, assignment]
+    trainer = Trainer(
+        accelerator="cpu", callbacks=list(callbacks), max_steps=3, val_check_interval=1, default_root_dir=folder,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(task, datamodule=module)
+    return task.state_dict(), {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+class Fails(Figures):
+    """Draws nothing but random numbers, and fails."""
+
+    def _keep(self, trainer: Trainer, draw: Callable[[], Any]) -> None:
+        def broken() -> dict[str, Figure]:
+            raise RuntimeError(f"no font {torch.rand(1).item() + random.random()}")
+
+        super()._keep(trainer, broken)
+
+
+def test_value_callbacks_change_neither_weights_nor_metrics(tmp_path: Path) -> None:
+    weights, metrics = fitted(tmp_path / "alone", Collapse())
+    assert {"val/image_spread", "val/text_spread"} <= set(metrics)
+    evaluation = PairedEvaluation(probe_shots=4, probe_draws=2)
+    same, more = fitted(tmp_path / "all", Figures(), evaluation, Collapse())
+    assert all(torch.equal(same[name], value) for name, value in weights.items()) and list(weights) == list(same)
+    assert {name: more[name] for name in metrics} == metrics
+    assert {"val/zero_shot_auroc", "val/probe4_auroc", "val/i2t_r1"} <= set(more)
+    assert (tmp_path / "all" / "pictures" / "reconstruction.png").is_file()
+    with pytest.warns(UserWarning, match="no figures at step 1: RuntimeError: no font"):
+        same, more = fitted(tmp_path / "broken", Fails(), Collapse())
+    assert more == metrics and all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+def states() -> list[Any]:
+    """Of the global random generators."""
+    return [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize(
+    "name", ["pretraining", "segmentation", "detection", "grounding", "vqa", "zero-shot", "retrieval"]
+)
+def test_value_figures_draw_no_random_numbers_and_take_no_gradient(name: str, tmp_path: Path) -> None:
+    task, batch, trainer, _ = build(name)
+    few = rows(batch, [1, 2, 4, 5])
+    task.eval().on_validation_start()
+    with torch.no_grad():
+        outputs = task.validation_step(few, 0)
+    trainer.fast_dev_run, trainer.default_root_dir, trainer.loggers = False, tmp_path, []
+    graded: list[bool] = []
+    original = task.figures
+
+    def figures(*arguments: Any) -> dict[str, Figure]:
+        graded.append(torch.is_grad_enabled())
+        return original(*arguments)
+
+    task.figures = figures  # type: ignore[method-assign, assignment]
+    before = states()
+    Figures(samples=2).on_validation_batch_end(trainer, task, outputs, few, 0)  # type: ignore[arg-type]
+    assert states() == before and graded == [False]
+    drawn = list((tmp_path / "pictures").glob("*.png")) if (tmp_path / "pictures").is_dir() else []
+    assert bool(drawn) == (type(task).figures is not Task.figures)
+
+
+def test_value_task_of_another_kind_is_not_measured() -> None:
+    guard = Collapse()
+    guard.on_validation_start(SimpleNamespace(state=SimpleNamespace(fn="fit")), torch.nn.Module())  # type: ignore[arg-type]
+    assert guard._hooks == [] and issubclass(PretrainingTask, Task)
