@@ -1,1 +1,1 @@
-"""Callbacks: evaluation while training, pictures, result rows, guards."""
+"""Callbacks: online evaluation, predictions, figures, and guards of the training."""

@@ -1,4 +1,4 @@
-"""Guard against collapsed representations: every sample gets almost the same features."""
+"""Guard against collapsed representations: almost the same features for every sample."""
 
 from functools import partial
 from typing import Any

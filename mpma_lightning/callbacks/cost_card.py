@@ -11,16 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.machine import peak_resident_mib
 
-MEASURED = 1  # the step whose operations are counted: the second of the process, shapes are settled by then
+MEASURED = 1
+"""Number of the batch, from 0, whose operations are counted; the first one also sets things up."""
 
 
 class CostCard(Callback):
-    """Measured over the training batches of this process since it started; evaluation and checkpoints are left out of
-    every figure but ``gpu_hours`` and ``peak_memory_mib``, which is the peak of the whole process.
+    """Measures the training batches of this process. Evaluation and checkpoints count in ``gpu_hours`` and
+    ``peak_memory_mib`` only.
 
-    Operations are those executed (matrix products, convolutions and attention, forward and backward, with what
-    gradient checkpointing repeats), counted once and multiplied by the batches; a compiled model is counted
-    uncompiled.
+    Operations are the executed ones: matrix products, convolutions and attention, forward and backward, including what
+    gradient checkpointing repeats. They are counted in one batch and multiplied by the number of batches; a compiled
+    model is counted without compilation.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class CostCard(Callback):
         self._counting.close()
 
     def card(self, trainer: Trainer) -> dict[str, Any]:
-        """Rank 0's figures times the number of ranks; null where they cannot be known. ``flops_*`` are per second."""
+        """Measurements of rank 0 times the number of ranks; None where a value is not known."""
         waited = getattr(trainer.train_dataloader, "waited", 0.0)
         seconds, world = max(self._seconds + waited, 1e-9), trainer.world_size
         flops = self._flops * self._batches / seconds
@@ -79,19 +80,19 @@ class CostCard(Callback):
 
 
 def cost_of(trainer: Trainer) -> dict[str, Any] | None:
-    """The card of the trainer's ``CostCard``; None where nothing was trained."""
+    """The card of the trainer's ``CostCard``; None if nothing was trained."""
     cards = (callback for callback in trainer.callbacks if isinstance(callback, CostCard))  # type: ignore[attr-defined]
     return next((it.card(trainer) for it in cards if it._batches), None)
 
 
 def _compute_type(trainer: Trainer) -> torch.dtype:
-    """What the matrix products are computed in."""
+    """Type in which matrix products are computed."""
     precision = str(trainer.precision)
     return torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
 
 
 def peak_memory_mib() -> float:
-    """Of the accelerator where there is one, else resident memory of this process."""
+    """Peak memory of the accelerator in MiB; without one, of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return peak_resident_mib()

@@ -1,4 +1,4 @@
-"""Switches that make training faster or smaller and leave what it computes alone: compilation, checkpointing."""
+"""Settings that save time or memory and do not change the result: compilation, gradient checkpointing."""
 
 from typing import Any
 
@@ -14,25 +14,22 @@ BLOCK_NAMES = ("blocks", "layers", "layer")
 
 
 class Efficiency(Callback):
-    """For every task and backbone, while fitting.
+    """Applies to every task and backbone in ``fit``.
 
     Args:
-        compile: ``torch.compile`` of each part of the backbone; names of weights stay as they are. The first steps,
-            and each new shape, take their time.
-        gradient_checkpointing: keep the inputs of transformer blocks only and compute the rest again in the backward
-            pass: less memory for about a third more computation. Blocks with batch normalisation are left alone, for
-            their running statistics would move twice.
-        compile_backend: of ``torch.compile``.
+        compile: apply ``torch.compile`` to each part of the backbone; weights keep their names. The first steps, and
+            the first step with a new shape, are slow.
+        gradient_checkpointing: store only the inputs of transformer blocks and compute the rest again in the backward
+            pass: less memory for about a third more computation. Blocks with batch normalisation are excluded, as
+            their running statistics would be updated twice.
+        compile_backend: backend of ``torch.compile``.
     """
 
     def __init__(
         self, compile: bool = False, gradient_checkpointing: bool = False, compile_backend: str = "inductor"
     ) -> None:
-        self.compile, self.gradient_checkpointing, self.compile_backend = (
-            compile,
-            gradient_checkpointing,
-            compile_backend,
-        )
+        self.compile, self.compile_backend = compile, compile_backend
+        self.gradient_checkpointing = gradient_checkpointing
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.gradient_checkpointing:
@@ -42,13 +39,13 @@ class Efficiency(Callback):
             rank_zero_info(f"gradient checkpointing: {len(found)} blocks")
         backbone: Any = getattr(pl_module, "backbone", None)
         if self.compile and backbone is not None:
-            functorch.donated_buffer = False  # looking at the gradients of single losses keeps the graph
+            functorch.donated_buffer = False  # PretrainingTask differentiates single losses, which keeps the graph
             for part in backbone.children():
                 part.compile(backend=self.compile_backend)
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:
-    """Members of the lists called blocks, layers or layer, outermost first, without batch normalisation inside."""
+    """Members of the outermost lists named ``blocks``, ``layers`` or ``layer``, without batch normalisation."""
     found: list[nn.Module] = []
     for name, child in module.named_children():
         if isinstance(child, CONTAINERS) and name in BLOCK_NAMES:
@@ -63,7 +60,7 @@ def _has_batch_norm(module: nn.Module) -> bool:
 
 
 def recompute(block: nn.Module) -> None:
-    """Let ``block`` keep its inputs only; random numbers are drawn again alike."""
+    """Make ``block`` store only its inputs in training; the repeated forward pass draws the same random numbers."""
     forward = block.forward
 
     def checkpointed(*inputs: Any, **options: Any) -> Any:

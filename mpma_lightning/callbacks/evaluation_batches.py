@@ -1,4 +1,4 @@
-"""Base of callbacks that treat batches of validation and of test alike."""
+"""Base class of callbacks that treat validation and test batches alike."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EvaluationBatches(Callback):
-    """Calls :meth:`on_evaluation_batch_end` after every validation (``val``) and ``test`` batch."""
+    """Calls :meth:`on_evaluation_batch_end` after every validation and test batch."""
 
     def on_evaluation_batch_end(
         self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
     ) -> None:
-        """Subclasses do their work here; sanity checking is validation too."""
+        """To be overridden; ``stage`` is val or test. Also called in Lightning's sanity check."""
         raise NotImplementedError
 
     def on_validation_batch_end(

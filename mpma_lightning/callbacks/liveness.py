@@ -1,4 +1,4 @@
-"""Guard against losses that are configured and train nothing."""
+"""Guard against configured losses that train nothing."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from torch.optim import Optimizer
 from data_modules.errors import UserError
 from mpma_lightning.evaluation.epoch import gather_objects
 
-TRIAL = 100
-"""Steps below which a run that ends in its first epoch tells nothing."""
+MIN_STEPS = 100
+"""A run that ends in its first epoch is checked only after as many steps."""
 
 
 class Liveness(Callback):
-    """Stops at the end of the first epoch when in all of it a loss gave no gradient to an encoder it should train
-    (the task's ``gradient_norms``), or nothing gave a gradient to a part that is not frozen: each part of the
-    backbone, each objective, each head. An epoch, because one step may give an exact zero, as where the last layer
-    starts at zero; a run that ends before is judged if it is no mere trial.
+    """Stops the run at the end of the first epoch if in the whole epoch a loss gave no gradient to an encoder that it
+    should train (the task's ``gradient_norms``), or a part that is not frozen (of the backbone, an objective, a head)
+    received no gradient. A whole epoch, because a single step may give exactly zero, for example where the last layer
+    is initialised with zeros.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Liveness(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         whole = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if self._done or self._waiting is None or not (whole or trainer.global_step >= TRIAL):
+        if self._done or self._waiting is None or not (whole or trainer.global_step >= MIN_STEPS):
             return
         self._done = True
         alive = set().union(*gather_objects(self._alive))
@@ -64,14 +64,15 @@ class Liveness(Callback):
         dead += [f"nothing gives a gradient to {name}" for name in self._waiting]
         if dead:
             raise UserError(
-                f"{'; '.join(dead)}, in the {trainer.global_step} steps up to the end of the first epoch. Give that "
-                "loss the weight 0, or mend its inputs; what is not to be trained needs requires_grad_(False)"
+                f"{'; '.join(dead)}, in the {trainer.global_step} steps up to the end of the first epoch. Set the "
+                "weight of that loss to 0, or correct its inputs; freeze parts that should not train by "
+                "requires_grad_(False)"
             )
 
 
 def parts_of(task: nn.Module) -> dict[str, nn.Module]:
-    """Parts with something to train, by dotted name: the task's children, the backbone's and ModuleLists' in place of
-    these."""
+    """Modules with trainable weights, by dotted name: the task's children; of the backbones and of module lists, their
+    children."""
     found: dict[str, nn.Module] = {}
     for name, child in task.named_children():
         inner = dict(child.named_children())

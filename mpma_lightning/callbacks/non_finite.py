@@ -1,4 +1,4 @@
-"""Guard against losses and gradients that are not finite: stop, or leave out some optimiser steps."""
+"""Guard against losses and gradients that are not finite: stop, or skip a few optimiser steps."""
 
 import json
 import math
@@ -21,16 +21,15 @@ REMEDY = "lower model.optim.lr, or add --config experiments/debug/anomaly.yaml t
 
 
 class NonFinite(Callback):
-    """Stops before a broken step changes the weights; on every rank alike, for losses are summed over ranks here and
-    gradients were averaged over ranks. Each such step is a line of ``non_finite.jsonl`` in the run folder: the
-    step, what was broken, and each rank's losses and sample ids (of all batches of the step).
+    """Stops, on all ranks, before a step with a loss or gradient that is not finite changes the weights. Each such step
+    is a line of ``non_finite.jsonl`` in the run folder: the step, ``loss`` or ``gradient``, and each rank's losses and
+    sample ids (of all batches of the step).
 
-    Under fp16 the loss scaler expects gradients to overflow and leaves out those steps itself; there only the loss is
-    looked at.
+    Under fp16 only the loss is checked: the loss scaler expects gradients to overflow and skips those steps itself.
 
     Args:
-        skip: optimiser steps of the whole run that may be left out; 0 stops at the first. A step left out counts
-            as a step of the schedule, the weights and the optimiser stay as they were.
+        skip: number of optimiser steps in the whole run that may be skipped; 0 stops at the first one. A skipped step
+            counts in the schedule; weights and optimiser state do not change.
     """
 
     def __init__(self, skip: int = 0) -> None:
@@ -55,7 +54,7 @@ class NonFinite(Callback):
         mine = getattr(pl_module, "rank_losses", {"loss": loss})
         self._losses = {name: float(value.detach()) for name, value in mine.items()}
         self._broken_loss = True
-        if self.skipped >= self.skip and not torch.is_anomaly_enabled():  # anomaly mode names the operation instead
+        if self.skipped >= self.skip and not torch.is_anomaly_enabled():  # anomaly mode reports the operation
             self._report(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -72,7 +71,7 @@ class NonFinite(Callback):
         return not bool(torch.isfinite(get_total_norm(gradients)))
 
     def _report(self, trainer: Trainer) -> None:
-        """A line in the file, then a warning or the stop; a collective."""
+        """Write a line to the file, then warn or raise UserError; a collective."""
         what, step = "loss" if self._broken_loss else "gradient", trainer.global_step
         ranks = gather_objects((self._losses, self._ids))
         path = Path(trainer.default_root_dir) / FILE
@@ -88,9 +87,7 @@ class NonFinite(Callback):
             f"the {what} is not finite at step {step}{f' ({values})' if values else ''}; samples of the batch: {ids}"
         )
         if self.skipped >= self.skip:
-            left = (
-                f"{self.skip} steps were left out already (non_finite.skip)" if self.skip else "Look at these samples"
-            )
+            left = f"{self.skip} steps were skipped already (non_finite.skip)" if self.skip else "Look at these samples"
             raise UserError(f"{found}. {left}, {REMEDY}")
         self.skipped += 1
-        rank_zero_warn(f"{found}. Step left out, {self.skipped} of {self.skip}; see {path}")
+        rank_zero_warn(f"{found}. Step skipped, {self.skipped} of {self.skip}; see {path}")

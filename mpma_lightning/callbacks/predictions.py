@@ -1,4 +1,4 @@
-"""Writes what ``predict`` returns, by the writer of the task."""
+"""Writes predictions to the run folder, in the format of the task."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from mpma_lightning.tasks.base import Task
 
 
 class Predictions(Callback):
-    """Features, scores, answers, boxes, masks or maps in the run folder; always on in ``predict``.
+    """Writes features, scores, answers, boxes, masks or maps; always on in ``predict``.
 
     Args:
-        file: name of the file or folder in the run folder; None: the task's own, such as ``scores.parquet``. Of
-            features and scores the ending decides the format: ``.parquet``, ``.arrow`` or ``.safetensors``.
+        file: name of the file or folder in the run folder; None: the task's default, such as ``scores.parquet``. For
+            features and scores the ending sets the format: ``.parquet``, ``.arrow`` or ``.safetensors``.
     """
 
     def __init__(self, file: str | None = None) -> None:
@@ -24,7 +24,7 @@ class Predictions(Callback):
         self.writer: PredictionWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """UserError before the first batch where the task predicts nothing, or what it predicts cannot be written."""
+        """Open the writer; UserError before the first batch where predictions cannot be written."""
         assert isinstance(pl_module, Task)
         self.writer = pl_module.prediction_writer()
         self.writer.file = self.file or self.writer.file

@@ -1,1 +1,1 @@
-"""Figures for a person to look at, by kind: drawing functions only."""
+"""Functions that draw figures, by kind of task."""

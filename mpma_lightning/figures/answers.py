@@ -1,4 +1,4 @@
-"""Cards of visual question answering: image, where fusion looks, question, answer and the likeliest predictions."""
+"""Figures of visual question answering: image, attention map, question, answer and most likely predictions."""
 
 import textwrap
 from typing import Any
@@ -10,13 +10,13 @@ from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, enlarged,
 
 
 def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None) -> Figure:
-    """One row a question: the image, the image under its attention map, and the text; green when answered rightly.
+    """One row per question: image, attention map over the image, and text, in green for a correct prediction.
 
     Args:
         batch: image (B, C, H, W), text and answer of B questions.
         probabilities: (at least B, answers).
         answers: the vocabulary.
-        attention: (B, H', W'), None for a fusion without attention.
+        attention: (B, H', W'); None: fusion has no attention.
     """
     count = len(batch["text"])
     figure, axes = canvas(count, 3, 2.4, 2.4)
@@ -27,13 +27,14 @@ def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str
         if attention is not None:
             axes[row, 1].imshow(enlarged(attention[row], image.shape), cmap="inferno", alpha=0.5)
         best = probabilities[row].topk(min(3, len(answers)))
-        said = [f"{answers[i]} ({p:.2f})" for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+        ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        predicted = [f"{answers[i]} ({p:.2f})" for p, i in ranked]
         right = answers[int(best.indices[0])] == batch["answer"][row]
         lines = (
             (textwrap.fill(batch["text"][row][:160], 30), "black"),
             (f"answer: {batch['answer'][row]}", PLAIN),
-            (f"said: {said[0]}", RIGHT if right else WRONG),
-            *((f"          {other}", PLAIN) for other in said[1:]),
+            (f"prediction: {predicted[0]}", RIGHT if right else WRONG),
+            *((f"          {other}", PLAIN) for other in predicted[1:]),
         )
         y = 0.95
         for text, colour in lines:

@@ -1,4 +1,4 @@
-"""What figures share: a grid of cells, colours, gray images, maps and boxes."""
+"""Shared by the figures: grid of axes, colours, gray images, maps and boxes."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ TRUTH, FOUND = "#2da44e", "#fb8500"
 
 
 def canvas(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> tuple[Figure, np.ndarray]:
-    """A figure of ``rows`` x ``columns`` cells of the given size in inches, without axes."""
+    """A figure with ``rows`` x ``columns`` axes of the given size in inches, their frames hidden."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -23,17 +23,17 @@ def canvas(rows: int, columns: int, width: float = 2.2, height: float = 2.3) -> 
 
 
 def gray(image: Tensor) -> np.ndarray:
-    """(H, W) mean over the channels."""
+    """(C, H, W) image to its (H, W) mean over channels."""
     return image.detach().float().mean(0).cpu().numpy()
 
 
 def enlarged(heat: Tensor, size: tuple[int, ...]) -> np.ndarray:
-    """A map (H', W') at the ``size`` (H, W) of its image, bilinear."""
+    """A map (H', W') resized bilinearly to ``size`` = (H, W)."""
     return torch.nn.functional.interpolate(heat[None, None].float(), size, mode="bilinear")[0, 0].cpu().numpy()
 
 
 def rectangle(ax: Axes, corners: list[float], colour: str, text: str) -> None:
-    """A box x1, y1, x2, y2 with a word above it."""
+    """Draw a box x1, y1, x2, y2 with ``text`` above it."""
     x1, y1, x2, y2 = corners
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
     ax.text(x1, max(y1 - 2, 4), text, color=colour, fontsize=6)

@@ -1,4 +1,4 @@
-"""Figures of masks, boxes and maps beside the truth."""
+"""Figures of predicted masks, boxes and maps with the annotations."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from mpma_lightning.figures.canvas import FOUND, TRUTH, canvas, enlarged, gray, 
 
 
 def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figure:
-    """Image, and on it the outline of the truth (green) and of what was found (orange).
+    """Images, and the outlines of the annotated mask (green) and the predicted one (orange).
 
     Args:
         image: (N, C, S, S).
-        truth, found: (N, 1, S, S), 0 outside.
-        names: titles.
+        truth, found: (N, 1, S, S) annotated and predicted masks, 0 outside.
+        names: N titles.
     """
     figure, axes = canvas(len(image), 2)
     for row, (left, right) in enumerate(axes):
@@ -26,27 +26,27 @@ def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figu
             if 0 < values.mean() < 1:
                 right.contour(values, [0.5], colors=[colour], linewidths=1)
         left.set_title(Path(names[row]).name[:24], fontsize=7)
-    figure.suptitle("green: truth, orange: found", fontsize=8)
+    figure.suptitle("green: annotated, orange: predicted", fontsize=8)
     return figure
 
 
 def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, Tensor]], classes: list[str]) -> Figure:
-    """Images with their boxes (green) and the three surest detections each (orange, with class and score)."""
+    """Images with annotated boxes (green) and the three detections of highest score (orange, class and score)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         ax.imshow(gray(image[i]), cmap="gray")
         for box, label in zip(truth[i]["boxes"].tolist(), truth[i]["labels"].tolist(), strict=True):
             rectangle(ax, box, TRUTH, classes[label])
-        surest = found[i]["scores"].argsort(descending=True)[:3].tolist()
-        for k in surest:
+        best = found[i]["scores"].argsort(descending=True)[:3].tolist()
+        for k in best:
             score = float(found[i]["scores"][k])
             rectangle(ax, found[i]["boxes"][k].tolist(), FOUND, f"{classes[int(found[i]['labels'][k])]} {score:.2f}")
-    figure.suptitle("green: truth, orange: found", fontsize=8)
+    figure.suptitle("green: annotated, orange: predicted", fontsize=8)
     return figure
 
 
 def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film]) -> Figure:
-    """Images under the map of their phrase, with its boxes (green) and the most similar patch of the film (cross)."""
+    """Similarity maps over the images, with the annotated boxes (green) and the most similar patch (cross)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         heat = enlarged(maps[i], image.shape[-2:])

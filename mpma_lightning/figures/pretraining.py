@@ -1,4 +1,4 @@
-"""Figures of pre-training: reconstructed images and reports, where words look, and the similarity of pairs."""
+"""Figures of pre-training: reconstructed images and reports, similarity of words and patches, and of pairs."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
 
 
 def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
-    """Input, what the encoder saw, what the decoder made of it, and the two together; one row a sample."""
+    """Input, visible patches, predicted patches, and both together; one row per sample."""
     assert state.target is not None and state.image_mask is not None
     grid = state.image_features.grid
     assert grid is not None
@@ -40,7 +40,7 @@ def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
 
 
 def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Figure:
-    """The report; masked pieces as predicted, green when right, red (with the truth) when wrong."""
+    """Reports with the predicted word-pieces in bold: green for a correct one, red with the truth for a wrong one."""
     assert state.input_ids is not None and state.report_mask is not None and state.word_ids is not None
     count = min(count, len(state.input_ids))
     figure, axes = canvas(count, 1, width=11, height=1.7)
@@ -64,12 +64,12 @@ def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Fig
             axes[row, 0].text(x, y, text, color=colour, fontsize=8, family="monospace", weight=weight)
             x += width
         axes[row, 0].set(xlim=(0, 1), ylim=(0, 1))
-    figure.suptitle("Masked pieces in bold: green right, red wrong [truth]", fontsize=8)
+    figure.suptitle("Masked pieces in bold: green: correct, red: wrong [truth]", fontsize=8)
     return figure
 
 
 def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figure:
-    """One image and, for each word, where it looks: similarity of the word to every patch.
+    """One image and, for each word, the similarity of the word to every patch.
 
     Args:
         image: (C, H, W).
@@ -88,7 +88,7 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
 
 
 def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
-    """Cosine of every image with every report of a batch; pairs of one group lie on the marked cells."""
+    """Cosine of every image with every report of a batch; dots mark pairs of one group."""
     figure, axes = canvas(1, 1, 4.6, 4.4)
     axes[0, 0].imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
     rows, columns = np.nonzero((group[:, None] == group[None]).cpu().numpy())

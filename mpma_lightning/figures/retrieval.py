@@ -1,4 +1,4 @@
-"""Galleries of retrieval: queries with the best answers, hits marked."""
+"""Figures of retrieval: queries with the highest ranked items."""
 
 import textwrap
 from typing import Any
@@ -13,12 +13,12 @@ from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, gray
 
 
 def gallery_figure(data: SampleDataset, where: list[list[int]], hits: np.ndarray, query: str, gallery: str) -> Figure:
-    """One row a query: the query, then what was found, best first, its frame green for a hit and red otherwise.
+    """One row per query: the query, then the retrieved items, best first; green frames mark hits, red ones misses.
 
     Args:
         data: samples with image and text.
-        where: of each row the samples: the query's, then the found ones'.
-        hits: (rows, found).
+        where: sample numbers of each row: the query, then the retrieved items.
+        hits: (rows, items) bool.
         query, gallery: ``image`` or ``text``.
     """
     figure, axes = canvas(len(where), len(where[0]), 2.3, 2.4)

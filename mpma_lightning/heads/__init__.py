@@ -1,1 +1,1 @@
-"""Decoders and heads that are bigger than a Linear."""
+"""Decoders and heads."""

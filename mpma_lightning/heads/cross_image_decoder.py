@@ -1,4 +1,4 @@
-"""A cheaper image decoder: chosen masked patches read the visible ones by cross-attention [CrossMAE]."""
+"""Cheaper image decoder: some masked patches attend to the visible ones by cross-attention [CrossMAE]."""
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class CrossBlock(nn.Module):
-    """Pre-norm cross-attention and feed-forward; the queries do not see one another."""
+    """Pre-norm cross-attention and feed-forward; queries do not attend to each other."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class CrossBlock(nn.Module):
 
 
 class CrossImageDecoder(nn.Module):
-    """Mask tokens at the wanted positions, blocks of cross-attention to the encoder's last tokens, linear to pixels.
+    """Mask tokens at the chosen positions, cross-attention blocks over the encoder's last tokens, linear to pixels.
 
-    CrossMAE's learned mix of encoder levels is left out.
+    CrossMAE's learned combination of encoder levels is not implemented.
     """
 
     def __init__(self, encoder_width: int, width: int, depth: int, heads: int) -> None:
@@ -38,14 +38,14 @@ class CrossImageDecoder(nn.Module):
         self.out: nn.Module = nn.Identity()
 
     def set_output(self, values: int) -> None:
-        """Size the last layer: ``values`` pixels a patch."""
+        """Build the last layer for ``values`` outputs per patch."""
         self.out = nn.Linear(self.width, values)
 
-    def forward(self, tokens: Tensor, visible: Tensor, grid: tuple[int, int], prefix: Tensor, wanted: Tensor) -> Tensor:
-        """Rebuild the patches ``wanted`` (B, M); see :class:`ImageDecoder` for the rest. Returns (B, M, values)."""
+    def forward(self, tokens: Tensor, visible: Tensor, grid: tuple[int, int], prefix: Tensor, chosen: Tensor) -> Tensor:
+        """Predict the patches ``chosen`` (B, M): (B, M, values). Other arguments as in :class:`ImageDecoder`."""
         positions = build_sincos2d_pos_embed(list(grid), self.width, device=tokens.device).to(tokens.dtype)
         context = torch.cat([self.embed(prefix), self.embed(tokens) + positions[visible]], dim=1)
-        context, query = self.norm_context(context), self.mask_token + positions[wanted]
+        context, query = self.norm_context(context), self.mask_token + positions[chosen]
         for block in self.blocks:
             query = block(query, context)
         return self.out(self.norm(query))

@@ -1,4 +1,4 @@
-"""torchvision's Faster R-CNN on maps of any encoder: a simple feature pyramid on a ViT, a CNN's own maps else."""
+"""torchvision's Faster R-CNN on feature maps of any encoder: a simple feature pyramid for a ViT, an FPN for a CNN."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ NAMES = ("0", "1", "2", "3")
 
 
 class Width(nn.Module):
-    """Stands where torchvision expects a backbone: the maps are made outside."""
+    """Placeholder for the backbone that torchvision expects; the maps are computed outside."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Width(nn.Module):
 
 
 class CountingSampler:
-    """A sampler of torchvision that remembers how many it took."""
+    """A torchvision sampler that keeps the number of samples it took."""
 
     taken: Tensor
 
@@ -35,7 +35,7 @@ class CountingSampler:
         self.sampler = sampler
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of positives and negatives, an image each."""
+        """Masks of positives and of negatives, one per image."""
         positive, negative = self.sampler(labels)
         self.taken = torch.stack([mask.sum() for mask in (*positive, *negative)]).sum()
         return positive, negative
@@ -45,15 +45,15 @@ class DetectionHead(nn.Module):
     """Region proposals and box head on five levels; torchvision's own resizing and normalising are not used.
 
     Args:
-        encoder: whose ``levels`` are read: a ViT's last map is brought to strides 4, 8, 16, 32 [ViTDet], a CNN's last
-            four maps go through a feature pyramid network.
-        classes: of boxes; torchvision counts from 1, the labels here from 0.
-        side: of the crop; anchors of a level are side / 16 · 2^level wide.
-        width: channels of a level.
+        encoder: its last map is resampled to strides 4, 8, 16, 32 [ViTDet] for a ViT; the last four maps of a CNN go
+            through a feature pyramid network.
+        classes: number of classes; labels count from 0 here, and from 1 in torchvision.
+        side: of the crop in pixels; anchors of a level are side / 16 · 2^level wide.
+        width: channels of each level.
     """
 
     largest: Tensor
-    """(B,) of the last batch in evaluation: the largest magnitude of its outputs, not finite where any is not."""
+    """(B,) largest magnitude of the outputs of the last evaluation batch; not finite if any output is not."""
 
     def __init__(self, encoder: ImageEncoder, classes: int, side: int, width: int = 256) -> None:
         super().__init__()
@@ -77,54 +77,54 @@ class DetectionHead(nn.Module):
             box_score_thresh=0.01,
         )
         self.rpn, self.roi_heads = whole.rpn, whole.roi_heads
-        self._proposed: list[Tensor] = []
-        self._classified: list[Tensor] = []
-        self.rpn.head.register_forward_hook(self._keep_proposed)
-        self.roi_heads.box_predictor.register_forward_hook(self._keep_classified)
+        self._rpn_outputs: list[Tensor] = []
+        self._box_outputs: list[Tensor] = []
+        self.rpn.head.register_forward_hook(self._keep_rpn_outputs)
+        self.roi_heads.box_predictor.register_forward_hook(self._keep_box_outputs)
         for part in (self.rpn, self.roi_heads):
             part.fg_bg_sampler = CountingSampler(part.fg_bg_sampler)
 
     def counts(self) -> dict[str, Tensor]:
-        """What each loss of the last call is a mean over: the anchors or proposals drawn."""
+        """Number of anchors or proposals over which each loss of the last call is a mean."""
         anchors, proposals = self.rpn.fg_bg_sampler.taken, self.roi_heads.fg_bg_sampler.taken
         rpn = dict.fromkeys(("loss_objectness", "loss_rpn_box_reg"), anchors)
         return rpn | dict.fromkeys(("loss_classifier", "loss_box_reg"), proposals)
 
     def pyramid(self, maps: list[Tensor]) -> dict[str, Tensor]:
-        """Levels ``0`` to ``3`` and the coarsest halved, ``pool``."""
+        """Levels ``0`` to ``3``, and ``pool``: the coarsest one at half resolution."""
         if isinstance(self.neck, Pyramid):
             levels = dict(zip(NAMES, self.neck(maps * len(NAMES)), strict=True))
         else:
             levels = self.neck(dict(zip(NAMES, maps, strict=True)))
         return {**levels, "pool": F.max_pool2d(levels[NAMES[-1]], 1, 2)}
 
-    def _keep_proposed(self, _module: nn.Module, _inputs: Any, levels: tuple[list[Tensor], list[Tensor]]) -> None:
-        self._proposed = [*levels[0], *levels[1]]
+    def _keep_rpn_outputs(self, _module: nn.Module, _inputs: Any, levels: tuple[list[Tensor], list[Tensor]]) -> None:
+        self._rpn_outputs = [*levels[0], *levels[1]]
 
-    def _keep_classified(self, _module: nn.Module, _inputs: Any, rows: tuple[Tensor, Tensor]) -> None:
-        self._classified = list(rows)
+    def _keep_box_outputs(self, _module: nn.Module, _inputs: Any, rows: tuple[Tensor, Tensor]) -> None:
+        self._box_outputs = list(rows)
 
     def _largest(self, proposals: list[int]) -> Tensor:
-        """(B,) largest magnitude of what the layers put out for each image, before anything is filtered."""
-        found = torch.stack([level.flatten(1).abs().amax(1) for level in self._proposed]).amax(0)
-        for rows in self._classified:
-            for image, own in enumerate(rows.split(proposals)):
-                if len(own):
-                    found[image] = torch.maximum(found[image], own.abs().max())
+        """(B,) largest magnitude of the outputs for each image, before boxes are filtered."""
+        found = torch.stack([level.flatten(1).abs().amax(1) for level in self._rpn_outputs]).amax(0)
+        for rows in self._box_outputs:
+            for image, outputs in enumerate(rows.split(proposals)):
+                if len(outputs):
+                    found[image] = torch.maximum(found[image], outputs.abs().max())
         return found.detach()
 
     def forward(
-        self, maps: list[Tensor], image: Tensor, drawn: list[dict[str, Tensor]] | None = None
+        self, maps: list[Tensor], image: Tensor, annotated: list[dict[str, Tensor]] | None = None
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Detections (``boxes``, ``scores``, ``labels`` from 0; evaluation) and losses (with boxes, training).
+        """Detections (``boxes``, ``scores``, ``labels`` from 0; in evaluation) and losses (in training).
 
         Args:
             maps: of the encoder.
             image: (B, 3, S, S), for its size.
-            drawn: ``boxes`` (n, 4) and ``labels`` (n,) from 0 of each image; n may be 0.
+            annotated: ``boxes`` (n, 4) and ``labels`` (n,) from 0 of each image; n may be 0.
         """
         levels = self.pyramid(maps)
-        targets = drawn and [{"boxes": one["boxes"], "labels": one["labels"] + 1} for one in drawn]
+        targets = annotated and [{"boxes": one["boxes"], "labels": one["labels"] + 1} for one in annotated]
         sizes = [(image.shape[-2], image.shape[-1])] * len(image)
         proposals, losses = self.rpn(ImageList(image, sizes), levels, targets)
         found, more = self.roi_heads(levels, proposals, sizes, targets)
@@ -136,7 +136,7 @@ class DetectionHead(nn.Module):
 
 @torch.no_grad()
 def in_training_mode(head: DetectionHead, *arguments: Any) -> dict[str, Tensor]:
-    """Losses of a batch in evaluation: torchvision gives them in training mode only. Nothing here keeps statistics."""
+    """Losses of an evaluation batch, which torchvision computes in training mode only; no running statistics change."""
     head.train()
     _, losses = head(*arguments)
     head.eval()

@@ -1,4 +1,4 @@
-"""The light transformer that rebuilds masked patches from visible ones [MAE, MRM]."""
+"""Light transformer that predicts masked patches from visible ones [MAE, MRM]."""
 
 import torch
 from timm.layers import build_sincos2d_pos_embed
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ImageDecoder(nn.Module):
-    """Linear, mask tokens put in, 2-D sin-cos positions, pre-norm blocks, linear to pixels."""
+    """Linear layer, mask tokens, 2-D sin-cos position embedding, pre-norm blocks, linear to pixels."""
 
     def __init__(self, encoder_width: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
@@ -20,17 +20,17 @@ class ImageDecoder(nn.Module):
         self.out: nn.Module = nn.Identity()
 
     def set_output(self, values: int) -> None:
-        """Size the last layer: ``values`` pixels a patch."""
+        """Build the last layer for ``values`` outputs per patch."""
         self.out = nn.Linear(self.width, values)
 
     def forward(self, tokens: Tensor, visible: Tensor, grid: tuple[int, int], prefix: Tensor) -> Tensor:
-        """Rebuild every patch.
+        """Predict every patch.
 
         Args:
             tokens: (B, K, D) visible patch tokens.
             visible: (B, K) their ids.
             grid: (H', W').
-            prefix: (B, P, D) class and register tokens, which the decoder may read.
+            prefix: (B, P, D) further tokens that the decoder attends to: class and register tokens.
 
         Returns:
             (B, H'·W', values).

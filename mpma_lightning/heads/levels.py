@@ -1,4 +1,4 @@
-"""Feature maps of several resolutions out of an image encoder: which levels, and a pyramid where a ViT has only one."""
+"""Feature maps of an image encoder: choice of levels, and a pyramid for a ViT, whose maps have one resolution."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ VIT_SHARES = (4 / 12, 6 / 12, 8 / 12, 1.0)
 
 
 def last_levels(encoder: ImageEncoder, count: int) -> Levels:
-    """The last ``count`` maps; the last one alone where all have one resolution."""
+    """The last ``count`` maps; only the last one if all have the same resolution."""
     every = encoder.levels
     return every.at((-1,)) if every.one_resolution else every.at(range(len(every.indices))[-count:])
 
 
 def four_levels(encoder: ImageEncoder) -> Levels:
-    """Four blocks of a ViT, all of one resolution (a shallow one repeats blocks), or the last four maps of a CNN."""
+    """Four blocks of a ViT (repeated if it has fewer), or the last four maps of a CNN."""
     every = encoder.levels
     if not every.one_resolution:
         return last_levels(encoder, 4)
@@ -28,14 +28,13 @@ def four_levels(encoder: ImageEncoder) -> Levels:
 
 
 class Pyramid(nn.Module):
-    """Every map to its own resolution: one stride a map, in powers of two from the map's own.
-
-    Up by transposed convolutions, down by max-pooling [simple feature pyramid, ViTDet; BEiT's segmentation neck].
+    """Resamples every map by a power of two: up by transposed convolutions, down by max-pooling [simple feature
+    pyramid, ViTDet; BEiT's segmentation neck].
 
     Args:
-        levels: of the maps that come in.
-        strides: pixels a cell of the maps that go out, one for each map in.
-        out: channels that go out.
+        levels: of the input maps.
+        strides: of the output maps in pixels, one for each input map.
+        out: channels of the output maps.
     """
 
     def __init__(self, levels: Levels, strides: tuple[int, ...], out: int) -> None:
@@ -46,7 +45,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """(B, C, h, w) each to (B, out, H, W) each."""
+        """Maps (B, C, h, w) to maps (B, out, H, W)."""
         return [step(one) for step, one in zip(self.steps, maps, strict=True)]
 
 
@@ -61,11 +60,11 @@ def _resample(width: int, stride: int, wanted: int) -> list[nn.Module]:
 
 
 def spread(level: Tensor, factor: int, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) drawn up by a whole ``factor``, so that every cell stays where it is on the image.
+    """(B, C, h, w) enlarged by an integer ``factor``, so that every cell keeps its place on the image.
 
-    A coarse map's last cells may reach beyond the image or end before it: they are cut, or the border repeated, to
-    ``size``.
+    The last cells of a coarse map may end beyond the image or before it: the result is cropped to ``size``, or its
+    border is repeated.
     """
-    drawn = F.interpolate(level, scale_factor=factor, mode="bilinear")[..., : size[0], : size[1]]
-    missing = (0, size[1] - drawn.shape[-1], 0, size[0] - drawn.shape[-2])
-    return F.pad(drawn, missing, mode="replicate") if any(missing) else drawn
+    enlarged = F.interpolate(level, scale_factor=factor, mode="bilinear")[..., : size[0], : size[1]]
+    missing = (0, size[1] - enlarged.shape[-1], 0, size[0] - enlarged.shape[-2])
+    return F.pad(enlarged, missing, mode="replicate") if any(missing) else enlarged

@@ -1,4 +1,4 @@
-"""From fused text to the vocabulary, with the embedding table as output weights [BERT]."""
+"""Head of masked language modelling, with the word embeddings as output weights [BERT]."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ReportHead(nn.Module):
-    """d → d, GELU, LayerNorm, then the tied embedding table and a bias a word-piece."""
+    """Linear(width → width), GELU, LayerNorm, then the tied embedding table and a bias per word-piece."""
 
     def __init__(self, width: int, vocabulary: int) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ POOLS = (1, 2, 3, 6)
 def segmentation_head(
     encoder: ImageEncoder, protocol: SegmentationProtocol, width: int
 ) -> "ProgressiveHead | UNetHead | UPerHead":
-    """The decoder of a protocol for this encoder, whose ``levels`` say which maps it reads; ``width`` is UPerNet's."""
+    """The decoder of a protocol for this encoder, with ``width`` channels (UPerNet); it reads the maps ``levels``."""
     if protocol.decoder == "upernet":
         return UPerHead(four_levels(encoder), width)
     levels = last_levels(encoder, 5)
@@ -36,7 +36,7 @@ def convolution(width: int, out: int, kernel: int = 3) -> nn.Sequential:
 
 
 class ProgressiveHead(nn.Module):
-    """SETR-PUP: convolution and doubling, until a cell is a pixel."""
+    """SETR-PUP: convolutions and up-sampling by 2, to the resolution of the image."""
 
     def __init__(self, levels: Levels) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class ProgressiveHead(nn.Module):
 
 
 class UNetHead(nn.Module):
-    """U-Net: from the coarsest map up, each time joined with the next finer one."""
+    """U-Net: from the coarsest map upwards, joined with the next finer map at each step."""
 
     def __init__(self, levels: Levels) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class UNetHead(nn.Module):
 class UPerHead(nn.Module):
     """UPerNet: pyramid pooling on the coarsest level, top-down sums, all levels fused at the finest [Xiao et al. 2018].
 
-    A ViT's four blocks are first brought to strides 4, 8, 16 and 32.
+    Four blocks of a ViT are first resampled to strides 4, 8, 16 and 32.
     """
 
     def __init__(self, levels: Levels, width: int) -> None:
@@ -109,8 +109,8 @@ class UPerHead(nn.Module):
             levels[i] = levels[i] + spread(levels[i + 1], factor, levels[i].shape[-2:])
         levels[:3] = [smooth(level) for smooth, level in zip(self.smooth, levels[:3], strict=True)]
         finest, first = levels[0].shape[-2:], self.strides[0]
-        drawn = [spread(level, s // first, finest) for level, s in zip(levels, self.strides, strict=True)]
-        return F.interpolate(self.final(self.fuse(torch.cat(drawn, 1))), (side, side), mode="bilinear")
+        enlarged = [spread(level, s // first, finest) for level, s in zip(levels, self.strides, strict=True)]
+        return F.interpolate(self.final(self.fuse(torch.cat(enlarged, 1))), (side, side), mode="bilinear")
 
 
 def segmentation_loss(

@@ -1,4 +1,4 @@
-"""The objectives of pre-training, one a file; adding one is a file and a line here."""
+"""The objectives of pre-training, one per file; a new one also needs a line in :class:`Objectives`."""
 
 from dataclasses import dataclass, field, fields
 
@@ -16,7 +16,7 @@ __all__ = ["Objective", "ObjectiveOptions", "Objectives", "PretrainingState"]
 
 @dataclass
 class Objectives:
-    """L = λ_img L_img + λ_rep L_rep + λ_g L_g + λ_l L_l + λ_itm L_itm; a weight of 0 switches an objective off.
+    """L = λ_img L_img + λ_rep L_rep + λ_g L_g + λ_l L_l + λ_itm L_itm; an objective of weight 0 is off.
 
     Attributes:
         image_reconstruction: L_img.
@@ -33,7 +33,7 @@ class Objectives:
     image_text_matching: ImageTextMatchingOptions = field(default_factory=ImageTextMatchingOptions)
 
     def active(self) -> dict[str, ObjectiveOptions]:
-        """Name to options of the objectives with a weight above 0; UserError for one below."""
+        """Options by name of the objectives with a weight above 0; UserError for a negative weight."""
         options = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, option in options.items():
             expect(option.weight >= 0, f"model.objectives.{name}.weight", option.weight, "0 (off) or more")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ObjectiveOptions:
-    """Options of one objective. A weight of 0 switches it off: nothing of it, and no part that only it needs, is built.
+    """Options of one objective. With weight 0, neither it nor parts of the backbone that only it needs are built.
 
     Attributes:
         weight: λ of the objective in the total loss.
@@ -23,24 +23,23 @@ class ObjectiveOptions:
 
     needs: ClassVar[tuple[str, ...]] = ()
     masks: ClassVar[bool] = False
-    """Whether it needs a masked input; without any such objective nothing is masked."""
+    """Whether it reads masked inputs; inputs are masked only if some objective does."""
 
     def build(self, backbone: Backbone) -> "Objective":
-        """The module, once the backbone it reads is known."""
+        """The objective for a backbone."""
         raise NotImplementedError
 
 
 class Objective(nn.Module):
-    """``forward(state)`` returns (sum, count) in float32 (float64 stays); the task divides by the count over all ranks.
+    """``forward(state)`` returns (sum, count), at least in float32; the task divides by the count over all ranks.
 
-    ``trains`` names the encoders whose features must receive a gradient; a configured loss that gives
-    none is an error.
+    ``trains``: encoders whose features must receive a gradient; the run stops if they do not.
     """
 
     trains: tuple[str, ...] = ()
 
     def forward(self, state: "PretrainingState") -> tuple[Tensor, Tensor]:
-        """Sum over what the loss is an average of, and how many there are."""
+        """Sum of the loss over its terms, and the number of terms."""
         raise NotImplementedError
 
     def reads(self, state: "PretrainingState", part: str) -> Features:
@@ -48,5 +47,5 @@ class Objective(nn.Module):
         return state.image_features if part == "image" else state.text_features
 
     def monitor(self, state: "PretrainingState") -> dict[str, tuple[Tensor, Tensor]]:
-        """Further (sum, count) figures worth logging; no gradient is taken."""
+        """Further metrics to log, as (sum, count); computed without gradient."""
         return {}

@@ -22,9 +22,9 @@ class GlobalAlignmentOptions(ObjectiveOptions):
     Attributes:
         weight: λ_g.
         temperature: τ_g.
-        learn_temperature: train the log-scale, kept at τ ≥ 0.01 by :func:`bounded`.
-        multi_positive: what the other positives of a row are. ``uniform``: the target is spread over them; ``mask``:
-            they are left out of the denominator, and only the row's own pair is the target.
+        learn_temperature: train the log-scale, bounded to τ ≥ 0.01.
+        multi_positive: how other positives of a row count. ``uniform``: the target is uniform over all positives;
+            ``mask``: the own pair is the target, and other positives are left out of the denominator.
     """
 
     temperature: float = 0.07
@@ -38,10 +38,10 @@ class GlobalAlignmentOptions(ObjectiveOptions):
 
 
 def bounded(log_scale: Tensor) -> Tensor:
-    """log 1/τ, at most log 100 where it is learned [CLIP].
+    """log 1/τ, at most log 100 if it is learned [CLIP].
 
-    A parameter is brought back in place, as CLIP does after each step: clamped on the way it would get no gradient
-    beyond the bound, and stay there. A fixed one is left as configured.
+    The parameter itself is clamped, as CLIP does after each step: clamping in the forward pass would give it no
+    gradient beyond the bound. A fixed value is not clamped.
     """
     if isinstance(log_scale, nn.Parameter):
         log_scale.data.clamp_(max=math.log(100))

@@ -43,10 +43,10 @@ class ImageReconstructionOptions(ObjectiveOptions):
         weight: λ_img.
         depth, width, heads: the decoder (4 blocks of 768, 6 heads [MRM]).
         kind: ``full``: self-attention over all patches [MAE, MRM]; ``cross``: in training, a random ``share`` of the
-            masked patches by cross-attention to the visible ones [CrossMAE]; evaluation rebuilds all of them.
-        share: of the masked patches that ``cross`` rebuilds.
-        assisted: the report helps: what alignment reads of it, pooled, is one more token for the decoder. [ours; M3AE's
-            decoder reads fused image tokens. The paper's assistance goes from image to report only.]
+            masked patches by cross-attention to the visible ones [CrossMAE]; evaluation predicts all of them.
+        share: of the masked patches that ``cross`` predicts in training.
+        assisted: the decoder also attends to one token of the report, the pooled features that alignment reads. [ours;
+            M3AE's decoder reads fused image tokens. In the paper only the image assists the report.]
     """
 
     depth: int = 4
@@ -67,7 +67,7 @@ class ImageReconstructionOptions(ObjectiveOptions):
 
 
 class ImageReconstruction(Objective):
-    """Reads image tokens and, if ``assisted``, the report."""
+    """Reads the image and, if ``assisted``, the report."""
 
     def __init__(self, options: ImageReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class ImageReconstruction(Objective):
         self.decoder: Any = kind(backbone.image.width, options.width, options.depth, options.heads)
 
     def set_target(self, scale: int, channels: int) -> None:
-        """Fix the values a patch has: (patch · scale)² · channels."""
+        """Set the size of a target patch: (patch · scale)² · channels values."""
         self.decoder.set_output((self.patch * scale) ** 2 * channels)
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class ImageReconstruction(Objective):
         if self.report is not None:
             prefix = torch.cat([prefix, self.report(state.aligned_text.pooled).unsqueeze(1)], dim=1)
         if isinstance(self.decoder, CrossImageDecoder):
-            predicted, counted = self._rebuild_some(state, features, prefix)
+            predicted, counted = self._predict_chosen(state, features, prefix)
         else:
             predicted = self.decoder(features.tokens, features.visible, features.grid, prefix)
         patches = patchify(state.target, state.target.shape[-1] // features.grid[1])
@@ -107,13 +107,13 @@ class ImageReconstruction(Objective):
     def reads(self, state: PretrainingState, part: str) -> Features:
         return state.image_features if part == "image" else state.aligned_text
 
-    def _rebuild_some(self, state: PretrainingState, features: Features, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, values) with zeros (the patch's mean) where nothing was rebuilt, and (B, L) what was."""
+    def _predict_chosen(self, state: PretrainingState, features: Features, prefix: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, values), zeros (the mean of a patch) where nothing is predicted, and (B, L) which patches are."""
         state.require("seed")
         assert state.image_mask is not None and state.seed is not None and features.visible is not None
         masked = state.image_mask.masked
-        wanted = choose_predicted(state.seed, masked, self.share if self.training else 1.0)
-        some = self.decoder(features.tokens, features.visible, features.grid, prefix, wanted)
+        chosen = choose_predicted(state.seed, masked, self.share if self.training else 1.0)
+        some = self.decoder(features.tokens, features.visible, features.grid, prefix, chosen)
         everywhere = some.new_zeros(*masked.shape, some.shape[-1])
-        index = wanted.unsqueeze(-1).expand_as(some)
-        return everywhere.scatter(1, index, some), torch.zeros_like(masked).scatter(1, wanted, True)
+        index = chosen.unsqueeze(-1).expand_as(some)
+        return everywhere.scatter(1, index, some), torch.zeros_like(masked).scatter(1, chosen, True)

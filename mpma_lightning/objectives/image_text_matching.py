@@ -1,4 +1,4 @@
-"""Image-text matching: does this report belong to this image? Judged from the fused [CLS]."""
+"""Image-text matching: whether a report belongs to an image, predicted from the fused [CLS]."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,15 +35,16 @@ class ImageTextMatchingOptions(ObjectiveOptions):
 def draw_negatives(
     similarity: Tensor, group: Tensor, seed: Tensor, count: int = 1, stream: int = OTHER_REPORT_STREAM
 ) -> Tensor:
-    """(B, count) columns of other groups for each row, drawn by softmax(similarity / 0.07) without repeats.
+    """(B, count) columns of other groups for each row, sampled by softmax(similarity / 0.07) without replacement.
 
-    The draw (Gumbel-top-k) follows from the rows' seeds. -1 where the batch has no further column of another group.
+    The sample (Gumbel-top-k) is determined by the rows' seeds. -1 where the batch has no further column of another
+    group.
 
     Args:
         similarity: (B, B) cosines.
         group, seed: (B,) int64.
-        count: columns a row.
-        stream: of the draw; another one where the columns are images, so that the two draws are independent.
+        count: columns per row.
+        stream: of random numbers; images and reports have different ones, so that their samples are independent.
     """
     uniform = hashed_uniform(seed, len(seed), stream).clamp(min=1e-12)
     score = similarity.double() / TEMPERATURE - (-uniform.log()).log()
@@ -67,7 +68,7 @@ class ImageTextMatching(Objective):
         return state.aligned_image if part == "image" else state.aligned_text
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of the image, rows of the report, and whether they match: first all pairs, then the negatives."""
+        """(M,) rows of images, rows of reports, and whether they match: all pairs, then the negatives."""
         assert state.group is not None and state.seed is not None
         own = torch.arange(len(state.group), device=state.group.device)
         similarity = torch.zeros(len(own), len(own), device=own.device)
@@ -80,7 +81,7 @@ class ImageTextMatching(Objective):
         return images, reports, torch.arange(len(images), device=own.device) < len(own)
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """Sum of binary cross-entropies over matching and other pairs, and their number."""
+        """Sum of binary cross-entropies over matching and negative pairs, and their number."""
         state.require("image", "report_mask", "group", "seed")
         images, reports, match = self._pairs(state)
         fused = state.fused_pairs(images, reports)
@@ -90,6 +91,6 @@ class ImageTextMatching(Objective):
         return loss, torch.tensor(float(len(match)), device=loss.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
-        """Share of pairs judged rightly; with every negative found, saying no is right for two thirds."""
+        """Accuracy over pairs; with both negatives of every pair, predicting no match reaches two thirds."""
         right = state.outputs["matching_right"]
         return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}

@@ -1,4 +1,4 @@
-"""Local alignment of words and patches, within a pair or across the batch."""
+"""Local alignment of words and patches, within each pair or across the batch."""
 
 import math
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class LocalAlignmentOptions(ObjectiveOptions):
         weight: λ_l.
         temperature: τ_l, of the attention and of the contrast.
         negatives: ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA];
-            ``pair``: the other words (patches) of the same pair [MGCA], a contrast that position alone can solve:
-            ``docs/ablations.md`` has the comparison behind the default.
-        learn_temperature: train the log-scale, kept at τ ≥ 0.01.
-        chunk: images scored at once against all reports under ``batch``; bounds memory.
+            ``pair``: the other words (patches) of the same pair [MGCA], a contrast that can be solved by position
+            alone; ``docs/ablations.md`` compares both.
+        learn_temperature: train the log-scale, bounded to τ ≥ 0.01.
+        chunk: images compared at once with all reports under ``batch``; limits memory.
     """
 
     temperature: float = 0.1
@@ -49,7 +49,7 @@ def token_contrast(
     Args:
         query, context: (B, N, e) normalised.
         valid: (B, N) tokens that count.
-        same: (B, N, N) pairs that are not negatives of each other (equal words), or ``None``.
+        same: (B, N, N) pairs that are not negatives (equal words); None: there are none.
         temperature: τ.
 
     Returns:
@@ -77,11 +77,11 @@ def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float
 def pair_scores(words: Words, patches: Tensor, temperature: float | Tensor, chunk: int) -> Tensor:
     """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
 
-    The context is never formed: with attention a, its dot product with the word is a·s and its squared length aᵀGa,
-    G being the patches' inner products. Every report must have a word.
+    The context is not computed: with attention a and similarities s, its dot product with the word is a·s and its
+    squared length is aᵀGa, where G holds the inner products of the patches. Every report must have a word.
 
-    GLoRIA sums over words where we average, so that long reports do not score higher, and does not divide by the
-    sharpness again: its logits are five times as steep.
+    GLoRIA sums over words, here they are averaged, so that long reports do not score higher; it also does not divide
+    by the sharpness: its logits are five times as large.
     """
     sharpness = 5.0
     query, valid = words.embeddings[words.valid], words.valid
@@ -99,10 +99,10 @@ def pair_scores(words: Words, patches: Tensor, temperature: float | Tensor, chun
 
 
 class LocalAlignment(Objective):
-    """Mean over the words (patches) of a sample, then over samples; under ``batch`` mean over both directions.
+    """Mean over the words (patches) of a sample, then over samples; under ``batch`` also over both directions.
 
-    Within-pair contrast can be solved by position alone, so ``local_gap`` is logged: the loss with the
-    images rolled by one sample, less the loss.
+    The contrast within a pair can be solved by position alone. Therefore ``local_gap`` is logged: the loss with the
+    image of another sample, less the loss.
     """
 
     trains = ("image", "text")
@@ -117,11 +117,11 @@ class LocalAlignment(Objective):
 
     @property
     def temperature(self) -> float | Tensor:
-        """τ_l as it is now."""
+        """Current τ_l."""
         return self.fixed if self.log_scale is None else (-bounded(self.log_scale)).exp()
 
     def losses(self, words: Words, patches: Tensor, group: Tensor) -> Tensor:
-        """(B,) loss of each sample; 0 for one without an unmasked word."""
+        """(B,) loss of each sample; 0 for a sample without an unmasked word."""
         some = words.valid.any(1)
         if self.negatives == "batch":
             return self._across_pairs(words, patches, group, some)
@@ -145,14 +145,14 @@ class LocalAlignment(Objective):
         """Sum over the samples that have an unmasked word, and their number."""
         state.require("image", "report_mask", "word_ids", "group")
         assert state.group is not None
-        words, patches = state.local_words, state.local_image  # the encoders run outside of full precision
+        words, patches = state.local_words, state.local_image  # computed before: encoders stay in mixed precision
         with full_precision(patches):
             losses = self.losses(words, patches, state.group)
         return losses.sum(), words.valid.any(1).sum().to(torch.float32)
 
     @torch.no_grad()
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
-        """``local_gap``: rolled loss less loss; positive only if the words read their own image."""
+        """``local_gap``; above 0 only if words depend on their image."""
         words, patches = state.local_words, state.local_image
         if state.group is None or len(patches) < 2:
             return {}

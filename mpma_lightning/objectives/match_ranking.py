@@ -1,4 +1,4 @@
-"""Matching of retrieval fine-tuning: the pair must score above pairs with another report or another image."""
+"""Matching loss of retrieval fine-tuning: a pair must score higher than with another report or another image."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,8 +21,8 @@ class MatchRankingOptions(ObjectiveOptions):
     """Softmax over a pair and its negatives [M3AE, ViLT].
 
     Attributes:
-        weight: of the loss; 0 trains no matching.
-        negatives: pairs beside each pair [M3AE: 15]; every one goes through fusion.
+        weight: of the loss; 0: matching is not trained.
+        negatives: negative pairs for each pair [M3AE: 15]; fusion encodes all of them.
     """
 
     weight: float = 0.0
@@ -35,9 +35,9 @@ class MatchRankingOptions(ObjectiveOptions):
 
 
 class MatchRanking(Objective):
-    """M3AE draws 15 reports for an image, uniformly from the data set. Here half of the negatives are other reports for
-    the image and half other images for the report, so that scores compare in both directions, and they are drawn from
-    the local batch, hard ones by global similarity as in :class:`ImageTextMatching` [ours].
+    """Half of the negatives are other reports for the image, half are other images for the report, so that scores are
+    comparable in both directions. They come from the local batch, hard ones by global similarity as in
+    :class:`ImageTextMatching` [ours]; M3AE samples 15 reports per image uniformly from the data set.
     """
 
     def __init__(self, backbone: Backbone, negatives: int) -> None:
@@ -51,7 +51,7 @@ class MatchRanking(Objective):
         return state.aligned_image if part == "image" else state.aligned_text
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """(B, 1 + negatives) rows of the image and of the report, the own pair first; -1 where no negative is left."""
+        """(B, 1 + negatives) rows of images and of reports, the true pair first; -1 where the batch has no negative."""
         assert state.group is not None and state.seed is not None
         own = torch.arange(len(state.group), device=state.group.device).unsqueeze(1)
         similarity = state.global_image.detach() @ state.global_text.detach().T
@@ -61,13 +61,13 @@ class MatchRanking(Objective):
         return image_rows, torch.cat([own, reports, torch.where(images < 0, -1, own)], 1)
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """Sum over the pairs of the cross-entropy to the own pair, and their number."""
+        """Sum of the cross-entropy to the true pair, and the number of pairs."""
         state.require("image", "report_mask", "group", "seed")
         images, reports = self._pairs(state)
         there = images >= 0
         fused = state.fused_pairs(images[there], reports[there])
-        judged = full(self.head(fused[:, 0])).squeeze(-1)
-        logits = judged.new_full(images.shape, -torch.inf).masked_scatter(there, judged)
+        scores = full(self.head(fused[:, 0])).squeeze(-1)
+        logits = scores.new_full(images.shape, -torch.inf).masked_scatter(there, scores)
         state.outputs["matched"] = logits.detach().argmax(1) == 0
         loss = F.cross_entropy(
             logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device), reduction="sum"
@@ -75,6 +75,6 @@ class MatchRanking(Objective):
         return loss, torch.tensor(float(len(logits)), device=loss.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
-        """Share of pairs that score above all their negatives."""
+        """Share of pairs that score higher than all their negatives."""
         right = state.outputs["matched"]
         return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}

@@ -1,4 +1,4 @@
-"""Masked report reconstruction at masked positions, from the fused text."""
+"""Masked report reconstruction from the fused text."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -20,9 +20,9 @@ class ReportReconstructionOptions(ObjectiveOptions):
 
     Attributes:
         weight: λ_rep.
-        loss_on: ``masked`` positions, or ``all``: also unmasked words, special tokens and padding (MRM's released
-            code, where its paper says masked ones; it pads to a fixed length, we to the longest of the batch).
-        assisted: the image helps, through fusion; without it this is plain masked language modelling of the report.
+        loss_on: ``masked`` positions, or ``all``: also unmasked words, special tokens and padding, as in MRM's released
+            code (its paper says masked ones; it pads to a fixed length, here to the longest report of the batch).
+        assisted: predict from the report fused with the image; otherwise plain masked language modelling.
     """
 
     loss_on: Literal["masked", "all"] = "masked"
@@ -39,10 +39,7 @@ class ReportReconstructionOptions(ObjectiveOptions):
 
 
 class ReportReconstruction(Objective):
-    """The image reaches the report only through fusion, so this loss trains the image encoder too.
-
-    Pooled fusion runs the text encoder itself and leaves the unfused text features alone.
-    """
+    """If assisted, the loss also trains the image encoder, through fusion."""
 
     def __init__(self, options: ReportReconstructionOptions, backbone: Backbone) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the objectives of one step read: masked inputs and, computed only when asked for, the features."""
+"""Input of the objectives: masked images and reports, and features that are computed when first read."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +18,9 @@ Pairing = Literal["joint", "separate", "unmasked_align"]
 
 @dataclass
 class PretrainingState:
-    """One batch, and which pass each objective reads.
+    """One batch, and the features that each objective reads.
 
-    Image reconstruction reads the masked image alone, whatever ``pairing`` is: assistance goes from image to report
-    [paper].
+    Image reconstruction reads the masked image only, under any ``pairing``: the image assists the report [paper].
 
     - ``joint``: report reconstruction, alignment and matching read the masked image and the masked report.
     - ``separate``: report reconstruction reads the masked report and the whole image; alignment and matching read the
@@ -36,10 +35,10 @@ class PretrainingState:
         image_mask: which patches are visible.
         input_ids, attention_mask, word_ids: (B, T) the whole report. ``None`` without reports.
         report_mask: the report with masked words.
-        group: (B,) positives of global alignment share a group.
-        seed: (B,) of the samples, for objectives that draw.
+        group: (B,) int64; positives of global alignment have the same group.
+        seed: (B,) of the samples, for objectives with random choices.
         pairing: see above.
-        across_ranks: gather negatives over ranks (training); evaluation uses the local batch, without collectives.
+        across_ranks: gather negatives of all ranks, in training; evaluation reads the local batch only.
     """
 
     backbone: Backbone
@@ -57,14 +56,14 @@ class PretrainingState:
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
-        """Raise ``KeyError`` naming the missing input."""
+        """Raise KeyError for an input that the batch does not have."""
         for name in names:
             if getattr(self, name) is None:
                 raise KeyError(f"this objective needs '{name}', which the batch does not hold")
 
     @cached_property
     def image_features(self) -> Features:
-        """Features of the visible patches; of all where none is hidden."""
+        """Features of the visible patches; of all patches without an image mask."""
         self.require("image")
         if self.image_mask is None:
             return self.whole_image
@@ -85,7 +84,7 @@ class PretrainingState:
 
     @cached_property
     def text_features(self) -> Features:
-        """Features of the masked report, which has not seen the image."""
+        """Features of the masked report, before fusion."""
         self.require("report_mask")
         assert self.report_mask is not None
         return self.backbone.text(self.report_mask.input_ids, self.attention_mask)
@@ -153,7 +152,7 @@ class PretrainingState:
 
     @cached_property
     def local_words(self) -> "Words":
-        """The words of the report in the local alignment space; masked ones are left out."""
+        """The words of the report in the local alignment space; without masked words under ``joint``."""
         self.require("report_mask", "word_ids")
         assert self.report_mask is not None and self.word_ids is not None and self.input_ids is not None
         pieces = self.backbone.align_local.text(self.aligned_text.tokens, normalise=False)
@@ -164,8 +163,8 @@ class PretrainingState:
 
 @dataclass
 class Words:
-    """Words of a batch: ``embeddings`` (B, W, e) normalised, ``valid`` (B, W), ``identity`` (B, W): a number that
-    words of equal pieces, and no others, share."""
+    """Words of a batch: ``embeddings`` (B, W, e) normalised, ``valid`` (B, W) bool, ``identity`` (B, W): equal numbers
+    for words of equal word-pieces only."""
 
     embeddings: Tensor
     valid: Tensor
@@ -173,7 +172,7 @@ class Words:
 
 
 def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) -> Words:
-    """Average the word-pieces of each word; pieces with ``keep`` false or without a word are left out.
+    """Average the word-pieces of each word, without those whose ``keep`` is false and those of no word.
 
     Args:
         pieces: (B, T, e).
@@ -199,7 +198,7 @@ def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) 
 
 
 def _spell(input_ids: Tensor, slots: int, index: Tensor, within: Tensor, belongs: Tensor) -> Tensor:
-    """(B, W, L) the pieces of each of ``slots`` words in order, counted from 1, then zeros.
+    """(B, W, L) ids plus 1 of the pieces of each of ``slots`` words, in order, then zeros.
 
     Args:
         input_ids: (B, T).

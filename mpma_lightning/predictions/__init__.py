@@ -1,4 +1,4 @@
-"""What ``predict`` leaves in the run folder: one writer a kind of output; each task says which is its own."""
+"""Writers of predictions, one per kind of output; ``Task.prediction_writer`` chooses one."""
 
 from mpma_lightning.predictions.writer import PredictionWriter
 

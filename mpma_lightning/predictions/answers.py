@@ -1,4 +1,4 @@
-"""Answers to questions: one JSON line each."""
+"""Answers to questions as JSON lines."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from mpma_lightning.predictions.writer import PredictionWriter
 
 
 class AnswerWriter(PredictionWriter):
-    """Id, question, prediction, and the likeliest answers with their probabilities."""
+    """Writes id, question, prediction, and the most likely answers with their probabilities."""
 
     def __init__(self, file: str = "answers.jsonl") -> None:
         self.file = file

@@ -9,15 +9,15 @@ from data_modules.files import write_whole
 from data_modules.images.transforms import Placement
 from mpma_lightning.predictions.writer import PredictionWriter
 
-LEAST_SCORE = 0.05
-"""Detections below are left out."""
+MIN_SCORE = 0.05
+"""Detections with a lower score are not written."""
 Detected = tuple[str, list[int], list[dict[str, Any]]]
 """Id, height and width, annotations of one image."""
 
 
 class BoxWriter(PredictionWriter):
-    """Boxes in pixels of the images; ``file_name`` is the sample's id. What of a detection lies on the bars of a
-    letterbox is cut off, and left out where nothing remains.
+    """Writes boxes in pixels of the original images; ``file_name`` is the sample's id. Boxes are clipped to the image
+    (they may reach into the bars of a letterbox); a box outside of it is not written.
 
     Args:
         classes: names of the detections' labels.
@@ -35,13 +35,13 @@ class BoxWriter(PredictionWriter):
         self.images += [(name, size, self.annotations(found, size)) for name, size, found in rows]
 
     def annotations(self, found: dict[str, Tensor], size: list[int]) -> list[dict[str, Any]]:
-        """COCO annotations, without ids, of one image of ``size`` = [height, width].
+        """COCO annotations of one image, without ids.
 
         Args:
             found: boxes (n, 4) in pixels of the crop, scores (n,), labels (n,) from 0.
-            size: of the image.
+            size: [height, width] of the original image.
         """
-        keep = found["scores"] >= LEAST_SCORE
+        keep = found["scores"] >= MIN_SCORE
         boxes, scores, labels = (found[name][keep].cpu().numpy() for name in ("boxes", "scores", "labels"))
         corners = Placement.of(size[0], size[1], self.image_size, self.fit).boxes_back(boxes)
         rows = []

@@ -1,4 +1,4 @@
-"""Masks or maps: one gray PNG an image, as large as the image."""
+"""Masks or maps: one gray PNG per image, of the size of the image."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from mpma_lightning.predictions.writer import PredictionWriter
 
 
 class MaskWriter(PredictionWriter):
-    """``<folder>/<id>.png``, written batch by batch; each rank writes its own.
+    """Writes ``<file>/<id>.png`` batch by batch; each rank writes its samples.
 
     Args:
         fit: how images were fitted into the crop.
@@ -26,7 +26,7 @@ class MaskWriter(PredictionWriter):
         self.count = 0
 
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
-        """UserError where two samples would be written into one file."""
+        """UserError if two samples would have the same file name."""
         super().begin(folder, ids)
         first: dict[str, str] = {}
         for name in ids:
@@ -53,18 +53,18 @@ class MaskWriter(PredictionWriter):
 
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
-"""Of ids that are file names."""
-LONGEST = 200
-"""Bytes of a part of a path; file systems take 255."""
+"""Suffixes removed from ids that are file names."""
+MAX_BYTES = 200
+"""Length of one name of a path; file systems allow 255."""
 
 
 def png_path(name: str) -> Path:
-    """A relative path for a sample's id, which may be an absolute path, or end in a long phrase."""
+    """A relative path for a sample's id, which may be an absolute path or end with a long phrase."""
     path = PurePosixPath(name)
     if path.suffix.lower() in ENDINGS:
         path = path.with_suffix("")
     parts = [part for part in path.parts if part not in (path.anchor, "..")]
     short = [
-        p if len(p.encode()) <= LONGEST else f"{p[: LONGEST // 4]}-{stable_hash(p) % (1 << 32):08x}" for p in parts
+        p if len(p.encode()) <= MAX_BYTES else f"{p[: MAX_BYTES // 4]}-{stable_hash(p) % (1 << 32):08x}" for p in parts
     ]
     return Path(*short[:-1], f"{short[-1]}.png")

@@ -1,4 +1,4 @@
-"""A row a sample: ids and features or scores, as Parquet, Arrow or safetensors."""
+"""A table with one row per sample: ids and features or scores, as Parquet, Arrow or safetensors."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ Columns = dict[str, list[Any]]
 
 
 class TableWriter(PredictionWriter):
-    """``id``, and a number or a list of numbers for everything the task returns.
+    """Writes ``id`` and a column for each other entry of a prediction: a number or a list of numbers per sample.
 
     Args:
-        file: its ending decides: ``.parquet``, ``.arrow`` (Arrow's file format, to be mapped into memory) or
-            ``.safetensors`` (a float32 tensor a column; the ids are the metadata entry ``id``, a JSON list).
+        file: its ending sets the format: ``.parquet``, ``.arrow`` (Arrow's file format, for memory mapping) or
+            ``.safetensors`` (one float32 tensor per column; the metadata entry ``id`` is a JSON list of the ids).
     """
 
     def __init__(self, file: str = "features.parquet") -> None:

@@ -1,4 +1,4 @@
-"""The contract of a writer of predictions."""
+"""PredictionWriter: the interface of all writers of predictions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class PredictionWriter(ABC):
-    """Takes the batches of ``predict`` one by one, on every rank; made anew for each ``predict``.
+    """Receives the batches of ``predict`` on every rank; each ``predict`` has a new writer.
 
     Attributes:
         file: name of the file or folder in the run folder.
@@ -16,21 +16,25 @@ class PredictionWriter(ABC):
     file: str
 
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
-        """Before the first batch. ``folder`` is the run folder, ``ids`` are those of all samples of all ranks.
+        """Called before the first batch.
+
+        Args:
+            folder: the run folder.
+            ids: of all samples of all ranks.
 
         Raises:
-            UserError: they cannot be written, such as two samples into one file; nothing has been written.
+            UserError: the predictions cannot be written.
         """
         self.path = folder / self.file
 
     @abstractmethod
     def add(self, prediction: dict[str, Any]) -> None:
-        """One batch: ``id``, a list of B names, and what the task's ``predict`` returns beside it."""
+        """Add a batch, as ``Task.predict`` returns it; ``id`` is a list of B names."""
 
     @abstractmethod
     def held(self) -> Any:
-        """What this process holds after its last batch, to be sent to rank 0."""
+        """What this process sends to rank 0 after its last batch."""
 
     @abstractmethod
     def write(self, ranks: list[Any]) -> str:
-        """On rank 0: write what is not written yet, from :meth:`held` of every rank. Returns one line about it."""
+        """On rank 0: write :meth:`held` of every rank, as far as it is not written yet; returns a line for the log."""

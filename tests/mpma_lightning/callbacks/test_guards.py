@@ -80,7 +80,7 @@ class Breaks(Net):
 @pytest.mark.parametrize("gradient", [False, True])
 def test_value_step_left_out(gradient: bool, tmp_path: Path) -> None:
     net = Breaks(1, gradient=gradient)
-    with pytest.warns(UserWarning, match=r"not finite at step 1.*film 2, film 3\. Step left out, 1 of 2"):
+    with pytest.warns(UserWarning, match=r"not finite at step 1.*film 2, film 3\. Step skipped, 1 of 2"):
         trainer = run(net, tmp_path, guard := NonFinite(skip=2))
     assert trainer.global_step == 4 and guard.state_dict() == {"skipped": 1}
     assert torch.equal(net.seen[1], net.seen[2]) and not torch.equal(net.seen[2], net.seen[3])
