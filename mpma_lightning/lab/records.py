@@ -2,29 +2,77 @@
 
 import json
 import math
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from data_modules.boundary import boundary, read_text
 from data_modules.errors import UserError
-from mpma_lightning.evaluation.metric import Metric, declared
+from mpma_lightning.evaluation.metric import Metric
+from mpma_lightning.lab.parse import T, parsed
 
 PLANS = "*.sweep.json"
 """Name of the plans in a sweep's folder, which say what belongs into its report."""
 _LARGEST = 64 * 2**20
-_TEXT, _NUMBER, _NONE = str, (int, float), type(None)
-_REQUIRED: dict[str, Any] = {"protocol": _TEXT, "task": _TEXT, "dataset": _TEXT, "metrics": dict}
-_OPTIONAL: dict[str, Any] = {
-    "seed": (int, list, _NONE),
-    "phantom": (bool, _NONE),
-    "label_fraction": (*_NUMBER, list, _NONE),
-    "split_sizes": (dict, _NONE),
-    "declared": dict,
-    **dict.fromkeys(("seconds", "samples_per_second", "peak_memory_mib"), _NUMBER),
-    **dict.fromkeys(
-        ("manifest_hash", "config_sha256", "checkpoint_sha256", "weights_sha256", "commit", "version"), (_TEXT, _NONE)
-    ),
-}
-_PLANNED: dict[str, Any] = dict.fromkeys(("id", "stage", "method", "variant", "command"), _TEXT) | {"commands": list}
+_REMEDY = "delete it and run its command again"
+
+
+@dataclass
+class Record:
+    """What of a result record sweeps and reports rely on; see :class:`mpma_lightning.runs.result.ResultRecord`.
+
+    Attributes:
+        declared: by the name of a metric, what its values mean; empty in records of older versions.
+        seed: of the data; a probe has a list, those of its heads.
+    """
+
+    protocol: str
+    task: str
+    dataset: str
+    metrics: dict[str, float]
+    declared: dict = field(default_factory=dict)
+    seed: int | list[int] | None = None
+    phantom: bool | None = None
+    label_fraction: float | list[float] | None = None
+    split_sizes: dict = field(default_factory=dict)
+    seconds: float = 0.0
+    samples_per_second: float = 0.0
+    peak_memory_mib: float = 0.0
+    manifest_hash: str | None = None
+    config_sha256: str | None = None
+    checkpoint_sha256: str | None = None
+    weights_sha256: str | None = None
+    commit: str | None = None
+    version: str | None = None
+
+    @property
+    def part(self) -> str:
+        """``test``, or ``val`` where it has no metrics of a test."""
+        return "test" if any(name.startswith("test/") for name in self.metrics) else "val"
+
+
+@dataclass
+class Planned:
+    """A trial as the plan of its sweep has it.
+
+    Attributes:
+        id: its folder below that of the plan.
+        command: one line for a shell.
+        commands: the same as words, one list a step.
+        config_sha256: what the record of each step must say.
+        order: its place in the plan.
+    """
+
+    id: str
+    stage: str
+    method: str
+    variant: str
+    seed: int
+    command: str
+    commands: list[list[str]]
+    config_sha256: list[str | None] = field(default_factory=list)
+    order: int = 0
 
 
 def record_name(subcommand: str) -> str:
@@ -46,40 +94,32 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, is no whole JSON object, or is nested or large beyond reason.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(f"{path}: larger than {_LARGEST >> 20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with boundary(f"{path}: damaged, not whole JSON", _REMEDY):
+        content = json.loads(read_text(path, _LARGEST))
         json.dumps(content, ensure_ascii=False).encode()  # a lone surrogate cannot be written again
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, not whole JSON ({' '.join(str(error).split())[:80]})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: damaged, expected a JSON object, found {type(content).__name__}")
+        raise UserError(f"{path}: damaged, expected a JSON object, found {type(content).__name__}; {_REMEDY}")
     return content
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A result record whose entries are of the kinds that reports and sweeps rely on; ``declared`` holds Metrics.
+def read_record(path: Path) -> Record:
+    """A result record. ``declared`` holds a :class:`Metric` by name.
 
     Raises:
         UserError: file, entry, what was found.
     """
-    record = read_json(path)
-    _check(record, _REQUIRED, _OPTIONAL, path)
-    for name, value in record["metrics"].items():
-        if not _is_number(value):
-            raise UserError(f"{path}: damaged, metrics.{name} is {_short(value)}, expected a number")
-        record["metrics"][name] = float(value)
-    for key in ("seconds", "samples_per_second", "peak_memory_mib", "label_fraction"):
-        value = record.get(key)
-        if isinstance(value, int | float) and not (_is_number(value) and math.isfinite(value)):
-            raise UserError(f"{path}: damaged, {key} is {_short(value)}, expected a finite number")
-    if "declared" in record:
-        record["declared"] = {name: _metric(name, said, path) for name, said in record["declared"].items()}
+    record = _known(Record, read_json(path), path)
+    try:
+        record.declared = {name: _metric(name, json.dumps(said)) for name, said in record.declared.items()}
+    except UserError as error:
+        raise UserError(f"{path}: damaged: {error}; {_REMEDY}") from None
+    for key in ("seconds", "samples_per_second", "peak_memory_mib"):
+        if not math.isfinite(value := getattr(record, key)):
+            raise UserError(f"{path}: damaged: {key} is {value}, expected a finite number; {_REMEDY}")
     return record
 
 
-def read_plan(path: Path) -> list[dict[str, Any]]:
+def read_plan(path: Path) -> list[Planned]:
     """The trials of a sweep's plan.
 
     Raises:
@@ -88,54 +128,23 @@ def read_plan(path: Path) -> list[dict[str, Any]]:
     trials = read_json(path).get("trials")
     if not isinstance(trials, list):
         raise UserError(f"{path}: damaged, found no list of trials")
-    for trial in trials:
-        if not isinstance(trial, dict):
-            raise UserError(f"{path}: damaged, a trial is {_short(trial)}")
-        _check(trial, _PLANNED | {"seed": int}, {"config_sha256": list}, path)
-        if not all(c and isinstance(c, list) and all(isinstance(w, str) for w in c) for c in trial["commands"]):
-            raise UserError(f"{path}: damaged, commands of {trial['id']!r} are no lists of words")
-        if ".." in Path(trial["id"]).parts or Path(trial["id"]).is_absolute() or "\0" in trial["id"]:
-            raise UserError(f"{path}: trial {trial['id']!r} lies outside {path.parent}")
-    return trials
+    planned = [_known(Planned, trial, path) for trial in trials]
+    for trial in planned:
+        if ".." in Path(trial.id).parts or Path(trial.id).is_absolute() or "\0" in trial.id:
+            raise UserError(f"{path}: trial {trial.id!r} lies outside {path.parent}")
+        if not trial.commands or not all(trial.commands):
+            raise UserError(f"{path}: damaged: trial {trial.id!r} has no commands")
+    return planned
 
 
-def _check(content: dict[str, Any], required: dict[str, Any], optional: dict[str, Any], path: Path) -> None:
-    for key, kind in (required | optional).items():
-        if key not in content and key in optional:
-            continue
-        value = content.get(key)
-        whole_number = isinstance(value, bool) and kind not in (bool, (bool, _NONE))
-        if key not in content or whole_number or not isinstance(value, kind):
-            found = "missing" if key not in content else _short(value)
-            raise UserError(f"{path}: damaged, not a whole record: {key} is {found}")
+def _known(kind: type[T], content: Any, path: Path) -> T:
+    """The entries of ``content`` that ``kind`` has."""
+    names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    with boundary(f"{path}: damaged", _REMEDY):
+        known = {key: value for key, value in content.items() if key in names}
+        return parsed(kind, known, f"{path}: damaged")
 
 
-def _metric(name: str, said: Any, path: Path) -> Metric:
-    try:
-        metric = declared(name, said)
-    except TypeError:
-        raise UserError(f"{path}: damaged, declared.{name} is {_short(said)}") from None
-    right = (
-        metric.higher_is_better in (True, False, None)
-        and metric.unit in ("share", "loss", "error", "ratio", "rank", "count")
-        and isinstance(metric.headline, bool)
-        and metric.per_sample in ("mean", "auroc", None)
-    )
-    if not right:
-        raise UserError(f"{path}: damaged, declared.{name} is {_short(said)}")
-    return metric
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
-
-
-def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, dict | list) else type(value).__name__
-    return text if len(text) <= 40 else f"{text[:40]}…"
+@cache
+def _metric(name: str, said: str) -> Metric:
+    return parsed(Metric, json.loads(said), f"declared.{name}", name=name)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
         ".md": lambda: writers.markdown(tables, found.remarks),
         ".csv": lambda: writers.comma_separated(tables),
         ".tex": lambda: writers.latex(tables),
-        ".html": lambda: page(title, tables, found.runs, found.remarks, not options.no_pictures),
+        ".html": lambda: page(title, tables, found, not options.no_pictures),
     }
     if options.out is None:
         print(kinds[".md"](), end="")

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from data_modules.yaml_files import read_yaml
+from mpma_lightning.lab.parse import parsed
+from mpma_lightning.lab.records import Record
 
 FILE = Path(__file__).with_name("published.yaml")
 
@@ -27,7 +29,7 @@ class Quoted:
     method: str
     values: dict[str, float]
     fraction: float | None = None
-    where: dict[str, Any] = field(default_factory=dict)
+    where: dict = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
 
     def fits(self, data: dict[str, Any]) -> bool:
@@ -36,21 +38,20 @@ class Quoted:
         return same and all(data.get(key) is not None for key in self.given)
 
 
-def quoted_for(record: dict[str, Any], data: Callable[[], dict[str, Any]]) -> list[Quoted]:
+def quoted_for(record: Record, data: Callable[[], dict[str, Any]]) -> list[Quoted]:
     """What may be quoted beside ``record``.
 
     Args:
-        record: a result record.
+        record: of a run.
         data: gives all arguments of its data module; what is not among them is not taken to be so.
     """
-    if record.get("phantom") is not False:  # a record that does not say is not taken for real data
+    if record.phantom is not False:  # a record that does not say is not taken for real data
         return []
     arguments = data()
-    entries = [Quoted(**entry) for entry in yaml.safe_load(FILE.read_text(encoding="utf-8"))]
     return [
         entry
-        for entry in entries
-        if (entry.protocol, entry.dataset) == (record["protocol"], record["dataset"])
-        and entry.fraction in (None, record.get("label_fraction"))
+        for entry in (parsed(Quoted, entry, str(FILE)) for entry in read_yaml(FILE))
+        if (entry.protocol, entry.dataset) == (record.protocol, record.dataset)
+        and entry.fraction in (None, record.label_fraction)
         and entry.fits(arguments)
     ]

@@ -1,17 +1,25 @@
 """Finds the result records below folders, and says which runs cannot be read and why."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_modules.errors import UserError
-from mpma_lightning.lab.records import PLANS, is_inside, read_plan, read_record, record_name
+from mpma_lightning.lab.records import PLANS, Planned, Record, is_inside, read_plan, read_record, record_name
 
 NAMES = ("results_test.json", "results_validate.json", "results.json")
 """In this order: the test of a run counts, else its validation, else what fit ended with."""
 _MARKS = {*NAMES, "config.yaml", "test.yaml", "trial.json"}
+_OF_ONE_KIND: dict[str, Callable[[Record], Any]] = {
+    "protocol": lambda record: record.protocol,
+    "dataset": lambda record: record.dataset,
+    "phantom": lambda record: record.phantom,
+    "metrics of": lambda record: record.part,
+}
+"""What all runs of a stage have in common."""
 
 
 @dataclass
@@ -31,7 +39,7 @@ class Run:
     stage: str
     method: str
     seed: int
-    record: dict[str, Any]
+    record: Record
     cost: dict[str, float]
     commands: list[list[str]] = field(default_factory=list)
     label: str = ""
@@ -40,10 +48,10 @@ class Run:
 
 @dataclass
 class Found:
-    """Runs, planned trials without a record (by folder), and remarks for the reader."""
+    """Runs, planned trials without a record, and remarks for the reader."""
 
     runs: list[Run] = field(default_factory=list)
-    missing: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: list[Planned] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -61,11 +69,12 @@ def find_runs(folders: Sequence[Path]) -> Found:
     for top in folders:
         for folder in _run_folders(top):
             name = str(folder if len(folders) > 1 else folder.relative_to(top))
-            if run := _read(folder, name, planned.get(str(folder)) or {}, found):
+            if run := _read(folder, name, planned.get(folder), found):
                 found.runs.append(run)
-    there = {str(run.folder) for run in found.runs}
-    found.missing = {name: trial for name, trial in planned.items() if name not in there}
-    _keep_one_protocol(found)
+    there = {run.folder for run in found.runs}
+    found.missing = [trial for folder, trial in planned.items() if folder not in there]
+    for stage in dict.fromkeys(run.stage for run in found.runs):
+        _keep_one_kind([run for run in found.runs if run.stage == stage], found)
     if not found.runs and not found.missing:
         raise UserError(
             f"{', '.join(map(str, folders))}: found no result record; {'; '.join(found.remarks) or 'run fit'}"
@@ -73,9 +82,9 @@ def find_runs(folders: Sequence[Path]) -> Found:
     return found
 
 
-def _planned(folders: Sequence[Path], found: Found) -> dict[str, dict[str, Any]]:
+def _planned(folders: Sequence[Path], found: Found) -> dict[Path, Planned]:
     """Trials of the sweeps in ``folders`` by folder; where there are several sweeps, stages are called after them."""
-    planned: dict[str, dict[str, Any]] = {}
+    planned: dict[Path, Planned] = {}
     plans = sorted({path for top in folders for path in (*top.glob(PLANS), *top.glob(f"*/{PLANS}"))})
     several = len({path.parent for path in plans}) > 1
     for path in plans:
@@ -85,9 +94,9 @@ def _planned(folders: Sequence[Path], found: Found) -> dict[str, dict[str, Any]]
             found.remarks.append(f"{error}; which cells are missing is not known")
             continue
         for trial in trials:
-            folder = path.parent / trial["id"]
-            stage = f"{path.parent}/{trial['stage']}" if several else trial["stage"]
-            planned.setdefault(str(folder), trial | {"folder": str(folder), "order": len(planned), "stage": stage})
+            trial.stage = f"{path.parent}/{trial.stage}" if several else trial.stage
+            trial.order = len(planned)
+            planned.setdefault(path.parent / trial.id, trial)
     return planned
 
 
@@ -97,30 +106,30 @@ def _run_folders(top: Path) -> list[Path]:
     return sorted(at for at, files in walk if files & _MARKS and not at.name.endswith(".verify"))
 
 
-def _read(folder: Path, name: str, trial: dict[str, Any], found: Found) -> Run | None:
+def _read(folder: Path, name: str, trial: Planned | None, found: Found) -> Run | None:
     """``name``: of its row in the tables, where no sweep says one."""
-    wanted = _wanted(trial)
+    wanted = [record_name(words[0]) for words in reversed(trial.commands)] if trial else []
     present = [name for name in (wanted or NAMES) if (folder / name).is_file()]
-    records: dict[str, dict[str, Any] | None] = {name: _whole(folder, name, found) for name in present}
+    records = {name: _whole(folder, name, found) for name in present}
     if not present or (wanted and wanted[0] not in present):
         found.remarks.append(f"{folder}: not finished, no {wanted[0] if wanted else 'result record'} yet; left out")
-    record = records.get(present[0]) if present and (not wanted or present[0] == wanted[0]) else None
+        return None
+    record = records[present[0]]
     if record is None:
         return None
-    if stale := _stale(folder, records, trial):
+    cost = _cost([other for other in records.values() if other])
+    if trial is None:
+        stage = f"{record.task} on {record.dataset}, {record.protocol}"
+        return Run(folder, stage, name, record.seed if isinstance(record.seed, int) else 0, record, cost)
+    if stale := _stale(folder, records, wanted[::-1], trial):
         found.remarks.append(f"{folder / stale}; left out, the sweep repeats it")
         return None
-    stage = trial.get("stage") or f"{record['task']} on {record['dataset']}, {record['protocol']}"
-    variant = trial.get("variant") or ""
-    label = variant if _is_fraction(variant) else ""
-    method = " ".join(filter(None, (trial.get("method"), variant if not label else ""))) or name
-    own = record.get("seed")  # a probe has a list: those of its heads
-    seed = trial.get("seed", own if isinstance(own, int) else 0)
-    cost = _cost([r for r in records.values() if r])
-    return Run(folder, stage, method, seed, record, cost, trial.get("commands", []), label, trial.get("order", 0))
+    label = trial.variant if _is_fraction(trial.variant) else ""
+    method = " ".join(filter(None, (trial.method, "" if label else trial.variant)))
+    return Run(folder, trial.stage, method, trial.seed, record, cost, trial.commands, label, trial.order)
 
 
-def _whole(folder: Path, name: str, found: Found) -> dict[str, Any] | None:
+def _whole(folder: Path, name: str, found: Found) -> Record | None:
     try:
         if not is_inside(folder / name, folder):
             raise UserError(f"{folder / name}: a link out of its run folder")
@@ -136,14 +145,14 @@ def _is_fraction(variant: str) -> bool:
     return key == "label_fraction" and value.replace(".", "", 1).isdigit()
 
 
-def _stale(folder: Path, records: dict[str, dict[str, Any] | None], trial: dict[str, Any]) -> str | None:
+def _stale(folder: Path, records: dict[str, Record | None], names: list[str], trial: Planned) -> str | None:
     """Which record is not what the sweep asks for now, and why: as the sweep judges."""
     newest = 0.0
-    for name, config in zip(reversed(_wanted(trial)), trial.get("config_sha256", []), strict=False):
+    for name, config in zip(names, trial.config_sha256, strict=False):
         record = records.get(name)
         if record is None:
             continue
-        if record.get("config_sha256") != config:
+        if record.config_sha256 != config:
             return f"{name}: of other settings than the sweep has now"
         if (written := (folder / name).stat().st_mtime) < newest:
             return f"{name}: older than what it was measured on"
@@ -151,53 +160,33 @@ def _stale(folder: Path, records: dict[str, dict[str, Any] | None], trial: dict[
     return None
 
 
-def part(record: dict[str, Any]) -> str:
-    """``test``, or ``val`` where a record has no metrics of a test."""
-    return "test" if any(name.startswith("test/") for name in record["metrics"]) else "val"
-
-
-def _wanted(trial: dict[str, Any]) -> list[str]:
-    """Names of the records of a planned trial, the last step's first."""
-    return [record_name(words[0]) for words in reversed(trial.get("commands", []))]
-
-
-def _cost(records: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _cost(records: Sequence[Record]) -> dict[str, float]:
     return {
-        "seconds": sum(float(record.get("seconds", 0)) for record in records),
-        "samples/s": max((float(record.get("samples_per_second", 0)) for record in records), default=0.0),
-        "MiB": max((float(record.get("peak_memory_mib", 0)) for record in records), default=0.0),
+        "seconds": sum(record.seconds for record in records),
+        "samples/s": max(record.samples_per_second for record in records),
+        "MiB": max(record.peak_memory_mib for record in records),
     }
 
 
-def _keep_one_protocol(found: Found) -> None:
-    """Within a stage, and for one seed within one split of the data: what most runs have; the others are said."""
-    for stage in dict.fromkeys(run.stage for run in found.runs):
-        own = [run for run in found.runs if run.stage == stage]
-        for key, value in _OF_ONE_KIND.items():
-            usual = _usual(value(run.record) for run in own)
-            for run in [run for run in own if value(run.record) != usual]:
-                found.remarks.append(
-                    f"{run.folder}: {key} {value(run.record)!r}, while the others of {stage} have {usual!r}; left "
-                    "out, as a column never mixes two"
-                )
-                own.remove(run)
-        for seed, label in dict.fromkeys((run.seed, run.label) for run in own):
-            same = [run for run in own if (run.seed, run.label) == (seed, label)]
-            usual = _usual(run.record.get("manifest_hash") for run in same)
-            for run in [run for run in same if run.record.get("manifest_hash") != usual]:
-                found.remarks.append(f"{run.folder}: other data or splits than the others of {stage}; left out")
-                own.remove(run)
-        found.runs = [run for run in found.runs if run.stage != stage or run in own]
+def _keep_one_kind(runs: list[Run], found: Found) -> None:
+    """Of a stage, and for one seed of one split of the data: what most runs have; the others are said."""
+
+    def leave_out(run: Run, why: str) -> None:
+        found.remarks.append(f"{run.folder}: {why}")
+        found.runs.remove(run)
+        runs.remove(run)
+
+    for key, value in _OF_ONE_KIND.items():
+        usual = _usual([value(run.record) for run in runs])
+        for run in [run for run in runs if value(run.record) != usual]:
+            leave_out(run, f"{key} {value(run.record)!r}, while the others of {run.stage} have {usual!r}; left out, as "
+                      "a column never mixes two")  # fmt: skip
+    for place in dict.fromkeys((run.seed, run.label) for run in runs):
+        same = [run for run in runs if (run.seed, run.label) == place]
+        usual = _usual([run.record.manifest_hash for run in same])
+        for run in [run for run in same if run.record.manifest_hash != usual]:
+            leave_out(run, f"other data or splits than the others of {run.stage}; left out")
 
 
-_OF_ONE_KIND: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "protocol": lambda record: record["protocol"],
-    "dataset": lambda record: record["dataset"],
-    "phantom": lambda record: record.get("phantom"),
-    "metrics of": part,
-}
-
-
-def _usual(values: Iterable[Any]) -> Any:
-    seen = list(values)
-    return max(dict.fromkeys(seen), key=seen.count) if seen else None
+def _usual(values: list[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]

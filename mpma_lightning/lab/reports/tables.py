@@ -1,20 +1,21 @@
 """Runs as tables: a stage is a table, a method a row, a declared headline metric a column; seeds are summarised."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from data_modules.boundary import boundary
 from data_modules.errors import UserError
+from data_modules.yaml_files import read_yaml
 from mpma_lightning.evaluation.metric import Metric
-from mpma_lightning.lab.records import is_inside
-from mpma_lightning.lab.reports.published import Quoted, quoted_for
-from mpma_lightning.lab.reports.runs import Found, Run, part
+from mpma_lightning.lab.records import Planned, is_inside
+from mpma_lightning.lab.reports.published import quoted_for
+from mpma_lightning.lab.reports.runs import Found, Run
 from mpma_lightning.lab.reports.statistics import (
     Bootstrap,
     Difference,
@@ -25,35 +26,10 @@ from mpma_lightning.lab.reports.statistics import (
 )
 
 SAMPLES = "samples_test.parquet"
-
-
 COMPANIONS = ("_low", "_high", "_sd")
 """What may follow a metric's name in a record: its bootstrap interval, its deviation over the seeds inside a run."""
-
-
-@dataclass
-class Cell:
-    """One metric of one method: the values by seed, in per cent where the metric is a share.
-
-    ``interval``: mean of the runs' own bootstrap intervals. ``inside``: deviation over the seeds inside a run, as
-    linear probes have them. ``against_best``: beside the best method, on the same samples.
-    """
-
-    values: dict[int, float] = field(default_factory=dict)
-    inside: float | None = None
-    interval: tuple[float, float] | None = None
-    best: bool = False
-    quoted: bool = False
-    against_best: Difference | None = None
-
-    @property
-    def mean(self) -> float:
-        return _mean(self.values.values()) if self.values else math.nan
-
-    @property
-    def sd(self) -> float | None:
-        """Over the seeds; of a single run, over those inside it."""
-        return float(np.std(list(self.values.values()), ddof=1)) if len(self.values) > 1 else self.inside
+COSTS = ["method", "seeds", "seconds", "samples/s", "MiB"]
+_VALUES = ["method", "metric", "seed", "value", "low", "high", "inside", "quoted"]
 
 
 @dataclass
@@ -86,67 +62,80 @@ class Column:
 
 @dataclass
 class Table:
-    """A stage. ``cost`` and ``seeds`` are by method; ``missing`` lists the commands of cells that are not there."""
+    """A stage. Shares are in per cent.
+
+    Attributes:
+        methods: its rows.
+        columns: its metrics.
+        values: a row a method, metric (title of its column) and seed: ``value``, the interval ``low`` to ``high`` and
+            the deviation ``inside`` the run, as linear probes have it; ``quoted`` from a publication.
+        cells: by method and metric: ``mean`` and ``sd`` over seeds (of a single run, over those inside it), the mean
+            interval, whether it is the ``best``, and the Difference ``against_best`` on the same samples, or None.
+        costs: by method, of the mean run: ``seeds``, ``seconds``, ``samples/s``, ``MiB``.
+        missing: the trials that have no run.
+    """
 
     stage: str
     protocol: str
     data: str
+    methods: list[str]
     columns: list[Column]
-    cells: dict[str, dict[str, Cell]]
-    cost: dict[str, dict[str, float]]
-    seeds: dict[str, int]
-    quoted: dict[str, Quoted] = field(default_factory=dict)
-    missing: list[tuple[str, str]] = field(default_factory=list)
+    values: pd.DataFrame
+    cells: pd.DataFrame
+    costs: pd.DataFrame
+    missing: list[Planned]
+
+    @property
+    def quoted(self) -> list[str]:
+        """Methods that were not run here."""
+        return [method for method in self.methods if method not in self.costs.index]
 
 
 def make_tables(found: Found) -> list[Table]:
     """One table a stage, in the order of the sweep."""
-    planned = [trial["stage"] for trial in found.missing.values()]
-    stages = dict.fromkeys([*_in_order(found), *planned])
-    return [table for stage in stages if (table := _table(stage, found))]
+    runs = sorted(found.runs, key=lambda run: min(r.order for r in found.runs if r.stage == run.stage))
+    stages = dict.fromkeys([*(run.stage for run in runs), *(trial.stage for trial in found.missing)])
+    return [_table(stage, found) for stage in stages]
 
 
-def _in_order(found: Found) -> list[str]:
-    first: dict[str, int] = {}
-    for run in found.runs:
-        first.setdefault(run.stage, run.order)
-    return sorted(first, key=lambda stage: first[stage])
-
-
-def _table(stage: str, found: Found) -> Table | None:
+def _table(stage: str, found: Found) -> Table:
     runs = [run for run in found.runs if run.stage == stage]
-    missing = [(trial["id"], trial["command"]) for trial in found.missing.values() if trial["stage"] == stage]
-    if not runs:
-        return Table(stage, "", "no run has ended", [], {}, {}, {}, missing=missing)
-    record = runs[0].record
-    data = f"{record['dataset'].removesuffix('DataModule')}{' layout of the phantom' if record.get('phantom') else ''}"
-    size = (record.get("split_sizes") or {}).get(part(record))
-    if isinstance(size, int) and size:
-        data += f", {size:,} {'test' if part(record) == 'test' else 'validation'} samples"
+    missing = [trial for trial in found.missing if trial.stage == stage]
     columns = _columns(runs, found)
-    methods = dict.fromkeys(run.method for run in runs)
-    cells = {m: {c.title: _cell([r for r in runs if r.method == m], c) for c in columns} for m in methods}
-    table = Table(
+    values = pd.DataFrame([*_measured(runs, columns), *_quoted(runs, columns, found)], columns=_VALUES)
+    values = values[np.isfinite(values["value"].astype(float))]
+    values = values.astype({"quoted": bool}).drop_duplicates(["method", "metric", "seed"], keep="last")
+    samples = {(run.method, run.seed, run.label): _samples(run.folder, found) for run in runs}
+    cells = [_cells(values[values["metric"] == column.title], column, samples) for column in columns]
+    costs = pd.DataFrame([{"method": run.method, "seeds": run.seed, **run.cost} for run in runs], columns=COSTS)
+    means = {"seeds": "nunique", **dict.fromkeys(COSTS[2:], "mean")}
+    return Table(
         stage,
-        record["protocol"],
-        data,
+        runs[0].record.protocol if runs else "",
+        _data(runs[0]) if runs else "no run has ended",
+        list(dict.fromkeys([*costs["method"], *values["method"]])),
         columns,
-        cells,
-        cost={m: _mean_cost([r for r in runs if r.method == m]) for m in methods},
-        seeds={m: len({r.seed for r in runs if r.method == m}) for m in methods},
-        missing=missing,
+        values,
+        pd.concat(cells) if cells else pd.DataFrame(),
+        costs.groupby("method", sort=False).agg(means),
+        missing,
     )
-    _judge(table, runs, found)
-    for label in dict.fromkeys(run.label for run in runs):
-        _quote(table, next(run for run in runs if run.label == label), found)
-    return table
+
+
+def _data(run: Run) -> str:
+    """What the metrics of a stage were measured on."""
+    record = run.record
+    name = f"{record.dataset.removesuffix('DataModule')}{' layout of the phantom' if record.phantom else ''}"
+    size = record.split_sizes.get(record.part)
+    kind = "test" if record.part == "test" else "validation"
+    return f"{name}, {size:,} {kind} samples" if isinstance(size, int) and size else name
 
 
 def _columns(runs: Sequence[Run], found: Found) -> list[Column]:
     """The declared headlines; all metrics of a record that declares none, without unit and direction."""
     columns: dict[str, Column] = {}
     for run in runs:
-        declared, own = run.record.get("declared") or {}, _own(run)
+        declared, own = run.record.declared, _own(run)
         if not declared:
             found.remarks.append(
                 f"{run.folder}: an older record that declares no metrics; its values are shown as they are, and none "
@@ -165,67 +154,66 @@ def _columns(runs: Sequence[Run], found: Found) -> list[Column]:
 
 def _own(run: Run) -> dict[str, float]:
     """The metrics that count, by their names after ``test/`` or ``val/``."""
-    start = f"{part(run.record)}/"
-    return {name.removeprefix(start): value for name, value in run.record["metrics"].items() if name.startswith(start)}
+    start = f"{run.record.part}/"
+    return {name.removeprefix(start): value for name, value in run.record.metrics.items() if name.startswith(start)}
 
 
 def _is_companion(name: str, names: dict[str, float]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in names for end in COMPANIONS)
 
 
-def _cell(runs: Sequence[Run], column: Column) -> Cell:
-    cell, ends, name = Cell(), [], column.metric.name
-    for run in runs:
-        low, high, inside, value = (column.scale * _own(run).get(f"{name}{end}", math.nan) for end in (*COMPANIONS, ""))
-        if run.label != column.label or not math.isfinite(value):
-            continue
-        cell.values[run.seed] = value
-        cell.inside = inside if math.isfinite(inside) else cell.inside
-        ends += [(low, high)] if math.isfinite(low) and math.isfinite(high) else []
-    cell.interval = (_mean([low for low, _ in ends]), _mean([high for _, high in ends])) if ends else None
-    return cell
+def _measured(runs: Sequence[Run], columns: Sequence[Column]) -> list[tuple]:
+    """Rows of :attr:`Table.values`, methods in the order of the runs."""
+    rows = []
+    for method in dict.fromkeys(run.method for run in runs):
+        for column in columns:
+            for run in sorted((r for r in runs if (r.method, r.label) == (method, column.label)), key=lambda r: r.seed):
+                names = (f"{column.metric.name}{end}" for end in ("", *COMPANIONS))
+                numbers = [column.scale * _own(run).get(name, math.nan) for name in names]
+                finite = [number if math.isfinite(number) else math.nan for number in numbers]
+                rows.append((method, column.title, run.seed, *finite, False))
+    return rows
 
 
-def _mean(values: Iterable[float]) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.mean(list(values)))
+def _cells(
+    values: pd.DataFrame, column: Column, samples: dict[tuple[str, int, str], pd.DataFrame | None]
+) -> pd.DataFrame:
+    """Of one column: every method's mean, beside the best one; says in ``column`` what the seeds could show."""
+    of = {name: (name, "mean") for name in ("low", "high")}
+    cells = values.groupby("method", sort=False).agg(
+        mean=("value", "mean"), sd=("value", "std"), inside=("inside", "last"), quoted=("quoted", "any"), **of
+    )
+    cells["sd"] = cells["sd"].fillna(cells["inside"])
+    cells, gaps = cells.assign(metric=column.title, best=False), dict[str, Difference | None]()
+    own = values[~values["quoted"]]
+    seeds = {str(method): list(rows["seed"]) for method, rows in own.groupby("method", sort=False)}
+    column.detectable = detectable_difference([list(rows["value"]) for _, rows in own.groupby("method", sort=False)])
+    drawn = {(m, s): _drawn(samples[m, s, column.label], column) for m in seeds for s in seeds[m]}
+    for method in seeds:
+        if cells.loc[method, ["low", "high"]].isna().any():
+            cells.loc[method, ["low", "high"]] = _mean_interval([drawn[method, s] for s in seeds[method]], column.scale)
+    if column.higher is not None and seeds:
+        means = cells.loc[list(seeds), "mean"]
+        best = str(means.idxmax() if column.higher else means.idxmin())
+        cells.loc[best, "best"] = means.nunique() > 1
+        for method in seeds.keys() - {best}:
+            both = sorted({*seeds[best]} & {*seeds[method]})
+            mine, theirs = ([drawn[m, seed] for seed in both] for m in (method, best))
+            gaps[method] = paired_difference(mine, theirs)
+    cells["against_best"] = pd.Series({method: gaps.get(str(method)) for method in cells.index}, dtype=object)
+    return cells.reset_index().set_index(["method", "metric"])
 
 
-def _mean_cost(runs: Sequence[Run]) -> dict[str, float]:
-    return {name: _mean(run.cost[name] for run in runs) for name in runs[0].cost}
+def _drawn(samples: pd.DataFrame | None, column: Column) -> Bootstrap | None:
+    return None if samples is None or not column.known else bootstrap(samples, column.metric)
 
 
-def _judge(table: Table, runs: Sequence[Run], found: Found) -> None:
-    """Mark the best of each column and set the others beside it; say what the seeds could show."""
-    samples = {(run.method, run.seed, run.label): _samples(run.folder, found) for run in runs}
-    for column in table.columns:
-        cells = {m: row[column.title] for m, row in table.cells.items() if row[column.title].values}
-        if not cells:
-            continue
-        column.detectable = detectable_difference([list(cell.values.values()) for cell in cells.values()])
-        drawn = {}
-        for method, cell in cells.items():
-            for seed in cell.values:
-                known = samples.get((method, seed, column.label))
-                drawn[method, seed] = None if known is None or not column.known else bootstrap(known, column.metric)
-            if cell.interval is None:
-                cell.interval = _mean_interval([drawn[method, s] for s in cell.values], column.scale)
-        if column.higher is None:
-            continue
-        best = (max if column.higher else min)(cells, key=lambda m: cells[m].mean)
-        cells[best].best = len({cell.mean for cell in cells.values()}) > 1
-        for method in cells:
-            seeds = sorted(set(cells[best].values) & set(cells[method].values))
-            mine, theirs = ([drawn[m, s] for s in seeds] for m in (method, best))
-            if method != best:
-                cells[method].against_best = paired_difference(mine, theirs)
-
-
-def _mean_interval(runs: Sequence[Bootstrap | None], scale: float) -> tuple[float, float] | None:
+def _mean_interval(runs: Sequence[Bootstrap | None], scale: float) -> tuple[float, float]:
+    """Of the runs' own intervals; NaN where one has none."""
     found = [interval for run in runs if run and (interval := run.interval())]
     if len(found) < len(runs) or not found:
-        return None
-    low, high = (scale * _mean(ends) for ends in zip(*found, strict=True))
+        return math.nan, math.nan
+    low, high = scale * np.mean(found, axis=0)
     return low, high
 
 
@@ -242,15 +230,19 @@ def _samples(folder: Path, found: Found) -> pd.DataFrame | None:
         return None
 
 
-def _quote(table: Table, run: Run, found: Found) -> None:
+def _quoted(runs: Sequence[Run], columns: Sequence[Column], found: Found) -> list[tuple]:
     """Published values of the same protocol, data set, split and metric; never beside the phantom."""
-    for entry in quoted_for(run.record, lambda: _data_arguments(run.folder, found)):
-        name = f"{entry.method} (quoted)"
-        for column in table.columns:
-            if column.metric.name in entry.values and column.label == run.label and column.scale == 100:
-                table.quoted[name] = entry
-                row = table.cells.setdefault(name, {c.title: Cell() for c in table.columns})
-                row[column.title] = Cell({0: entry.values[column.metric.name]}, quoted=True)
+    rows, first = [], dict[str, Run]()
+    for run in runs:
+        first.setdefault(run.label, run)
+    for run in first.values():
+        for entry in quoted_for(run.record, lambda run=run: _data_arguments(run.folder, found)):  # type: ignore[misc]
+            for column in columns:
+                name = column.metric.name
+                if name in entry.values and column.label == run.label and column.scale == 100:
+                    place = (f"{entry.method} (quoted)", column.title, 0, entry.values[name])
+                    rows.append((*place, math.nan, math.nan, math.nan, True))
+    return rows
 
 
 def _data_arguments(folder: Path, found: Found) -> dict[str, Any]:
@@ -258,7 +250,8 @@ def _data_arguments(folder: Path, found: Found) -> dict[str, Any]:
     for path in (folder / "config.yaml", folder / "test.yaml", folder / "validate.yaml"):
         if is_inside(path, folder):
             try:
-                return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"])
-            except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
-                found.remarks.append(f"{path}: not a config with data.init_args; nothing is quoted beside its run")
+                with boundary(f"{path}: not a config with data.init_args", "nothing is quoted beside its run"):
+                    return dict(read_yaml(path)["data"]["init_args"])
+            except UserError as error:
+                found.remarks.append(str(error))
     return {}

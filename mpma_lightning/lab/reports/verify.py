@@ -4,11 +4,13 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from data_modules.errors import UserError, suggest
 from mpma_lightning.lab.program import LOG, start
-from mpma_lightning.lab.records import read_record, record_name
+from mpma_lightning.lab.records import Record, read_record, record_name
 from mpma_lightning.lab.reports.runs import Found, Run
 
 TOLERANCE = 1e-3
@@ -56,21 +58,20 @@ def _folder(words: list[str]) -> str | None:
     return words[words.index(_FOLDER) + 1] if _FOLDER in words[:-1] else None
 
 
-def _compare(run: Run, other: dict[str, Any], again: Path) -> list[str]:
+def _compare(run: Run, other: Record, again: Path) -> list[str]:
     lines = [f"{run.folder} run again in {again}"]
-    odd = [key for key in _SAME if run.record.get(key) != other.get(key)]
-    lines += [f"not the same {key}: {json.dumps(run.record.get(key))} -> {json.dumps(other.get(key))}" for key in odd]
-    if run.record.get("commit") != other.get("commit"):
-        lines.append(f"the code has changed: {run.record.get('commit')} -> {other.get('commit')}")
-    gaps = {
-        name: abs(value - other["metrics"].get(name, math.inf))
-        for name, value in run.record["metrics"].items()
-        if math.isfinite(value) and not name.startswith("lr-")
-    }
-    far = sorted((name for name, gap in gaps.items() if gap > TOLERANCE), key=lambda name: -gaps[name])
+    old, new = vars(run.record), vars(other)
+    odd = [key for key in _SAME if old[key] != new[key]]
+    lines += [f"not the same {key}: {json.dumps(old[key])} -> {json.dumps(new[key])}" for key in odd]
+    if run.record.commit != other.commit:
+        lines.append(f"the code has changed: {run.record.commit} -> {other.commit}")
+    values = pd.DataFrame({"old": run.record.metrics, "new": other.metrics})
+    values = values[np.isfinite(values["old"]) & ~values.index.str.startswith("lr-")]
+    gaps = (values["new"] - values["old"]).abs().fillna(math.inf)
+    far = gaps[gaps > TOLERANCE].sort_values(ascending=False, kind="stable")
     lines.append(f"{len(gaps) - len(far)} of {len(gaps)} metrics the same within {TOLERANCE:g}; largest difference "
-                 f"{max(gaps.values(), default=0.0):.3g}")  # fmt: skip
-    lines += [f"{name}: {run.record['metrics'][name]:.6g} -> {other['metrics'].get(name)}" for name in far[:10]]
-    if far or odd:
+                 f"{gaps.max() if len(gaps) else 0:.3g}")  # fmt: skip
+    lines += [f"{name}: {values.at[name, 'old']:.6g} -> {values.at[name, 'new']:.6g}" for name in far.index[:10]]
+    if len(far) or odd:
         raise UserError("; ".join(lines))
     return lines

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from mpma_lightning.lab.reports.tables import Cell, Column, Table
+from mpma_lightning.lab.reports.statistics import Difference
+from mpma_lightning.lab.reports.tables import Table
 
-COST = {"seconds": "min a run", "samples/s": "samples/s", "MiB": "peak MiB"}
 LEGEND = (
     "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the "
     "runs' 95 % bootstrap intervals. Bold: the best mean of a column. =: not told apart from the best on the same "
@@ -20,45 +20,42 @@ _TEX = str.maketrans(
 _MARKDOWN = str.maketrans(
     {character: f"\\{character}" for character in "\\`*|"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
-_AFTER_A_LINE = ("[", "*")
-"""What LaTeX would read as an argument of the line end before it."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def shown(cell: Cell, column: Column) -> str:
-    """``89.1 ± 0.4 [88.0, 90.2]``; empty without a value."""
-    if not cell.values:
-        return ""
-    digits = column.digits
-    text = f"{cell.mean:.{digits}f}" + (f" ± {cell.sd:.{digits}f}" if cell.sd is not None else "")
-    text += f" [{cell.interval[0]:.{digits}f}, {cell.interval[1]:.{digits}f}]" if cell.interval else ""
-    return text + (" =" if cell.against_best and cell.against_best.p > 0.05 else "")
+def shown(cell: pd.Series, digits: int) -> str:
+    """``89.1 ± 0.4 [88.0, 90.2]``, and `` =`` where it is not told apart from the best."""
+    text = f"{cell['mean']:.{digits}f}" + ("" if pd.isna(cell["sd"]) else f" ± {cell['sd']:.{digits}f}")
+    text += "" if pd.isna(cell["low"]) else f" [{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
+    return text + (" =" if cell["against_best"] and cell["against_best"].p > 0.05 else "")
 
 
-def frame(table: Table, escape: Callable[[str], str], bold: str) -> pd.DataFrame:
-    """A table as texts, escaped; ``bold`` has a ``{}``. A row a method, its columns, seeds and cost."""
-    rows = []
-    for method, cells in table.cells.items():
-        texts = [(escape(shown(cells[c.title], c)), cells[c.title].best) for c in table.columns]
-        own = table.cost.get(method)
-        cost = [f"{own['seconds'] / 60:.1f}", f"{own['samples/s']:.0f}", f"{own['MiB']:.0f}"] if own else [""] * 3
-        seeds = str(table.seeds.get(method, ""))
-        rows.append([*(bold.format(text) if best else text for text, best in texts), seeds, *cost])
-    titles = [escape(title) for title in [*(c.title for c in table.columns), "seeds", *COST.values()]]
-    return pd.DataFrame(rows, index=[escape(method) for method in table.cells], columns=titles)
+def frame(table: Table, escape: Callable[[str], str] = str, bold: Callable[[str], str] = str) -> pd.DataFrame:
+    """A table as escaped texts. A row a method, its columns, seeds and cost; ``bold`` marks the best."""
+    texts = pd.DataFrame("", index=table.methods, columns=[column.title for column in table.columns], dtype=object)
+    digits = {column.title: column.digits for column in table.columns}
+    for method, title in table.cells.index:
+        cell = table.cells.loc[(method, title)]
+        text = escape(shown(cell, digits[title]))
+        texts.at[method, title] = bold(text) if cell["best"] else text
+    costs = table.costs.rename(columns={"seconds": "min a run", "MiB": "peak MiB"})
+    costs["min a run"] = (costs["min a run"] / 60).map("{:.1f}".format)
+    whole = ["seeds", "samples/s", "peak MiB"]
+    costs[whole] = costs[whole].map("{:.0f}".format)
+    made = pd.concat([texts, costs], axis=1).fillna("")
+    return made.rename(index=escape, columns=escape)
 
 
 def notes(table: Table) -> list[str]:
     """What the seeds could show, where values are quoted from, and which methods have one seed."""
-    lines = []
+    lines, seeds = [], table.costs["seeds"]
     if able := [f"{c.title} {c.detectable:.2g}" for c in table.columns if c.detectable is not None]:
-        seeds = min(n for n in table.seeds.values() if n > 1)
         lines.append(
-            f"With {seeds} seeds a two-sided t test (5 %, power 80 %, pooled deviation) finds differences of: "
-            f"{', '.join(able)}."
+            f"With {seeds[seeds > 1].min()} seeds a two-sided t test (5 %, power 80 %, pooled deviation) finds "
+            f"differences of: {', '.join(able)}."
         )
-    spread = {method for method, cells in table.cells.items() if any(cell.sd is not None for cell in cells.values())}
-    if single := [method for method, count in table.seeds.items() if count == 1 and method not in spread]:
+    spread = set(table.cells[table.cells["sd"].notna()].index.get_level_values("method")) if table.columns else set()
+    if single := [method for method in seeds[seeds == 1].index if method not in spread]:
         lines.append(f"One seed only: {', '.join(single)}.")
     if table.quoted:
         lines.append(f"Quoted from publications, same protocol, not run here: {', '.join(table.quoted)}.")
@@ -70,51 +67,53 @@ def markdown(tables: Sequence[Table], remarks: Sequence[str]) -> str:
     blocks = [LEGEND]
     for table in tables:
         blocks.append(f"## {_plain(title(table))}")
-        if table.cells:
-            made = frame(table, _plain, "**{}**")
-            lines = [_line(["", *made.columns]), _line(["---", *("---:" for _ in made.columns)])]
-            blocks.append("\n".join([*lines, *(_line(list(row)) for row in made.itertuples())]))
+        if table.methods:
+            made = frame(table, _plain, "**{}**".format)
+            lines = [["", *made.columns], ["---", *("---:" for _ in made.columns)], *made.itertuples()]
+            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         blocks += map(_plain, notes(table))
         if table.missing:
             blocks.append(f"{len(table.missing)} runs are missing; these commands fill them:")
-            blocks.append("\n".join(f"    {' '.join(command.split())}" for _, command in table.missing))
+            blocks.append("\n".join(f"    {' '.join(trial.command.split())}" for trial in table.missing))
     if remarks:
-        blocks.append("## Remarks")
-        blocks.append("\n".join(f"- {_plain(remark)}" for remark in remarks))
+        blocks += ["## Remarks", "\n".join(f"- {_plain(remark)}" for remark in remarks)]
     return "\n\n".join(blocks) + "\n"
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
     """One line a method, metric and seed, in long form, for any other tool. No text begins like a formula."""
-    names = ["stage", "protocol", "data", "method", "metric", "seed", "value", "unit", "quoted", "p_against_best"]
-    rows = []
-    for table in tables:
-        for method, cells in table.cells.items():
-            for column in table.columns:
-                cell = cells[column.title]
-                p = f"{cell.against_best.p:.4f}" if cell.against_best else ""
-                texts = [table.stage, table.protocol, table.data, method, column.title]
-                place = [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
-                unit = "%" if column.scale == 100 else ""
-                for seed, value in sorted(cell.values.items()):
-                    rows.append([*place, "" if cell.quoted else seed, f"{value:.6g}", unit, int(cell.quoted), p])
-    return pd.DataFrame(rows, columns=names).to_csv(index=False, lineterminator="\n")
+    texts = ["stage", "protocol", "data", "method", "metric"]
+    names = [*texts, "seed", "value", "unit", "quoted", "p_against_best"]
+    made = []
+    for table in (table for table in tables if table.columns):
+        place = {"stage": table.stage, "protocol": table.protocol, "data": table.data}
+        lines = table.values.assign(**place).join(table.cells["against_best"], on=["method", "metric"])
+        units = {column.title: "%" if column.scale == 100 else "" for column in table.columns}
+        lines["unit"] = lines["metric"].map(units)
+        lines["p_against_best"] = [
+            f"{gap.p:.4f}" if isinstance(gap, Difference) else "" for gap in lines["against_best"]
+        ]
+        lines["seed"] = lines["seed"].astype(str).mask(lines["quoted"], "")
+        lines["value"] = lines["value"].map("{:.6g}".format)
+        made.append(lines.astype({"quoted": int}))
+    lines = pd.concat(made) if made else pd.DataFrame(columns=names)
+    lines[texts] = lines[texts].map(lambda text: f"'{text}" if text.startswith(_FORMULA) else text)
+    return lines[names].to_csv(index=False, lineterminator="\n")
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """booktabs tables."""
+    """booktabs tables; of the cost only the minutes."""
     blocks = [r"% needs \usepackage{booktabs}"]
     for table in tables:
-        if not table.cells:
-            continue
-        count = len(table.columns)
-        made = frame(table, _tex, r"\textbf{{{}}}").iloc[:, [*range(count), count + 1]]  # of the cost its minutes
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(title(table))}}}"]
-        lines += [rf"\begin{{tabular}}{{l{'r' * len(made.columns)}}}", r"\toprule"]
-        lines += [" & ".join(["", *made.columns]) + r" \\", r"\midrule"]
-        rows = [" & ".join(row) for row in made.itertuples()]
-        lines += [f"{'{}' if row.startswith(_AFTER_A_LINE) else ''}{row} \\\\" for row in rows]
-        blocks.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
+        if table.methods:
+            count = len(table.columns)
+            made = frame(table, _tex, r"\textbf{{{}}}".format).iloc[:, [*range(count), count + 1]]
+            form, caption = f"l{'r' * len(made.columns)}", _tex(title(table))
+            blocks.append(
+                made.style.to_latex(
+                    column_format=form, position_float="centering", hrules=True, caption=caption
+                ).strip()
+            )
     return "\n\n".join(blocks) + "\n"
 
 
@@ -123,13 +122,10 @@ def title(table: Table) -> str:
     return f"{table.stage} — {', '.join(filter(None, (table.protocol, table.data)))}"
 
 
-def _line(words: Sequence[str]) -> str:
-    return f"| {' | '.join(words)} |"
-
-
 def _plain(text: str) -> str:
     return " ".join(text.translate(_MARKDOWN).replace("](", "]\\(").split())
 
 
 def _tex(text: str) -> str:
-    return text.translate(_TEX)
+    """What begins with ``[`` or ``*`` would be an argument of the line end before it."""
+    return f"{'{}' if text.startswith(('[', '*')) else ''}{text.translate(_TEX)}"

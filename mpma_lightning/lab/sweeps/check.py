@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_modules.errors import UsageError, UserError
+from data_modules.errors import UserError
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 from mpma_lightning.runs.identity import config_sha256
@@ -37,18 +37,12 @@ class Checked:
         made = []
         for trial in track(trials, "Reading every command line", transient=True, disable=few):
             try:
-                steps = (
-                    replace(s, config_sha256=config_sha256(self.settings(trial, s), s.subcommand)) for s in trial.steps
-                )
-                made.append(replace(trial, steps=tuple(steps)))
-            except UsageError as error:
-                raise UsageError(f"{where}: {trial.id}: {error}") from None
+                hashes = [config_sha256(self.settings(trial, step), step.subcommand) for step in trial.steps]
             except UserError as error:
-                raise UserError(f"{where}: {trial.id}: {error}") from None
+                raise type(error)(f"{where}: {trial.id}: {error}") from None
+            steps = tuple(replace(step, config_sha256=sha) for step, sha in zip(trial.steps, hashes, strict=True))
+            made.append(replace(trial, steps=steps))
         return made
-
-    def _hashed(self, trial: Trial, step: Step) -> Step:
-        return replace(step, config_sha256=config_sha256(self.settings(trial, step), step.subcommand))
 
     def settings(self, trial: Trial, step: Step) -> dict[str, Any]:
         """The effective config of a step, plain types."""

@@ -43,13 +43,11 @@ def main(argv: Sequence[str]) -> None:
     checked.check_files(sweep.trials)
     try:
         from mpma_lightning.lab.sweeps.runner import runner
-    except ImportError:
-        raise UserError("a sweep needs Dask: pip install 'mpma-lightning[sweep]'") from None
-
+        from mpma_lightning.lab.sweeps.search import Search
+    except ImportError as error:
+        raise UserError(f"a sweep needs Dask and Optuna ({error}): pip install 'mpma-lightning[sweep]'") from None
     search = None
     if sweep.search is not None:
-        from mpma_lightning.lab.sweeps.search import Search
-
         search = Search(sweep, partial(checked.complete, where=f"{sweep.path}: search"), options.storage)
     with stopping_together(), runner(sweep, options.workers, options.scheduler) as made:
         if search is not None:

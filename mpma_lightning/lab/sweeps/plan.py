@@ -4,19 +4,29 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_modules.errors import UsageError, suggest
 from data_modules.yaml_files import WordsStay, read_yaml
 from mpma_lightning.cli.config_files import check_config_files
+from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.records import PLANS
-from mpma_lightning.lab.sweeps.language import Settings, as_list, check_own, filled, mapping, names, path_name
 from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 
+Settings = dict[str, Any]
 SUBCOMMANDS = ("fit", "validate", "test")
+_OWN = {
+    "seed_everything": "`seeds:`",
+    "data.seed": "`seeds:`",
+    "trainer.default_root_dir": "`runs:`",
+    "model.checkpoint": "`after:` or a method's `checkpoint:`",
+    "ckpt_path": "`test:`",
+}
+"""Settings that the sweep gives each trial itself, and what of the sweep file says them."""
 
 
 @dataclass
@@ -31,11 +41,11 @@ class Method:
         downstream: dotted key to value, for every trial that starts from its weights.
     """
 
-    experiment: Any = None
-    set: Settings = field(default_factory=dict)
+    experiment: str | list[str] = field(default_factory=list)
+    set: dict = field(default_factory=dict)
     weights_of: str | None = None
     checkpoint: str | None = None
-    downstream: Settings = field(default_factory=dict)
+    downstream: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -51,25 +61,25 @@ class Stage:
         set: dotted key to value, for every trial.
         set_for: method to such settings.
         grid: dotted key to the values it takes; every combination is a trial.
-        list: such settings, one trial each.
         seeds: of ``seed_everything`` and ``data.seed``; with ``after`` the default is those of that stage, and a seed
             that it lacks starts from its only one.
         run: the subcommand, where it is not the experiment's own: ``test`` of what usually is a fit.
         test: ``last`` or ``best``: a fit is followed by a test of that checkpoint.
+        list: settings as in ``set``, one trial each.
     """
 
-    experiment: Any = None
-    methods: dict[str, Any] = field(default_factory=dict)
+    experiment: str | list[str] = field(default_factory=list)
+    methods: dict = field(default_factory=dict)
     after: str | None = None
-    only: list[str] = field(default_factory=list)
-    without: list[str] = field(default_factory=list)
-    set: Settings = field(default_factory=dict)
-    set_for: dict[str, Settings] = field(default_factory=dict)
-    grid: dict[str, list[Any]] = field(default_factory=dict)
-    list: Any = field(default_factory=list)
-    seeds: Any = None
-    run: str | None = None
-    test: str | None = None
+    only: str | list[str] = field(default_factory=list)
+    without: str | list[str] = field(default_factory=list)
+    set: dict = field(default_factory=dict)
+    set_for: dict[str, dict] = field(default_factory=dict)
+    grid: dict = field(default_factory=dict)
+    seeds: int | list[int] | None = None
+    run: Literal["fit", "validate", "test"] | None = None
+    test: Literal["last", "best"] | None = None
+    list: list = field(default_factory=list)
 
 
 @dataclass
@@ -77,25 +87,27 @@ class Sweep:
     """A sweep file.
 
     Attributes:
+        path: the file itself.
         runs: folder of the run folders; default ``runs/sweeps/<name of the file>``. Sweeps that share it share the
             trials that are the same, and one report.
         seeds: where a stage names none.
         set: dotted key to value, for every trial.
-        stages: by name, in the order of the file.
+        stages: by name, in the order of the file; see :class:`Stage`.
         search: turns the one trial of the sweep into a search; see ``sweeps/search.py``.
         resources: what a trial needs of a worker, such as ``{GPU: 1}``; workers elsewhere declare what they have.
         cluster: where the trials run: ``class_path`` of a Dask cluster, its ``init_args``, and ``scale`` or ``adapt``;
             default this machine.
+        trials: what the stages make.
     """
 
     path: Path
     runs: Path
-    seeds: Any = field(default_factory=lambda: [0])
-    set: Settings = field(default_factory=dict)
-    stages: dict[str, Stage] = field(default_factory=dict)
-    search: Settings | None = None
+    seeds: int | list[int] = 0
+    set: dict = field(default_factory=dict)
+    stages: dict = field(default_factory=dict)
+    search: dict | None = None
     resources: dict[str, float] = field(default_factory=dict)
-    cluster: Settings = field(default_factory=dict)
+    cluster: dict = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
 
 
@@ -106,19 +118,17 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: file, key and nearest right spelling.
     """
     check_config_files([path])
-    content = read_yaml(path, WordsStay)
-    runs = Path(str(content.pop("runs", Path("runs", "sweeps", path.stem))))
-    sweep = filled(Sweep, content, str(path), path=path, runs=runs)
+    content = {"runs": f"runs/sweeps/{path.stem}", **read_yaml(path, WordsStay)}
+    sweep = parsed(Sweep, content, str(path), path=path, trials=[])
     if not sweep.stages:
         raise UsageError(f"{path}: found no stages; expected `stages:` with at least one")
-    sweep.stages = {
-        name: filled(Stage, stage, f"{path}: stages.{name}")
-        for name, stage in names(sweep.stages, f"{path}: stages").items()
-    }
-    for name, stage in sweep.stages.items():
-        sweep.trials += _Layout(sweep, name, stage).trials()
-    twice = [trial.id for trial in sweep.trials if sum(other.id == trial.id for other in sweep.trials) > 1]
-    if twice:
+    if any(not number > 0 for number in sweep.resources.values()):
+        raise UsageError(f"{path}: resources: found {sweep.resources!r}, expected numbers above 0, such as GPU: 1")
+    for name in _names(sweep.stages, f"{path}: stages"):
+        sweep.stages[name] = parsed(Stage, sweep.stages[name], f"{path}: stages.{name}")
+    for name in sweep.stages:
+        sweep.trials += _Layout(sweep, name).trials()
+    if twice := [name for name, count in Counter(trial.id for trial in sweep.trials).items() if count > 1]:
         raise UsageError(f"{path}: two trials are called {twice[0]}; a list or seeds name the same thing twice")
     return sweep
 
@@ -128,75 +138,93 @@ def plan_file(sweep: Sweep) -> Path:
     return sweep.runs / PLANS.replace("*", sweep.path.stem)
 
 
-def methods_of(sweep: Sweep, name: str) -> dict[str, Method]:
+def check_own(settings: Settings, where: str, free: Collection[str] = ()) -> None:
+    """UsageError for a setting, also a nested one, that the sweep gives each trial itself."""
+    for key in _flat(settings):
+        name = key.replace(".init_args", "")
+        if name in _OWN and name not in free:
+            raise UsageError(f"{where}: {key} is set by the sweep itself; give {_OWN[name]} in its place")
+
+
+def _methods(sweep: Sweep, name: str) -> dict[str, Method]:
     """The methods of a stage, inherited ones included."""
     stage, where = sweep.stages[name], f"{sweep.path}: stages.{name}"
     earlier = list(sweep.stages)[: list(sweep.stages).index(name)]
     if stage.after is not None and stage.after not in earlier:
         raise UsageError(f"{where}.after: no earlier stage {stage.after!r}{suggest(stage.after, earlier)}")
-    if stage.after is None or stage.methods:
-        given = names(stage.methods or {name: {}}, f"{where}.methods")
-        methods = {key: _method(value, f"{where}.methods.{key}") for key, value in given.items()}
+    if stage.after is not None and not stage.methods:
+        methods = _methods(sweep, stage.after)
     else:
-        methods = methods_of(sweep, stage.after)
-    for key in (*stage.only, *stage.without, *stage.set_for):
+        given = stage.methods or {name: {}}
+        methods = {
+            key: parsed(Method, {"experiment": given[key]} if isinstance(given[key], str | list) else given[key],
+                        f"{where}.methods.{key}")
+            for key in _names(given, f"{where}.methods")
+        }  # fmt: skip
+    only, without = _listed(stage.only), _listed(stage.without)
+    for key in (*only, *without, *stage.set_for):
         if key not in methods:
             raise UsageError(f"{where}: no method {key!r} here{suggest(key, methods)}")
-    return {k: m for k, m in methods.items() if k not in stage.without and (not stage.only or k in stage.only)}
+    return {key: method for key, method in methods.items() if key not in without and (not only or key in only)}
 
 
 class _Layout:
     """Lays one stage out."""
 
-    def __init__(self, sweep: Sweep, name: str, stage: Stage) -> None:
-        self.sweep, self.name, self.stage, self.where = sweep, name, stage, f"{sweep.path}: stages.{name}"
-        if stage.test not in (None, "last", "best"):
-            raise UsageError(f"{self.where}.test: found {stage.test!r}, expected last or best")
-        if stage.run not in (None, *SUBCOMMANDS):
-            raise UsageError(f"{self.where}.run: found {stage.run!r}, expected one of {', '.join(SUBCOMMANDS)}")
+    def __init__(self, sweep: Sweep, name: str) -> None:
+        self.sweep, self.name, self.where = sweep, name, f"{sweep.path}: stages.{name}"
+        self.stage: Stage = sweep.stages[name]
+        self.inherits = self.stage.after is not None and not self.stage.methods
 
     def trials(self) -> Iterator[Trial]:
-        stage, methods = self.stage, methods_of(self.sweep, self.name)
-        for (method, said), variant, seed in itertools.product(methods.items(), self._variants(), self._seeds()):
-            inherits = stage.after is not None and not stage.methods
-            if not inherits and (said.weights_of or said.checkpoint):
-                continue
-            after, start = self._start(method, said, seed)
-            own = said.downstream if inherits else said.set
-            settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(method, {})}
-            check_own(settings, self.where, ["model.checkpoint"] * (start is None) + ["ckpt_path"] * (not stage.test))
-            label = ",".join(
-                f"{path_name(key.rpartition('.')[2])}={path_name(value)}" for key, value in variant.items()
-            )
-            if len(label) > 200:
-                raise UsageError(f"{self.where}: the variant {label[:40]}… has a name of over 200 characters")
-            folder = self.sweep.runs.joinpath(self.name, method, label, f"seed_{seed}")
-            experiment = [] if inherits else as_list(said.experiment)
-            steps = self._steps([*as_list(stage.experiment), *experiment], settings, start is not None)
-            yield Trial(self.name, method, label, seed, folder, steps, after, start)
+        methods = _methods(self.sweep, self.name)
+        for (name, method), variant, seed in itertools.product(methods.items(), self._variants(), self._seeds()):
+            if self.inherits or not (method.weights_of or method.checkpoint):
+                yield self._trial(name, method, variant, seed)
+
+    def _trial(self, name: str, method: Method, variant: Settings, seed: int) -> Trial:
+        stage, (after, start) = self.stage, self._start(name, method, seed)
+        own = method.downstream if self.inherits else method.set
+        settings = {**self.sweep.set, **stage.set, **own, **variant, **stage.set_for.get(name, {})}
+        free = {"model.checkpoint"} if start is None else set()
+        check_own(settings, self.where, free if stage.test else free | {"ckpt_path"})
+        label = ",".join(f"{_path_name(key.rpartition('.')[2])}={_path_name(v)}" for key, v in variant.items())
+        if len(label) > 200:
+            raise UsageError(f"{self.where}: the variant {label[:40]}… has a name of over 200 characters")
+        folder = self.sweep.runs.joinpath(self.name, name, label, f"seed_{seed}")
+        files = [*_listed(stage.experiment), *([] if self.inherits else _listed(method.experiment))]
+        return Trial(
+            self.name, name, label, seed, folder, self._steps(files, settings, start is not None), after, start
+        )
 
     def _variants(self) -> list[Settings]:
-        if self.stage.list and self.stage.grid:
+        stage = self.stage
+        if stage.list and stage.grid:
             raise UsageError(f"{self.where}: found both grid and list; give one of them")
-        if self.stage.list:
-            return [dict(mapping(item, f"{self.where}.list")) for item in as_list(self.stage.list)]
-        values = [as_list(value) for value in self.stage.grid.values()]
-        return [dict(zip(self.stage.grid, point, strict=True)) for point in itertools.product(*values)]
+        points: Iterable[Any] = stage.list
+        if not stage.list:
+            points = (
+                dict(zip(stage.grid, p, strict=True)) for p in itertools.product(*map(_listed, stage.grid.values()))
+            )
+        points = list(points)
+        if wrong := [point for point in points if not isinstance(point, Mapping)]:
+            raise UsageError(f"{self.where}.list: expected `key: value` lines, found {wrong[0]!r}")
+        return [{str(key): value for key, value in point.items()} for point in points]
 
     def _seeds(self) -> list[int]:
         stage = self.stage
         while stage.seeds is None and stage.after:
             stage = self.sweep.stages[stage.after]
-        seeds = as_list(self.sweep.seeds if stage.seeds is None else stage.seeds)
-        if not seeds or not all(type(seed) is int for seed in seeds):
-            raise UsageError(f"{self.where}: found seeds {seeds!r}, expected whole numbers")
+        seeds = _listed(self.sweep.seeds if stage.seeds is None else stage.seeds)
+        if not seeds:
+            raise UsageError(f"{self.where}: found no seeds, expected whole numbers")
         return seeds
 
-    def _start(self, method: str, said: Method, seed: int) -> tuple[str | None, str | None]:
+    def _start(self, name: str, method: Method, seed: int) -> tuple[str | None, str | None]:
         """Id of the trial and path of the weights to start from."""
-        if self.stage.after is None or said.checkpoint:
-            return None, said.checkpoint
-        source = said.weights_of or method
+        if self.stage.after is None or method.checkpoint:
+            return None, method.checkpoint
+        source = method.weights_of or name
         earlier = [t for t in self.sweep.trials if t.stage == self.stage.after]
         every = [t for t in earlier if self.stage.methods or t.method == source]
         named = [t for t in every if t.seed == seed] or every
@@ -215,8 +243,7 @@ class _Layout:
         words: list[str | Slot] = [word for file in files for word in ("--config", str(file))]
         words += ["--trainer.default_root_dir", Slot.RUN, "--seed_everything", Slot.SEED, "--data.seed", Slot.SEED]
         words += ["--model.checkpoint", Slot.START] if starts else []
-        for key, value in settings.items():
-            words += [f"--{key}", value if isinstance(value, str) else json.dumps(value, default=str)]
+        words += [word for key, value in settings.items() for word in (f"--{key}", as_word(value))]
         subcommand = self.stage.run or _subcommand(files[-1])
         first = Step((subcommand, *words))
         if self.stage.test is None:
@@ -234,7 +261,33 @@ def _subcommand(file: Path) -> str:
     return found[1]
 
 
-def _method(value: Any, where: str) -> Method:
-    if isinstance(value, str | list):
-        return filled(Method, {"experiment": value}, where)
-    return filled(Method, value, where)
+def _names(content: dict, where: str) -> list[str]:
+    """The keys of ``content``, which become folders and rows of tables."""
+    for name in content:
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]{0,99}", name):
+            raise UsageError(
+                f"{where}: the name {name!r} would be a folder; expected letters, digits, `_`, `.`, `+` and `-`, "
+                "beginning with a letter or digit, and quoted where it is a number"
+            )
+    return list(content)
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def as_word(value: Any) -> str:
+    """A value of a setting, as the command line takes it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _path_name(value: Any) -> str:
+    return re.sub(r"[^\w.+-]+", "_", as_word(value)).strip("_")
+
+
+def _flat(value: Any, key: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import dask
 from distributed import Client, Future, LocalCluster, as_completed
 from filelock import FileLock, Timeout
 
+from data_modules.boundary import reason
 from data_modules.errors import UsageError, UserError
 from data_modules.files import write_whole
+from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.records import read_json
 from mpma_lightning.lab.sweeps.plan import Sweep
 from mpma_lightning.lab.sweeps.progress import Progress
@@ -28,6 +31,16 @@ RETRIES = 2
 """Times a trial is started again after a signal ended it."""
 CLUSTERS = ("dask_jobqueue", "dask_kubernetes", "dask_cuda", "distributed")
 """Packages whose clusters a sweep file may name."""
+
+
+@dataclass
+class Cluster:
+    """``cluster:`` of a sweep file: a class of :data:`CLUSTERS`, its arguments, and one of ``scale`` and ``adapt``."""
+
+    class_path: str
+    init_args: dict = field(default_factory=dict)
+    scale: int | None = None
+    adapt: dict | None = None
 
 
 class Runner:
@@ -161,23 +174,22 @@ def _local(sweep: Sweep, workers: int) -> LocalCluster:
 
 def _named(sweep: Sweep) -> Any:
     """The cluster of the sweep file, scaled as it says."""
-    where, said = f"{sweep.path}: cluster", sweep.cluster
-    for key in said:
-        if key not in ("class_path", "init_args", "scale", "adapt"):
-            raise UsageError(f"{where}: unknown key {key!r}; there is: class_path, init_args, scale, adapt")
-    module, _, name = str(said.get("class_path")).rpartition(".")
-    if module.partition(".")[0] not in CLUSTERS or ("scale" in said) == ("adapt" in said):
+    where = f"{sweep.path}: cluster"
+    said = parsed(Cluster, sweep.cluster, where)
+    module, _, name = said.class_path.rpartition(".")
+    package = module.partition(".")[0]
+    if package not in CLUSTERS or (said.scale is None) == (said.adapt is None):
         raise UsageError(
             f"{where}: expected class_path of a cluster of {', '.join(CLUSTERS)}, such as dask_jobqueue.SLURMCluster, "
             "init_args, and one of scale: N and adapt: {minimum: N, maximum: N}"
         )
     try:
-        cluster = getattr(import_module(module), name)(**said.get("init_args") or {})
-        cluster.adapt(**said["adapt"]) if "adapt" in said else cluster.scale(said["scale"])
+        cluster = getattr(import_module(module), name)(**said.init_args)
+        cluster.adapt(**said.adapt) if said.adapt is not None else cluster.scale(said.scale)
     except ImportError as error:
-        raise UserError(f"{where}: {error}; pip install {module.partition('.')[0].replace('_', '-')}") from None
+        raise UserError(f"{where}: {error}; pip install {package.replace('_', '-')}") from None
     except (AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"{where}: {said['class_path']}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: {said.class_path}: {reason(error)}") from None
     return cluster
 
 

@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import optuna
 from distributed import Future, wait
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
-from data_modules.errors import UsageError, UserError, suggest
+from data_modules.errors import UsageError, UserError
 from data_modules.index.hashing import stable_hash
 from mpma_lightning.lab.events import read_curves
+from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.program import LOG
-from mpma_lightning.lab.sweeps.language import check_own
-from mpma_lightning.lab.sweeps.plan import Sweep
+from mpma_lightning.lab.sweeps.plan import Sweep, as_word, check_own
 from mpma_lightning.lab.sweeps.runner import Runner
 from mpma_lightning.lab.sweeps.task import Outcome
 from mpma_lightning.lab.sweeps.trial import Step, Trial
@@ -41,10 +46,10 @@ class Options:
     """
 
     metric: str
-    space: dict[str, Any]
+    space: dict
     trials: int = 20
-    direction: str = "maximize"
-    pruning: str = "median"
+    direction: Literal["maximize", "minimize"] = "maximize"
+    pruning: Literal["median", "none"] = "median"
     startup: int = 5
     seed: int = 0
 
@@ -62,25 +67,27 @@ class Search:
     def __init__(self, sweep: Sweep, complete: Callable[[Sequence[Trial]], list[Trial]], storage: str | None) -> None:
         self.sweep, self._complete, self.options = sweep, complete, _options(sweep)
         (self.base,) = complete(sweep.trials)
-        self.space = _distributions(self.options.space, f"{sweep.path}: search.space")
-        check_own(self.options.space, f"{sweep.path}: search.space")
-        complete([self._trial(i, {key: _ends(v)[i] for key, v in self.options.space.items()}) for i in (0, 1)])
+        space = self.options.space
+        self.space = {key: _distribution(spec, f"{sweep.path}: search.space.{key}") for key, spec in space.items()}
+        complete([self._trial(i, {key: _ends(spec)[i] for key, spec in space.items()}) for i in (0, 1)])
         self.study = self._study(storage)
         self._pruned: set[str] = set()
 
     def _study(self, storage: str | None) -> Any:
-        optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         where: Any = storage or str(self.sweep.runs / "journal.log")
         if "://" not in where:
             Path(where).parent.mkdir(parents=True, exist_ok=True)
-            where = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(where))
-        pruner = optuna.pruners.NopPruner()
-        if self.options.pruning == "median":
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=self.options.startup)
-        kind = {"direction": self.options.direction, "pruner": pruner}
-        study = optuna.create_study(storage=where, study_name=str(self.sweep.runs), load_if_exists=True, **kind)
+            where = JournalStorage(JournalFileBackend(where))
+        median = self.options.pruning == "median"
+        study = optuna.create_study(
+            storage=where,
+            study_name=str(self.sweep.runs),
+            load_if_exists=True,
+            direction=self.options.direction,
+            pruner=MedianPruner(n_startup_trials=self.options.startup) if median else NopPruner(),
+        )
         self._refuse_another(study)
         return study
 
@@ -104,8 +111,8 @@ class Search:
         Raises:
             UserError: no trial has come to its end.
         """
-        unfinished = self.study.get_trials(deepcopy=False, states=[_optuna().trial.TrialState.RUNNING])
-        waiting = [_optuna().trial.Trial(self.study, frozen._trial_id) for frozen in unfinished]  # of a killed call
+        unfinished = self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+        waiting = [optuna.trial.Trial(self.study, frozen._trial_id) for frozen in unfinished]  # of a killed call
         running: dict[Future, tuple[Trial, Any]] = {}
         while True:
             while len(running) < runner.slots and (waiting or self._asked() < self.options.trials):
@@ -125,19 +132,19 @@ class Search:
         self._tell_best()
 
     def _asked(self) -> int:
-        waiting = _optuna().trial.TrialState.WAITING  # put there by hand, not taken yet
+        waiting = TrialState.WAITING  # put there by hand, not taken yet
         return sum(trial.state != waiting for trial in self.study.get_trials(deepcopy=False))
 
     def _ask(self) -> Any:
         seed = stable_hash(self.options.seed, self._asked()) % 2**32  # a call that goes on does not draw the same again
-        self.study.sampler = _optuna().samplers.TPESampler(seed=seed, constant_liar=True)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         return self.study.ask(fixed_distributions=self.space)
 
     def _folder(self, number: int) -> Path:
         return self.sweep.runs / self.base.stage / f"trial_{number:04d}"
 
     def _trial(self, number: int, values: dict[str, Any]) -> Trial:
-        more = [word for key, value in values.items() for word in (f"--{key}", _word(value))]
+        more = [word for key, value in values.items() for word in (f"--{key}", as_word(value))]
         step = Step((*self.base.steps[0].words, *more))
         return replace(self.base, variant=f"trial_{number:04d}", folder=self._folder(number), steps=(step,))
 
@@ -152,17 +159,17 @@ class Search:
             runner.stop([trial])
 
     def _tell(self, trial: Trial, proposal: Any, outcome: Outcome) -> None:
-        states, record = _optuna().trial.TrialState, trial.record(trial.steps[0])
-        value = record["metrics"].get(self.options.metric) if record else None
+        record = trial.record(trial.steps[0])
+        value = record.metrics.get(self.options.metric) if record else None
         if outcome.state == "done" and value is not None and math.isfinite(value):
             self.study.tell(proposal.number, values=value)
             _say(f"done    {trial.folder}: {self.options.metric} {value:.4g}, {outcome.seconds:.0f} s")
         elif trial.id in self._pruned and outcome.state == "stopped":
-            self.study.tell(proposal.number, state=states.PRUNED)
+            self.study.tell(proposal.number, state=TrialState.PRUNED)
             _say(f"pruned  {trial.folder}")
         else:
             reason = outcome.reason if outcome.state != "done" else f"no {self.options.metric} in its record"
-            self.study.tell(proposal.number, state=states.FAIL)
+            self.study.tell(proposal.number, state=TrialState.FAIL)
             _say(f"failed  {trial.folder}: {reason}")
 
     def _tell_best(self) -> None:
@@ -177,58 +184,35 @@ class Search:
 
 
 def _options(sweep: Sweep) -> Options:
-    said, where = sweep.search or {}, f"{sweep.path}: search"
-    known = list(Options.__dataclass_fields__)
-    for key in said:
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}{suggest(key, known)}")
-    if not isinstance(said.get("metric"), str) or not isinstance(said.get("space"), dict) or not said["space"]:
-        raise UsageError(f"{where}: expected a metric, and a space of `key: values` lines")
-    for key in ("trials", "startup", "seed"):
-        if type(said.get(key, 1)) is not int or said.get(key, 1) < 0:
-            raise UsageError(f"{where}.{key}: found {said[key]!r}, expected a whole number of 0 or more")
-    options = Options(**said)
+    where = f"{sweep.path}: search"
+    options = parsed(Options, sweep.search, where)
+    if min(options.trials, options.startup, options.seed) < 0:
+        raise UsageError(f"{where}: trials, startup and seed are whole numbers of 0 or more")
     if not options.metric.startswith("val/"):
         raise UsageError(f"{where}.metric: found {options.metric!r}, expected a metric of validation, such as val/loss")
-    if options.direction not in ("maximize", "minimize") or options.pruning not in ("median", "none"):
-        raise UsageError(f"{where}: direction is maximize or minimize, pruning is median or none")
     if len(sweep.trials) != 1 or len(sweep.trials[0].steps) != 1:
         raise UsageError(f"{where}: found {len(sweep.trials)} trials; a search needs one fit, with one seed")
+    check_own(options.space, f"{where}.space")
     return options
 
 
-def _distributions(space: dict[str, Any], where: str) -> dict[str, Any]:
-    made, kinds = {}, _optuna().distributions
-    for key, spec in space.items():
-        if isinstance(spec, list) and spec and all(isinstance(v, str | int | float | bool | None) for v in spec):
-            made[key] = kinds.CategoricalDistribution(spec)
-        elif isinstance(spec, dict) and {"low", "high"} <= set(spec) <= {"low", "high", "log"}:
-            low, high = spec["low"], spec["high"]
-            if not all(isinstance(v, int | float) for v in (low, high)) or not low < high:
-                raise UsageError(f"{where}.{key}: found low {low!r}, high {high!r}; expected numbers, the lower first")
-            whole = isinstance(low, int) and isinstance(high, int)
-            kind = kinds.IntDistribution if whole else kinds.FloatDistribution
-            made[key] = kind(low, high, log=bool(spec.get("log", False)))
-        else:
-            raise UsageError(f"{where}.{key}: found {spec!r}, expected a list of values, or low and high (and log)")
-    return made
+def _distribution(spec: Any, where: str) -> Any:
+    kinds = optuna.distributions
+    if isinstance(spec, list) and spec and all(isinstance(value, str | int | float | bool | None) for value in spec):
+        return kinds.CategoricalDistribution(spec)
+    if not isinstance(spec, dict) or not {"low", "high"} <= set(spec) <= {"low", "high", "log"}:
+        raise UsageError(f"{where}: found {spec!r}, expected a list of values, or low and high (and log)")
+    low, high = spec["low"], spec["high"]
+    if not all(isinstance(value, int | float) for value in (low, high)) or not low < high:
+        raise UsageError(f"{where}: found low {low!r}, high {high!r}; expected numbers, the lower first")
+    whole = isinstance(low, int) and isinstance(high, int)
+    kind = kinds.IntDistribution if whole else kinds.FloatDistribution
+    return kind(low, high, log=bool(spec.get("log", False)))
 
 
 def _ends(spec: Any) -> tuple[Any, Any]:
     return (spec[0], spec[-1]) if isinstance(spec, list) else (spec["low"], spec["high"])
 
 
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise UserError("a search needs Optuna: pip install 'mpma-lightning[sweep]'") from None
-    return optuna

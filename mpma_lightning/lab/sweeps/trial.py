@@ -8,7 +8,7 @@ from typing import Any
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import PROG
-from mpma_lightning.lab.records import read_record, record_name
+from mpma_lightning.lab.records import Record, read_record, record_name
 
 
 class Slot(Enum):
@@ -86,7 +86,7 @@ class Trial:
         more = {"commands": commands, "command": self.command(), "config_sha256": hashes}
         return {**place, "folder": str(self.folder), "after": self.after, **more}
 
-    def read(self, step: Step) -> dict[str, Any]:
+    def read(self, step: Step) -> Record:
         """The result record of a step.
 
         Raises:
@@ -94,11 +94,11 @@ class Trial:
         """
         path = self.path / record_name(step.subcommand)
         record = read_record(path)
-        if record.get("config_sha256") != step.config_sha256:
+        if record.config_sha256 != step.config_sha256:
             raise UserError(f"{path}: of other settings than the sweep asks for")
         return record
 
-    def record(self, step: Step) -> dict[str, Any] | None:
+    def record(self, step: Step) -> Record | None:
         """The result record of a step where it is valid."""
         try:
             return self.read(step)
@@ -118,15 +118,16 @@ class Trial:
             if record is None or written < newest:
                 return step
             newest = written
-            if weights and record.get("checkpoint_sha256") not in (None, weights):
+            if weights and record.checkpoint_sha256 not in (None, weights):
                 raise UserError(
                     f"started from weights that {self.after} does not have any more; delete {self.folder} to repeat it"
                 )
         return None
 
     def _weights_of_parent(self) -> str | None:
+        if self.after is None:
+            return None
         try:
-            record = read_record(self.base / str(self.start) / record_name("fit")) if self.after else {}
+            return read_record(self.base / str(self.start) / record_name("fit")).weights_sha256
         except UserError:
             return None
-        return record.get("weights_sha256")

@@ -67,3 +67,14 @@ def samples(strength: float, seed: int, count: int = 300) -> pd.DataFrame:
 def only_table(top: Path) -> Table:
     (table,) = make_tables(find_runs([top]))
     return table
+
+
+def cell(table: Table, method: str, metric: str) -> pd.Series:
+    """One cell of a table."""
+    return table.cells.loc[(method, metric)]
+
+
+def seeds_of(table: Table, method: str, metric: str) -> dict[int, float]:
+    """Values by seed."""
+    rows = table.values[(table.values["method"] == method) & (table.values["metric"] == metric)]
+    return dict(zip(rows["seed"], rows["value"], strict=True))

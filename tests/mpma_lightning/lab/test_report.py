@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_runs import AUROC as MACRO_AUROC
-from report_runs import declare, only_table, planned, row, samples, write_run
+from report_runs import cell, declare, only_table, planned, row, samples, seeds_of, write_run
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import main
@@ -50,15 +50,16 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_value_mean_and_deviation_over_seeds(sweep: Path) -> None:
     table = only_table(sweep)
-    assert (table.stage, table.protocol, list(table.cells)) == ("probe", "cls-finetune-mrm", ["mpma", "mrm"])
+    assert (table.stage, table.protocol, table.methods) == ("probe", "cls-finetune-mrm", ["mpma", "mrm"])
     assert table.data == "CheXpert layout of the phantom, 500 test samples"
-    ours, theirs = table.cells["mpma"]["auroc"], table.cells["mrm"]["auroc"]
-    assert ours.mean == pytest.approx(92) and ours.sd == pytest.approx(2)
-    assert theirs.mean == pytest.approx(81) and theirs.sd == pytest.approx(np.std([80, 82], ddof=1))
-    assert ours.interval == pytest.approx((90, 94)) and ours.best and not theirs.best
-    assert table.seeds == {"mpma": 3, "mrm": 2} and table.cost["mpma"]["seconds"] == 90
-    assert theirs.against_best and theirs.against_best.high < 0 and theirs.against_best.p < 0.05
-    assert table.missing == [("probe/mrm/seed_2", "python -m mpma_lightning fit … probe/mrm/seed_2")]
+    ours, theirs = cell(table, "mpma", "auroc"), cell(table, "mrm", "auroc")
+    assert ours["mean"] == pytest.approx(92) and ours["sd"] == pytest.approx(2)
+    assert theirs["mean"] == pytest.approx(81) and theirs["sd"] == pytest.approx(np.std([80, 82], ddof=1))
+    assert (ours["low"], ours["high"]) == pytest.approx((90, 94)) and ours["best"] and not theirs["best"]
+    assert dict(table.costs["seeds"]) == {"mpma": 3, "mrm": 2} and table.costs.at["mpma", "seconds"] == 90
+    assert ours["against_best"] is None and theirs["against_best"].high < 0 and theirs["against_best"].p < 0.05
+    missing = [(trial.id, trial.command) for trial in table.missing]
+    assert missing == [("probe/mrm/seed_2", "python -m mpma_lightning fit … probe/mrm/seed_2")]
 
 
 def test_value_damaged_unfinished_and_foreign_runs_are_said_and_left_out(sweep: Path) -> None:
@@ -79,8 +80,8 @@ def test_value_damaged_unfinished_and_foreign_runs_are_said_and_left_out(sweep: 
     left = {(run.method, run.seed) for run in found.runs}
     assert left == {("mpma", 0), ("mrm", 1), ("mrm", 2)}, "one seed alone has nothing to be other than"
     table = only_table(sweep)
-    assert table.cells["mpma"]["auroc"].values == {0: pytest.approx(90)}
-    assert {name for name, _ in table.missing} == {"probe/mrm/seed_0", "probe/mpma/seed_1"}
+    assert seeds_of(table, "mpma", "auroc") == {0: pytest.approx(90)}
+    assert {trial.id for trial in table.missing} == {"probe/mrm/seed_0", "probe/mpma/seed_1"}
 
 
 def test_value_other_data_are_left_out(sweep: Path) -> None:
@@ -102,7 +103,7 @@ def test_value_fractions_are_columns_and_other_variants_are_rows(tmp_path: Path)
     table = only_table(tmp_path)
     titles = [column.title for column in table.columns]
     assert titles == ["auroc, label_fraction=0.01", "auroc, label_fraction=1.0", "auroc"]
-    assert list(table.cells) == ["mpma", "mpma lr=0.1"]
+    assert table.methods == ["mpma", "mpma lr=0.1"]
 
 
 def test_value_rows_of_other_settings_or_an_older_fit_are_left_out(sweep: Path) -> None:
@@ -129,7 +130,7 @@ def test_value_two_sweeps_never_share_a_cell(tmp_path: Path) -> None:
         (tmp_path / name / f"{name}.sweep.json").write_text(json.dumps({"trials": trials}))
     for folders in ([tmp_path], [tmp_path / "a", tmp_path / "b"]):
         tables = make_tables(find_runs(folders))
-        means = {table.stage: table.cells["mpma"]["auroc"].mean for table in tables}
+        means = {table.stage: cell(table, "mpma", "auroc")["mean"] for table in tables}
         assert means == {f"{tmp_path}/a/probe": pytest.approx(90), f"{tmp_path}/b/probe": pytest.approx(60)}
 
 
@@ -137,7 +138,7 @@ def test_value_plain_runs_of_two_folders_are_two_rows(tmp_path: Path) -> None:
     write_run(tmp_path / "x" / "m", row(0, 0.8))
     write_run(tmp_path / "y" / "m", row(0, 0.5))
     (table,) = make_tables(find_runs([tmp_path / "x", tmp_path / "y"]))
-    assert set(table.cells) == {f"{tmp_path}/x/m", f"{tmp_path}/y/m"}
+    assert set(table.methods) == {f"{tmp_path}/x/m", f"{tmp_path}/y/m"}
 
 
 def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
     assert [run.method for run in found.runs] == ["a", "b"]
     assert "c: metrics of 'val', while the others" in found.remarks[0]
     (table,) = make_tables(find_runs([tmp_path / "c"]))
-    assert table.data == "CheXpert layout of the phantom" and table.cells["."]["auroc"].mean == pytest.approx(90)
+    assert table.data == "CheXpert layout of the phantom" and cell(table, ".", "auroc")["mean"] == pytest.approx(90)
 
 
 def test_value_deviation_of_a_single_probe_is_that_of_its_heads(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_value_deviation_of_a_single_probe_is_that_of_its_heads(tmp_path: Path) 
         row(0, task="LinearProbeTask", metrics=metrics, declared=declare(MACRO_AUROC.under("fraction_0.1"))),
     )
     table = only_table(tmp_path)
-    assert table.cells["m"]["fraction_0.1/auroc"].sd == pytest.approx(3)
+    assert cell(table, "m", "fraction_0.1/auroc")["sd"] == pytest.approx(3)
     assert "80.0 ± 3.0" in markdown([table], []) and "One seed only" not in markdown([table], [])
 
 
@@ -210,6 +211,7 @@ def test_value_every_form_of_a_report(sweep: Path, capsys: pytest.CaptureFixture
     page.feed((sweep / "report.html").read_text())
     assert page.open == [] and page.fetched == [], "one file, nothing from elsewhere"
     text = (sweep / "report.html").read_text()
+    assert "<th>mpma</th><td><b>92.0 ± 2.0 [90.0, 94.0]</b></td><td>3</td>" in text
     assert text.count("data:image/png;base64,") == 2, "of the first run of each method"
     assert text.count("more pictures in") == 2
 
@@ -235,7 +237,7 @@ def test_value_smaller_error_is_the_best_and_what_is_not_declared_is_not_judged(
         write_run(tmp_path / name, row(0, metrics={"test/mae": value, "test/memory_map": 0.5}, declared=declare(error)))
     table = only_table(tmp_path)
     assert [column.title for column in table.columns] == ["mae"]
-    assert table.cells["a"]["mae"].best and not table.cells["b"]["mae"].best
+    assert cell(table, "a", "mae")["best"] and not cell(table, "b", "mae")["best"]
     assert "| a | **3.000** |" in markdown([table], [])
     for name, value in (("a", 3.0), ("b", 9.0)):
         old = row(0, metrics={"test/mae": value, "test/memory_map": 0.5, "test/memory_map_low": 0.4})
@@ -243,8 +245,8 @@ def test_value_smaller_error_is_the_best_and_what_is_not_declared_is_not_judged(
     found = find_runs([tmp_path])
     (table,) = make_tables(found)
     assert [column.title for column in table.columns] == ["mae", "memory_map"]
-    assert not any(cell.best for cells in table.cells.values() for cell in cells.values())
-    assert "| a | 3.000 | 0.500 [" not in markdown([table], []) and table.cells["a"]["memory_map"].mean == 0.5
+    assert not table.cells["best"].any()
+    assert "| a | 3.000 | 0.500 [" not in markdown([table], []) and cell(table, "a", "memory_map")["mean"] == 0.5
     assert sum("declares no metrics" in remark for remark in found.remarks) == 2
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from report_runs import only_table, row, write_run
+from report_runs import cell, only_table, row, seeds_of, write_run
 
 from data_modules.base import DataModule
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
+from mpma_lightning.lab.records import Record
 from mpma_lightning.lab.reports.published import quoted_for
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
@@ -25,6 +26,11 @@ CHEXPERT = {
 }
 
 
+def record(**more: Any) -> Record:
+    """Of a run on real data."""
+    return Record(task="T", metrics={}, phantom=False, **more)
+
+
 def write_data(folder: Path, arguments: dict[str, Any]) -> None:
     (folder / "test.yaml").write_text(yaml.safe_dump({"data": {"init_args": arguments}}))
 
@@ -35,8 +41,8 @@ def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Pat
     assert not only_table(tmp_path).quoted, "what the data were is not known"
     write_data(folder, CHEXPERT)
     table = only_table(tmp_path)
-    assert table.cells["MRM (quoted)"]["auroc"].values == {0: 88.5}
-    assert table.cells["a"]["auroc"].best is False, "a lone row is not the best of anything"
+    assert seeds_of(table, "MRM (quoted)", "auroc") == {0: 88.5}
+    assert not cell(table, "a", "auroc")["best"], "a lone row is not the best of anything"
     for other in ({"phantom": True}, {"protocol": "cls-finetune-benchx"}, {"label_fraction": 0.5}):
         write_run(tmp_path / "a", row(0, 0.8, **{**real, **other}))
         assert not only_table(tmp_path).quoted
@@ -57,7 +63,7 @@ def test_value_quoted_only_beside_the_same_protocol_data_and_split(tmp_path: Pat
 def test_value_quoted_only_beside_the_official_questions(name: str, protocol: str) -> None:
     config = yaml.safe_load((EXPERIMENTS / "vqa" / f"{name}.yaml").read_text())
     dataset = config["data"]["class_path"]
-    content = {"phantom": False, "protocol": protocol, "dataset": dataset}
+    content = record(protocol=protocol, dataset=dataset)
     data = {"language": "en", "split_file": None}
     assert len(quoted_for(content, lambda: data)) == 3
     assert not quoted_for(content, lambda: data | {"split_file": "mine.csv"})
@@ -70,12 +76,11 @@ def test_value_shipped_experiments_are_those_of_the_publication(fraction: float)
     usual = {key: value.default for known in arguments for key, value in known.items()}
     own = config["data"]["init_args"] | {"label_fraction": fraction}
     data = {key: list(v) if isinstance(v, tuple) else v for key, v in (usual | own).items()}
-    content = {
-        "phantom": False,
-        "protocol": config["model"]["init_args"]["protocol"],
-        "dataset": config["data"]["class_path"],
-        "label_fraction": data["label_fraction"],
-    }
+    content = record(
+        protocol=config["model"]["init_args"]["protocol"],
+        dataset=config["data"]["class_path"],
+        label_fraction=data["label_fraction"],
+    )
     assert len(quoted_for(content, lambda: data)) == 2
 
 

@@ -137,10 +137,10 @@ def test_value_killed_search_goes_on_and_neither_loses_nor_repeats(tmp_path: Pat
         ({"metric": "test/auroc"}, "expected a metric of validation"),
         ({"space": {"model.optim.lr": {"low": 1.0, "high": 0.1}}}, "expected numbers, the lower first"),
         ({"space": {"model.optim.lr": {"low": 0.1}}}, "expected a list of values, or low and high"),
-        ({"trials": "many"}, "search.trials: found 'many', expected a whole number"),
-        ({"space": "lr"}, "expected a metric, and a space"),
+        ({"trials": "many"}, "search: trials: expected a whole number, got 'many'"),
+        ({"space": "lr"}, "search: space: expected a mapping, got 'lr'"),
         ({"trails": 5}, "unknown key 'trails'; did you mean 'trials'?"),
-        ({"direction": "up"}, "direction is maximize or minimize"),
+        ({"direction": "up"}, "direction: unknown choice 'up' (one of maximize, minimize)"),
     ],
 )
 def test_error_in_a_search(tmp_path: Path, options: dict[str, Any], says: str) -> None:

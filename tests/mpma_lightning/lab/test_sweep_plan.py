@@ -73,8 +73,8 @@ def test_value_one_pretraining_serves_other_seeds(tmp_path: Path) -> None:
         ("witout: [mrm]", "without: [mrm]", "unknown key 'witout'; did you mean 'without'?"),
         ("without: [mmr]", "without: [mrm]", "no method 'mmr' here; did you mean 'mrm'?"),
         ("after: pretrainin", "after: pretraining", "no earlier stage 'pretrainin'; did you mean 'pretraining'?"),
-        ("test: newest", "test: best", "found 'newest', expected last or best"),
-        ("seeds: [zero]", "seeds: [0, 1]", "expected whole numbers"),
+        ("test: newest", "test: best", "test: unknown choice 'newest'; did you mean 'best'? (one of last, best)"),
+        ("seeds: [zero]", "seeds: [0, 1]", "seeds: expected a whole number, got 'zero'"),
         ("set: {seed_everything: 3}", "set: {trainer.accelerator: cpu}", "set by the sweep itself; give `seeds:`"),
         ("set: {data: {init_args: {seed: 3}}}", "set: {trainer.accelerator: cpu}", "data.init_args.seed is set by the"),
         (
@@ -194,9 +194,8 @@ def test_error_odd_sweep_files_are_one_line(tmp_path: Path, sweep: dict, stage: 
     stages = {"first": first, "second": {"experiment": file, **stage}}
     path = sweep_file(tmp_path, yaml.safe_dump(sweep | {"stages": stages}))
     try:
-        trials = read_sweep(path).trials
+        read = read_sweep(path)
     except UsageError as error:
         assert "\n" not in str(error)
     else:
-        below = Path(str(sweep.get("runs", "runs")))
-        assert all(".." not in trial.folder.relative_to(below).parts for trial in trials)
+        assert all(".." not in trial.folder.relative_to(read.runs).parts for trial in read.trials)
