@@ -33,7 +33,7 @@ def parsed(kind: type[T], content: Any, where: str, **given: Any) -> T:
     said = {key: value for key, value in content.items() if value is not None}
     try:
         parser = _parser(kind, tuple(given))  # type: ignore[arg-type]
-        return kind(**vars(parser.parse_object(said)), **given)
+        return kind(**parser.parse_object(said).as_dict(), **given)
     except ArgumentError as error:
         raise UsageError(f"{where}: {Explainer('', {}, names).explain(str(error))}") from None
 
