@@ -128,7 +128,7 @@ class DataModule(IndexLoaders):
             return rows
         if store.manifest["drawn"]:
             return rows.drop(columns="split")  # check_rows draws that of this seed
-        self.note(f"{store.folder.name}: what is drawn of rows and splits is that of seed {seed}")
+        self.note(f"{store.folder.name}: whatever was drawn when it was prepared was drawn with seed {seed}")
         return rows
 
     def drop(self, reason: str, count: int) -> None:
@@ -145,9 +145,12 @@ class DataModule(IndexLoaders):
         """Something about the data that a reader of the results should know; shown below the summary line."""
         self._notes.append(line)
 
-    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """``frame`` without the training rows that the data set's arguments leave out, counted by ``drop``; val and
-        test stay whole. It follows the split, so that a split is drawn from everything; a second call is free."""
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` without the rows that the data set's arguments leave out, which are counted by ``drop``.
+
+        It is called when every row has its split and a store keeps all rows, so that a split is drawn from everything.
+        Applied twice, it gives the same rows.
+        """
         return frame
 
     def check_splits(self, frame: pd.DataFrame) -> None:
@@ -182,7 +185,12 @@ class DataModule(IndexLoaders):
         return "\n  ".join([line, *self.spec.notes])
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The index: ``rows`` without excluded patients and missing images, with group and split, sorted. UserError."""
+        """The index: :meth:`sound_rows` that are chosen, with the ``label_fraction`` of training, sorted. UserError."""
+        frame = self._take_fraction(self.sound_rows(rows))
+        return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
+
+    def sound_rows(self, rows: pd.DataFrame, every: bool = False) -> pd.DataFrame:
+        """``rows`` with group and split, without excluded patients and missing images; ``every`` skips choose_rows."""
         rows = rows.reset_index(drop=True)
         if self.split_file is not None:
             rows = take_split_file(rows, self.split_file, self.drop)
@@ -191,7 +199,7 @@ class DataModule(IndexLoaders):
             rows["split"] = draw_splits(rows, self.label_names, self.seed)
         if len(rows):
             rows["split"] = normalise_splits(rows["split"], rows["id"])
-            rows = self.choose_training(rows)
+            rows = rows if every else self.choose_rows(rows)
         frame = drop_excluded(rows, self.exclude, self.drop)
         for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
             self._excluded[name] = max(count, self._excluded.get(name, 0))
@@ -203,13 +211,17 @@ class DataModule(IndexLoaders):
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
             raise UserError(f"{type(self).__name__}: found sample id {twice!r} twice; ids must be unique")
         frame["group"] = connected_groups(frame, ("study", "text"))
-        self.check_splits(frame)
+        if every:
+            dropped, notes = self.dropped, list(self._notes)
+            self.check_splits(self.choose_rows(frame))
+            self._dropped, self._notes = dropped, notes  # counted when the store is read
+        else:
+            self.check_splits(frame)
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)
             self._refuse_empty(frame)
         refuse_outside(frame)
-        frame = self._take_fraction(frame)
-        return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
+        return frame
 
     def _take_fraction(self, frame: pd.DataFrame) -> pd.DataFrame:
         train = frame[frame["split"] == "train"]

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import hold_out
-from data_modules.index.labels import Blank, Uncertain, read_labels
+from data_modules.index.faulty import few
+from data_modules.index.labels import Blank, Uncertain, join_labels
 from data_modules.index.listed_splits import pin_test, read_pinned
-from data_modules.index.tables import find_table, read_table
+from data_modules.index.tables import find_table, read_table, row_names
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"
@@ -60,30 +62,38 @@ class CheXpertDataModule(DataModule):
         if not self.root.is_dir():
             raise UserError(f"{self.root}: folder not found; set data.root to the folder of CheXpert")
         train, test = self._table("train"), self._table("valid")
-        known = read_table(find_table([self.root], "train", SOURCE), ["Path"], optional=COMPETITION).isin(["1.0", "1"])
-        held_out = hold_out(train["patient"], known, self.val_share, self.seed)  # one for any data.labels
+        listed = read_table(find_table([self.root], "train", SOURCE), ["Path"], optional=COMPETITION)
+        known = listed.loc[train.index].isin(["1.0", "1"])
+        held_out = hold_out(train["patient"], known, self.val_share, self.seed)  # the same for any data.labels
         train["split"] = pd.Series("train", train.index).mask(held_out, "val")
         frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
         keep = frame["view"].isin(self.views)
         self.drop("view", int((~keep).sum()))
-        frame = frame[keep].drop(columns="view").reset_index(drop=True)
-        if self.pinned:
-            frame = pin_test(frame, [_without_root(path) for path in read_pinned(self.pinned)], self.pinned, self.drop)
-        return frame
+        return frame[keep].drop(columns="view").reset_index(drop=True)
+
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if not self.pinned:
+            return frame
+        return pin_test(frame, [_without_root(path) for path in read_pinned(self.pinned)], self.pinned, self.drop)
 
     def _table(self, name: str) -> pd.DataFrame:
         path = find_table([self.root], name, SOURCE)
         table = read_table(path, ["Path", "Frontal/Lateral"])
+        sound = table["Path"].fillna("").map(_without_root).str.fullmatch(r"[^/]+/patient[^/]+/[^/]+/[^/]+")
+        odd = np.flatnonzero(~sound)
+        problems = [
+            f"{path}: found Path {found!r} in {row}, expected CheXpert-v1.0-small/{name}/patient00001/study1/"
+            "view1_frontal.jpg; correct the table"
+            for found, row in zip(table["Path"].iloc[odd], row_names(path, odd), strict=True)
+        ]
+        few(problems, len(table), "path of another form", self.drop)
+        table = table[sound]
         names = table["Path"].map(_without_root)
         parts = names.str.split("/", expand=True)
-        if parts.shape[1] < 4 or not parts[1].str.startswith("patient").all():
-            odd = table["Path"][~names.str.match(r"[^/]+/patient[^/]+/[^/]+/[^/]+$")].iloc[0]
-            raise UserError(f"{path}: found Path {odd!r}, expected CheXpert-v1.0-small/{name}/patient00001/study1/"
-                            "view1_frontal.jpg; correct the table")  # fmt: skip
         frame = pd.DataFrame({"id": names, "patient": parts[1], "study": parts[1] + "/" + parts[2]})
         frame = frame.assign(view=table["Frontal/Lateral"], image=f"{self.root}/" + names)
-        labels = read_labels(path, "Path", self.label_names, self.uncertain, self.blank)
-        return frame.join(labels.reindex(table["Path"]).reset_index(drop=True))
+        policies = (self.uncertain, self.blank)
+        return join_labels(frame, table["Path"], (path, "Path"), self.label_names, policies, self.drop)
 
 
 def _without_root(path: str) -> str:

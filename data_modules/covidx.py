@@ -9,6 +9,7 @@ from data_modules.base import DataModule
 from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import hold_out
+from data_modules.index.faulty import few
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
@@ -47,16 +48,20 @@ class COVIDxDataModule(DataModule):
     def read_index(self) -> pd.DataFrame:
         if not self.root.is_dir():
             raise UserError(f"{self.root}: folder not found; set data.root to the folder of COVIDx")
-        train, test = self._list("train"), self._list("test")
-        leaking = train["patient"].isin(test["patient"])
-        self.drop("training image of a test patient", int(leaking.sum()))
-        train = train[~leaking].reset_index(drop=True)
-        held_out = hold_out(train["patient"], pd.get_dummies(train["class"]), self.val_share, self.seed)
-        train["split"] = pd.Series("train", train.index).mask(held_out, "val")
-        frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
-        self.label_names = self._classes(frame["class"])
+        frame = pd.concat([self._list("train"), self._list("test")], ignore_index=True)
+        self.label_names = self._classes(frame)
+        frame = frame[frame["class"].isin(self.label_names)].reset_index(drop=True)
         one_hot = pd.get_dummies(frame["class"])[self.label_names].astype("float32")
+        train = frame.index[frame["split"] == "train"]
+        held_out = hold_out(frame["patient"].loc[train], one_hot.loc[train], self.val_share, self.seed)
+        frame.loc[train[held_out], "split"] = "val"
         return frame.drop(columns="class").join(one_hot)
+
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        tested = frame["patient"].isin(frame.loc[frame["split"] == "test", "patient"])
+        leaking = tested & (frame["split"] != "test")
+        self.drop("training image of a test patient", int(leaking.sum()))
+        return frame[~leaking].reset_index(drop=True)
 
     def _list(self, split: str) -> pd.DataFrame:
         name = f"{split}_COVIDx{self.version}.txt"
@@ -64,15 +69,15 @@ class COVIDxDataModule(DataModule):
         if path is None:
             raise UserError(f"{self.root / name}: list not found, nor in {self.root / 'labels'}; take it from "
                             "github.com/lindawangg/COVID-Net, or set data.version")  # fmt: skip
-        rows = []
-        for number, line in enumerate(lines_of(read_text(path)), start=1):
-            words = line.split()
-            if words and len(words) != len(COLUMNS):
-                raise UserError(f"{path}: found {len(words)} words in row {number}, expected patient, file, class and "
-                                "source with spaces between; this version of the list has other columns")  # fmt: skip
-            if words:
-                rows.append(words)
-        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        rows = {number: line.split() for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()}
+        problems = [
+            f"{path}: found {len(words)} words in row {number}, expected patient, file, class and source with spaces "
+            "between; this version of the list has other columns"
+            for number, words in rows.items()
+            if len(words) != len(COLUMNS)
+        ]
+        few(problems, len(rows), "line without patient, file, class and source", self.drop)
+        table = pd.DataFrame([words for words in rows.values() if len(words) == len(COLUMNS)], columns=list(COLUMNS))
         source = table["source"].replace(SOURCES)
         return pd.DataFrame(
             {
@@ -82,15 +87,21 @@ class COVIDxDataModule(DataModule):
                 "image": f"{self.root}/{split}/" + table["file"],
                 "class": table["class"],
                 "source": source,
+                "split": split,
             }
         )
 
-    def _classes(self, found: pd.Series) -> list[str]:
-        names = next((names for names in CLASSES if set(found) <= set(names)), None)
-        if names is None:
-            expected = " or ".join(", ".join(names) for names in CLASSES)
-            raise UserError(f"{self.root}: found classes {', '.join(sorted(set(found)))} in the lists, expected "
-                            f"{expected}")  # fmt: skip
+    def _classes(self, frame: pd.DataFrame) -> list[str]:
+        found = frame["class"]
+        names = list(max(CLASSES, key=lambda names: int(found.isin(names).sum())))
+        expected = " or ".join(map(", ".join, CLASSES))
+        there = ", ".join(sorted(set(found)))
+        problems = [
+            f"{self.root}: found class {label!r} of {name} (classes found: {there}), expected {expected}; correct the "
+            "lists"
+            for name, label in frame.loc[~found.isin(names), ["id", "class"]].itertuples(index=False)
+        ]
+        few(problems, len(frame), "unknown class", self.drop)
         if absent := set(names) - set(found):
             raise UserError(f"{self.root}: no image is of class {', '.join(sorted(absent))}; complete the lists")
-        return list(names)
+        return names

@@ -1,14 +1,18 @@
 """MIMIC-CXR-JPG images, MIMIC-CXR reports, CheXpert or NegBio labels, in the layout PhysioNet ships."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.index.labels import CHEXPERT, Blank, Uncertain, read_labels
+from data_modules.images.missing import images_present
+from data_modules.index.faulty import refuse_many
+from data_modules.index.labels import CHEXPERT, Blank, Uncertain, join_labels
 from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.mimic_reports import has_reports, read_reports, report_names
@@ -16,6 +20,7 @@ from data_modules.text.sections import Sections
 
 TABLE = "mimic-cxr-2.0.0-"
 SOURCE = "it comes with MIMIC-CXR-JPG (physionet.org/content/mimic-cxr-jpg); complete the download"
+VERSION = re.compile(r"\d+(\.\d+)+")
 VIEW_CODES = {
     "postero-anterior": "PA",
     "antero-posterior": "AP",
@@ -66,8 +71,8 @@ class MIMICCXRDataModule(DataModule):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.image_root = Path(image_root) if image_root else None
-        self.report_root = Path(report_root) if report_root else None
+        self.image_root = version_folder(Path(image_root)) if image_root else None
+        self.report_root = version_folder(Path(report_root)) if report_root else None
         self.views = list(views)
         self.sections, self.encoding = sections, encoding
         self.study_sampling, self.one_image_per_study = study_sampling, study_sampling == "one"
@@ -94,11 +99,12 @@ class MIMICCXRDataModule(DataModule):
             raise UserError("found neither data.image_root nor data.report_root, expected one or both")
         frame = self._images(self.image_root, roots, self.views) if self.image_root else self._studies(roots)
         if self.label_names:
-            table = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
-            values = read_labels(table, "study_id", self.label_names, self.uncertain, self.blank)
-            frame = frame.join(values, on="study")
-        if self.report_root:
-            frame = self._with_reports(frame, self.report_root)
+            path = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
+            policies = (self.uncertain, self.blank)
+            frame = join_labels(frame, frame["study"], (path, "study_id"), self.label_names, policies, self.drop)
+        return self._with_reports(frame, self.report_root) if self.report_root else frame
+
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         if not self.pinned:
             return frame
         return pin_test(frame, [Path(name).stem for name in read_pinned(self.pinned)], self.pinned, self.drop)
@@ -106,8 +112,8 @@ class MIMICCXRDataModule(DataModule):
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         if self.label_names and self.request.reads_labels and self._read("text", rows):
             self.note(
-                f"labels are mined from the report ({self.labels_from}): what reads the report reads where its labels "
-                "come from; only figures of the image alone tell what the image shows"
+                f"labels are mined from the report ({self.labels_from}): a model that reads the report sees where they "
+                "come from; only metrics of the image alone say what the image shows"
             )
         return super().check_rows(rows)
 
@@ -131,9 +137,10 @@ class MIMICCXRDataModule(DataModule):
             self.drop("view", int((~keep).sum()))
             frame = frame[keep].reset_index(drop=True)
         stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]
-        shrunken = not any(Path(f"{stem}.jpg").is_file() for stem in stems[:50])
-        png = shrunken and any(Path(f"{stem}.png").is_file() for stem in stems[:50])
-        return frame.assign(image=stems + (".png" if png else ".jpg"))
+        jpg = images_present(stems + ".jpg")
+        png = np.zeros(len(stems), bool)
+        png[~jpg] = images_present(stems[~jpg] + ".png")
+        return frame.assign(image=stems + np.where(png, ".png", ".jpg"))
 
     def _studies(self, roots: list[Path]) -> pd.DataFrame:
         try:
@@ -149,7 +156,23 @@ class MIMICCXRDataModule(DataModule):
     def _with_reports(self, frame: pd.DataFrame, root: Path) -> pd.DataFrame:
         names = report_names(frame["patient"], frame["study"])
         reports = read_reports(root, names.unique(), self.sections, self.encoding, self.text.min_tokens)
+        refuse_many(reports["problem"].dropna().tolist(), len(reports))
         frame = frame.assign(name=names).join(reports, on="name")
         for reason, count in frame["reason"].value_counts().items():
             self.drop(str(reason), int(count))
-        return frame[frame["reason"].isna()].drop(columns=["name", "reason"])
+        return frame[frame["reason"].isna()].drop(columns=["name", "reason", "problem"])
+
+
+def version_folder(root: Path) -> Path:
+    """``root``, or the release folder in it (``2.1.0``), which PhysioNet's downloads have, where it holds nothing else.
+
+    Raises:
+        UserError: several releases.
+    """
+    if not root.is_dir() or (root / "files").is_dir() or any(root.glob(f"{TABLE}*")):
+        return root
+    found = sorted(path for path in root.iterdir() if VERSION.fullmatch(path.name) and path.is_dir())
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"{root}: found releases {names}, expected one; set the root to one of these folders")
+    return found[0] if found else root

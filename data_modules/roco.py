@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
@@ -15,6 +16,8 @@ from data_modules.text.roco_captions import read_flat, read_original, read_v2
 from data_modules.text.sections import clean
 
 RETRIEVAL_SEED = 42
+CHOSEN = "chosen"
+"""Column: whether ``retrieval_pairs`` keeps the row in validation or test."""
 
 
 class ROCODataModule(DataModule):
@@ -61,22 +64,28 @@ class ROCODataModule(DataModule):
         self.drop(f"caption under {self.text.min_tokens} words", int(short.sum()))
         frame = frame[~short].reset_index(drop=True)
         if "article" in frame:
-            frame = self._articles(frame)
+            if not self.article_disjoint:
+                self._note_shared_articles(frame)
         elif self.article_disjoint:
             raise UserError(f"{self.root}: found no licences.txt, which data.article_disjoint reads; set it to false")
-        return self._first_pairs(frame) if self.retrieval_pairs else frame
+        return frame.assign(**{CHOSEN: self._first_pairs(frame)}) if self.retrieval_pairs else frame
+
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        leaks = self._leaks(frame)
+        self.drop("article of an evaluation split", int(leaks.sum()))
+        frame = frame[~leaks]
+        if CHOSEN in frame:
+            frame = frame[frame[CHOSEN] | (frame["split"] == "train")]
+        return frame.reset_index(drop=True)
 
     def _figures(self) -> pd.DataFrame:
         root = self.root
         if not root.is_dir():
             raise UserError(f"{root}: folder not found; set data.root to the folder of ROCO")
-        for read in (read_original, read_flat):
-            frame = read(root, self.non_radiology)
+        for read in (read_original, read_flat, read_v2):
+            frame = read(root, self.non_radiology, self.drop)
             if frame is not None:
                 return frame
-        frame = read_v2(root)
-        if frame is not None:
-            return frame
         if is_hub_form(root):
             frame = read_columns(root, ("image_id", "caption"), ("license",))
             frame["image"] = table_references(root, frame["split"])
@@ -86,28 +95,30 @@ class ROCODataModule(DataModule):
             "all_data/test/radiology/testdata.csv, test_captions.csv or Parquet files; correct data.root"
         )
 
-    def _articles(self, frame: pd.DataFrame) -> pd.DataFrame:
-        suppliers = {split: set(rows["article"].dropna()) for split, rows in frame.groupby("split")}
-        test, val = suppliers.get("test", set()), suppliers.get("val", set())
-        leaks = (frame["split"] == "train") & frame["article"].isin(test | val)
-        leaks |= (frame["split"] == "val") & frame["article"].isin(test)
-        if self.article_disjoint:
-            self.drop("article of an evaluation split", int(leaks.sum()))
-            return frame[~leaks].reset_index(drop=True)
-        others = {s: set().union(*(suppliers[o] for o in suppliers if o != s)) for s in suppliers}
-        shared = {s: int(((frame["split"] == s) & frame["article"].isin(others[s])).sum()) for s in others}
-        self.note(
-            "articles are not split: figures of articles that also supply another split: "
-            + ", ".join(f"{split!s} {count:,}" for split, count in shared.items())
-        )
-        return frame
+    def _leaks(self, frame: pd.DataFrame) -> pd.Series:
+        """bool: figures whose article also supplies a later split; False without ``article_disjoint``."""
+        if not self.article_disjoint:
+            return pd.Series(False, frame.index)
+        test, val = (frame.loc[frame["split"] == split, "article"].dropna() for split in ("test", "val"))
+        leaks = (frame["split"] != "test") & frame["article"].isin(test)
+        return leaks | (frame["split"] == "train") & frame["article"].isin(val)
 
-    def _first_pairs(self, frame: pd.DataFrame) -> pd.DataFrame:
-        keep = [frame.index[frame["split"] == "train"]]
+    def _note_shared_articles(self, frame: pd.DataFrame) -> None:
+        articles = frame[["article", "split"]].dropna().drop_duplicates().groupby("article")["split"].size()
+        shared = frame[frame["article"].isin(articles.index[articles > 1])]["split"].value_counts()
+        counts = ", ".join(f"{split} {int(shared.get(split, 0)):,}" for split in sorted(frame["split"].unique()))
+        self.note(f"figures of articles that also supply another split: {counts}")
+
+    def _first_pairs(self, frame: pd.DataFrame) -> np.ndarray:
+        """bool (len(frame),): training, and the first captions of the shuffled validation and test split."""
+        chosen = (frame["split"] == "train").to_numpy(copy=True)
+        usable = ~self._leaks(frame)
         for split in ("val", "test"):
-            rows = frame.index[frame["split"] == split].tolist()
+            rows = np.flatnonzero((frame["split"] == split) & usable).tolist()
             random.Random(RETRIEVAL_SEED).shuffle(rows)
-            keep.append(pd.Index(rows[: self.retrieval_pairs]))
-            self.note(f"{split}: {min(len(rows), self.retrieval_pairs or 0):,} of {len(rows):,} captions kept, "
-                      "before absent images are left out")  # fmt: skip
-        return frame.loc[sorted(set().union(*map(set, keep)))].reset_index(drop=True)
+            chosen[rows[: self.retrieval_pairs]] = True
+            self.note(
+                f"{split}: {min(len(rows), self.retrieval_pairs or 0):,} of {len(rows):,} captions kept, before absent "
+                "images are left out"
+            )
+        return chosen

@@ -82,7 +82,7 @@ class RSNAPneumoniaDataModule(DataModule):
             return take_lists(frame, self.lists, self.drop)
         return frame.assign(split=stratified_splits(frame["patient"], frame[[CLASS]], SPLITS[self.split], self.seed))
 
-    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         if not self.positives:
             return frame
         without = (frame["split"] == "train") & (frame[CLASS] == 0)

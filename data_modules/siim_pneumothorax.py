@@ -69,7 +69,7 @@ class SIIMPneumothoraxDataModule(DataModule):
             return take_lists(frame, self.lists, self.drop)
         return frame.assign(split=stratified_splits(frame["patient"], frame[[CLASS]], (0.7, 0.15, 0.15), self.seed))
 
-    def choose_training(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         if not self.balanced:
             return frame
         train = frame["split"] == "train"

@@ -97,7 +97,7 @@ def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) 
         for path in data.exclude if data is not None and not is_store(Path(result.root)) else []:
             refuse_idle_exclusion(frame, path)
         if data is not None and not frame.empty:
-            frame = data.choose_training(frame.reset_index(drop=True))
+            frame = data.choose_rows(frame.reset_index(drop=True))
         return frame if data is None else drop_excluded(frame, data.exclude, result.left_out)
     except UserError as error:
         result.add("error", "exclusion manifest", str(error))

@@ -7,10 +7,11 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
-from data_modules.index.labels import odd_labels
+from data_modules.index.faulty import refuse_many
+from data_modules.index.labels import read_labels
 from data_modules.index.tables import find_table, read_table
 from data_modules.mimic_cxr import SOURCE, TABLE, MIMICCXRDataModule
-from data_modules.text.mimic_reports import read_reports, report_names
+from data_modules.text.mimic_reports import UNREADABLE, read_reports, report_names
 
 OFFICIAL = {"images": 377_110, "studies": 227_835}
 NEEDED = {
@@ -65,8 +66,8 @@ def _table(roots: list[Path], name: str, columns: list[str], result: CheckResult
 
 def _labels(path: Path, data: MIMICCXRDataModule, result: CheckResult) -> None:
     try:
-        odd = odd_labels(path, data.labels)
-        result.found("error", "label value outside 1, 0, -1 and blank", odd, "correct the table")
+        _, faulty = read_labels(path, "study_id", data.labels, data.uncertain, data.blank)
+        result.found("info", "label other than 1, 0, -1 and blank", faulty.values(), "left out")
     except UserError as error:
         result.add("error", "table", str(error))
 
@@ -75,15 +76,17 @@ def _reports(frame: pd.DataFrame, data: MIMICCXRDataModule, result: CheckResult)
     assert data.report_root is not None
     names = report_names(frame["patient"], frame["study"])
     try:
-        reports = read_reports(
-            data.report_root, names.unique(), data.sections, data.encoding, data.text.min_tokens, strict=False
-        )
+        reports = read_reports(data.report_root, names.unique(), data.sections, data.encoding, data.text.min_tokens)
     except UserError as error:
         result.add("error", "unreadable", str(error))
         return frame
-    unread = reports["reason"].str.contains(": ", na=False)
-    result.found("error", "report that cannot be read", reports.loc[unread, "reason"], "each would stop a run")
-    for reason, group in reports[~unread].groupby("reason"):
+    problems = reports["problem"].dropna()
+    try:
+        refuse_many(problems.tolist(), len(reports))
+        result.found("info", UNREADABLE, problems, "left out")
+    except UserError:
+        result.found("error", UNREADABLE, problems, "so many stop a run")
+    for reason, group in reports[reports["problem"].isna()].groupby("reason"):
         severity = "warning" if reason in ("report missing", "report empty") else "info"
         result.found(severity, str(reason), group.index.astype(str), "left out")  # type: ignore[arg-type]
     return frame.assign(text=names.map(reports["text"]))

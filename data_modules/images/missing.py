@@ -13,14 +13,19 @@ THREADS = 16
 CHUNK = 1000
 
 
+def images_present(references: pd.Series) -> np.ndarray:
+    """bool (N,): which images exist; looked for in several threads."""
+    chunks = np.array_split(references.to_numpy(object), len(references) // CHUNK + 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda names: [image_source(name).exists() for name in names], chunks)
+        return np.fromiter((flag for flags in found for flag in flags), bool)
+
+
 def drop_missing_images(
     frame: pd.DataFrame, max_missing: float, drop: Callable[[str, int], None], note: Callable[[str], None]
 ) -> pd.DataFrame:
     """Leave out rows whose image is absent; UserError where a split lacks more than ``max_missing``, or all do."""
-    chunks = np.array_split(frame["image"].to_numpy(object), len(frame) // CHUNK + 1)
-    with ThreadPoolExecutor(THREADS) as pool:
-        found_files = pool.map(lambda paths: [image_source(path).exists() for path in paths], chunks)
-        present = np.fromiter((flag for flags in found_files for flag in flags), bool)
+    present = images_present(frame["image"])
     if present.all():
         return frame
     found = pd.Series(present, index=frame.index).groupby(frame["split"]).agg(["sum", "count"])

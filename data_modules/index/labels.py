@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
+from data_modules.index.faulty import Drop, refuse_many
 from data_modules.index.tables import missing_column, read_table, row_names
 
 CHEXPERT = (
@@ -41,32 +42,62 @@ Blank = Literal["zeros", "ignore"]
 GLORIA_ONES = ("Atelectasis", "Edema", "Pleural Effusion")
 GLORIA_ZEROS = ("Cardiomegaly", "Consolidation")
 """What -1 becomes under ``gloria``, the policy of GLoRIA and MGCA for the five CheXpert competition classes."""
-
-
+UNREADABLE = "label other than 1, 0, -1 and blank"
 POLICIES = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
 
 
-def read_labels(path: Path, key: str, labels: list[str], uncertain: Uncertain, blank: Blank) -> pd.DataFrame:
-    """float32 columns ``labels`` by ``key``: 1, 0, and -1 (uncertain) or blank (not mentioned) as asked.
+def join_labels(
+    frame: pd.DataFrame,
+    keys: pd.Series,
+    table: tuple[Path, str],
+    labels: list[str],
+    policies: tuple[Uncertain, Blank],
+    drop: Drop,
+) -> pd.DataFrame:
+    """``frame`` with the columns ``labels`` of a label table; samples with an unreadable label are dropped and counted.
+
+    Args:
+        frame: samples.
+        keys: (len(frame),) key of each sample in the label table; one that is not listed has unknown labels (NaN).
+        table: path of the label table, and its key column.
+        labels: classes.
+        policies: what -1 (uncertain) and blank (not mentioned) become.
+        drop: counts samples by reason.
+
+    Raises:
+        UserError: those of :func:`read_labels`.
+    """
+    values, faulty = read_labels(*table, labels, *policies)
+    unreadable = keys.isin(list(faulty))
+    drop(UNREADABLE, int(unreadable.sum()))
+    return frame.join(values.reindex(keys).set_axis(frame.index))[~unreadable]
+
+
+def read_labels(
+    path: Path, key: str, labels: list[str], uncertain: Uncertain, blank: Blank
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The label columns of a table by ``key``, float32: 1, 0, and NaN for unknown; and the rows that are faulty.
 
     Policies for -1 are those of the CheXpert paper: ``zeros`` (U-Zeros), ``ones`` (U-Ones), ``ignore`` (U-Ignore:
-    NaN, in no loss and no metric); ``gloria`` mixes them by class and ignores -1 of the other classes.
+    NaN, in no loss and no metric). ``gloria`` chooses by class and ignores -1 of the other classes. U-MultiClass and
+    U-SelfTrained are not supported: they need another head, or soft labels of a first model.
 
-    Two policies of the paper are not here. U-MultiClass makes uncertain a third value of every class, U-SelfTrained
-    fills in the probabilities of a first model fitted with ``ignore``: they ask for another head, and for two runs and
-    soft labels. No protocol here uses them, and the paper found no policy best for all classes.
+    Returns:
+        labels by key, without faulty rows; and for each faulty key what was found there.
 
-    ``Airspace Opacity`` and ``Lung Opacity`` are the same class. A key that is not listed stays unknown.
+    Raises:
+        UserError: a class without a column, or values other than 1, 0, -1 and blank in more than one row and more than
+            1 % of the rows.
     """
     table = read_table(path)
     if key not in table:
         raise UserError(missing_column(path, key, table.columns.tolist()))
-    known, odd = _known(path, table, labels)
-    if odd:
-        raise UserError(f"{odd[0]}, expected 1.0, 0.0, -1.0 or blank; correct the table")
-    numbers = known.set_axis(table[key], axis=0).astype("float32")
+    known, problems = _known(path, table, labels)
+    refuse_many(list(problems.values()), len(table))
+    numbers = known.set_axis(table[key], axis=0).astype("float32").drop(index=table[key].iloc[list(problems)])
     filled = fill_uncertain(numbers.fillna(POLICIES[blank]), uncertain)
-    return filled[~filled.index.duplicated()].astype("float32")
+    faulty = {str(table[key].iloc[row]): problem for row, problem in problems.items()}
+    return filled[~filled.index.duplicated()].astype("float32"), faulty
 
 
 def fill_uncertain(numbers: pd.DataFrame, uncertain: Uncertain) -> pd.DataFrame:
@@ -79,22 +110,20 @@ def fill_uncertain(numbers: pd.DataFrame, uncertain: Uncertain) -> pd.DataFrame:
     return filled.astype("float32")
 
 
-def odd_labels(path: Path, labels: list[str]) -> list[str]:
-    """Every value that is none of 1, 0, -1 and blank, with its row and column."""
-    return _known(path, read_table(path), labels)[1]
-
-
-def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, list[str]]:
+def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Label values with NaN for blank, and what is wrong with a row by its number."""
     chosen = [_column(path, name, table.columns.tolist()) for name in labels]
     values = table[chosen].set_axis(labels, axis=1).astype("string")
     meant = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}
     known = values.map(lambda text: meant.get(text, np.nan))
-    places = np.argwhere((known.isna() & values.notna()).to_numpy())
-    where = row_names(path, places[:, 0])
-    return known, [
-        f"{path}: found {values.iat[r, c]!r} in {row}, column {labels[c]}"
-        for (r, c), row in zip(places, where, strict=True)
-    ]
+    odd = (known.isna() & values.notna()).to_numpy()
+    rows = np.flatnonzero(odd.any(axis=1)).tolist()
+    columns = odd[rows].argmax(axis=1).tolist()
+    return known, {
+        row: f"{path}: found {values.iat[row, column]!r} in {where}, column {labels[column]}, expected 1.0, 0.0, -1.0 "
+        "or blank; correct the table"
+        for row, column, where in zip(rows, columns, row_names(path, rows), strict=True)
+    }
 
 
 def same_class(name: str, others: Sequence[str]) -> str | None:

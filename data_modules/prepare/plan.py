@@ -70,7 +70,8 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     if data.split_file is not None:
         raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
     rows = data.read_index().reset_index(drop=True)
-    checked = data.check_rows(rows.copy())
+    checked = data.sound_rows(rows.copy(), every=True)
+    checked = checked.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
     labels = data.label_names
     drawn = not has_splits(rows)
     rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])

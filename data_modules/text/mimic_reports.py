@@ -19,6 +19,7 @@ LARGEST = 1 << 20
 """Bytes of a report; the real ones have at most a few thousand."""
 MANY = 5000
 """Reports from which on a progress bar is shown."""
+UNREADABLE = "report that cannot be read"
 
 
 class ReportStore:
@@ -71,32 +72,30 @@ def has_reports(root: Path) -> bool:
     return archive.is_file() or any((root / folder / "files").is_dir() for folder in (".", "mimic-cxr-reports"))
 
 
-def read_reports(
-    root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int, strict: bool = True
-) -> pd.DataFrame:
-    """``text`` and ``reason`` by report name: the text, or why there is none (missing, empty, section, short).
+def read_reports(root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int) -> pd.DataFrame:
+    """The texts of reports.
 
-    Not ``strict``: a report that cannot be read or decoded is a reason too, and no UserError.
+    Returns:
+        by report name: ``text``; ``reason`` why there is none (missing, empty, section, short, unreadable); and
+        ``problem``, what is wrong with an unreadable one. UserError only where ``root`` has no reports at all.
     """
     store = ReportStore(root)
 
-    def read(chunk: list[str]) -> list[tuple[str | None, str | None]]:
+    def read(chunk: list[str]) -> list[tuple[str | None, str | None, str | None]]:
         return [read_one(name) for name in chunk]
 
-    def read_one(name: str) -> tuple[str | None, str | None]:
+    def read_one(name: str) -> tuple[str | None, str | None, str | None]:
         try:
-            return _read(store, name, sections, encoding, min_words)
+            return *_read(store, name, sections, encoding, min_words), None
         except UserError as error:
-            if strict:
-                raise
-            return None, str(error)
+            return None, UNREADABLE, str(error)
 
     names = list(names)
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     with ThreadPoolExecutor(THREADS if store.is_folder else 1) as pool:  # a zip is read by one thread
         done = track(pool.map(read, chunks), "reading reports", total=len(chunks), disable=len(names) < MANY)
         rows = [row for chunk in done for row in chunk]
-    return pd.DataFrame(rows, columns=["text", "reason"], index=names)
+    return pd.DataFrame(rows, columns=["text", "reason", "problem"], index=names)
 
 
 def _read(

@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from data_modules.annotated import AnnotatedDataModule
 from data_modules.base import DataModule
+from data_modules.checks import check
 from data_modules.errors import UserError
 from data_modules.images.run_lengths import encode_runs
 from data_modules.images.transforms import Augment
@@ -22,6 +23,7 @@ from data_modules.index.listed_splits import list_files, listed_splits
 from data_modules.index.partners import partners
 from data_modules.loading.loader import collate
 from data_modules.ms_cxr import MSCXRDataModule
+from data_modules.prepare import prepare
 from data_modules.rsna_pneumonia import RSNAPneumoniaDataModule
 from data_modules.siim_pneumothorax import SIIMPneumothoraxDataModule
 
@@ -156,6 +158,22 @@ def test_value_siim_balances_training_only(siim: tuple[Path, np.ndarray]) -> Non
     data.setup()
     assert data.spec.counts == {"train": 2, "val": 1, "test": 1}
     assert data.dropped == {"surplus negative training image": 1}
+
+
+def test_value_a_siim_store_keeps_every_row(siim: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    """A split is drawn from everything, also from a store; what training leaves out is left out on reading."""
+    named = lists(siim[0], train=["a", "b", "c"], val=["d"], test=["e"])
+    prepare(SIIMPneumothoraxDataModule(str(siim[0]), lists=named), tmp_path / "store", workers=1)
+    stored = SIIMPneumothoraxDataModule(str(tmp_path / "store"), lists=named)
+    assert len(stored.rows()) == 5
+    stored = SIIMPneumothoraxDataModule(str(tmp_path / "store"), lists=named)
+    stored.setup()
+    files = SIIMPneumothoraxDataModule(str(siim[0]), lists=named)
+    files.setup()
+    assert stored.spec == files.spec and stored.dropped == {"surplus negative training image": 1}
+    data = SIIMPneumothoraxDataModule(str(tmp_path / "store"), lists=named)
+    result = check("siim_pneumothorax", tmp_path / "store", data)
+    assert {f.kind for f in result.findings if f.severity == "error"} == {"image in two splits (byte-identical)"}
 
 
 def test_error_lists_of_another_release(siim: tuple[Path, np.ndarray]) -> None:

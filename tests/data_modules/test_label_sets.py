@@ -69,18 +69,17 @@ def test_value_chexpert_splits_views_and_labels_by_name(chexpert: Path) -> None:
 )
 def test_value_uncertain_policies_by_name(chexpert: Path, policy: str, expected: list[float]) -> None:
     names = ["Edema", "Consolidation", "Atelectasis", "Lung Lesion"]
-    table = read_labels(chexpert / "train.csv", "Path", names, policy, "zeros")  # type: ignore[arg-type]
+    table, _ = read_labels(chexpert / "train.csv", "Path", names, policy, "zeros")  # type: ignore[arg-type]
     np.testing.assert_array_equal(table.iloc[0].to_numpy(), np.array(expected, np.float32))
 
 
 def test_value_blank_policies_and_gloria_on_other_classes(chexpert: Path) -> None:
-    ignored = read_labels(chexpert / "train.csv", "Path", ["Lung Lesion"], "ignore", "ignore")
+    ignored, _ = read_labels(chexpert / "train.csv", "Path", ["Lung Lesion"], "ignore", "ignore")
     assert ignored["Lung Lesion"].isna().sum() == len(ignored) - 2
     text = (chexpert / "train.csv").read_text().replace("1.0,-1.0,-1.0,-1.0", "-1.0,1.0,1.0,1.0")
     (chexpert / "train.csv").write_text(text)
-    assert (
-        read_labels(chexpert / "train.csv", "Path", ["Lung Lesion"], "gloria", "zeros")["Lung Lesion"].isna().sum() == 2
-    )
+    mixed, _ = read_labels(chexpert / "train.csv", "Path", ["Lung Lesion"], "gloria", "zeros")
+    assert mixed["Lung Lesion"].isna().sum() == 2
 
 
 def test_value_pinned_list_takes_the_place_of_the_test_split(chexpert: Path) -> None:
@@ -119,7 +118,11 @@ def test_error_chexpert(chexpert: Path) -> None:
         read_pinned(str(chexpert / "absent.txt"))
     text = (chexpert / "train.csv").read_text().replace("CheXpert-v1.0-small/train/patient00007", "patient00007", 1)
     (chexpert / "train.csv").write_text(text)
-    with pytest.raises(UserError, match="found Path 'patient00007/study1"):
+    data = CheXpertDataModule(str(chexpert), labels=["Edema"], views=["Frontal", "Lateral"], val_share=0.25)
+    data.setup()
+    assert data.spec.dropped == {"path of another form": 1} and sum(data.spec.counts.values()) == 87
+    (chexpert / "train.csv").write_text(text.replace("CheXpert-v1.0-small/train/patient00008", "patient00008"))
+    with pytest.raises(UserError, match=r"found Path 'patient00007/study1.* in row 16, .*\(3 of 80 such records\)"):
         CheXpertDataModule(str(chexpert), labels=["Edema"]).setup()
 
 
@@ -245,16 +248,37 @@ def test_value_covidx_is_one_hot_and_no_patient_leaks(covidx: Path) -> None:
     assert row["pneumonia"] == 1 and row["patient"] == "rsna/1"
 
 
+def test_value_covidx_split_is_drawn_from_every_training_image(covidx: Path) -> None:
+    """Which patients validate does not depend on which of them the test list has."""
+    validating = []
+    for count in (6, 3):
+        path = covidx / "labels" / "test_COVIDx9A.txt"
+        path.write_text("\n".join(path.read_text().splitlines()[:count]) + "\n")
+        data = COVIDxDataModule(str(covidx))
+        rows = data.read_index()
+        assert len(rows) == 24 + count and not data.dropped
+        validating.append(set(rows.loc[rows["split"] == "val", "id"]))
+    assert validating[0] == validating[1] != set()
+
+
 def test_error_covidx(covidx: Path) -> None:
     with pytest.raises(UserError, match=r"train_COVIDx9B.txt: list not found"):
         COVIDxDataModule(str(covidx), version="9B").setup()
     path = covidx / "labels" / "train_COVIDx9A.txt"
     good = path.read_text()
-    path.write_text(good + "99 99.png normal\n")
-    with pytest.raises(UserError, match="found 3 words in row 25"):
+    path.write_text(good + "99 99.png normal\n98 98.png norml rsna\n")
+    data = COVIDxDataModule(str(covidx))
+    data.setup()
+    assert data.spec.dropped == {
+        "line without patient, file, class and source": 1,
+        "unknown class": 1,
+        "training image of a test patient": 6,
+    }
+    path.write_text(good + "99 99.png normal\n" * 2)
+    with pytest.raises(UserError, match=r"found 3 words in row 25, .*\(2 of 26 such records\)"):
         COVIDxDataModule(str(covidx)).setup()
     path.write_text(good.replace("pneumonia", "pnuemonia"))
-    with pytest.raises(UserError, match="found classes COVID-19, normal, pneumonia, pnuemonia"):
+    with pytest.raises(UserError, match=r"'pnuemonia' .*classes found: COVID-19, normal, pneumonia, pnuemonia\)"):
         COVIDxDataModule(str(covidx)).setup()
 
 

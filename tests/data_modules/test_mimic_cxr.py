@@ -149,6 +149,41 @@ def test_value_shrunken_png(mimic: Tree) -> None:
     assert index_of(make(mimic))["image"].str.endswith("-pa.png").all()
 
 
+def test_value_jpg_beside_png_and_a_release_folder(mimic: Tree, tmp_path: Path) -> None:
+    """PhysioNet's downloads end in a folder of the release."""
+    for study in mimic.studies[3:]:
+        image = study.images[0]
+        Image.open(image).save(image.with_suffix(".png"))
+        image.unlink()
+    expected = index_of(make(mimic)).set_index("id")
+    assert expected["image"].str.endswith(".png").sum() == 9 and expected["image"].str.endswith(".jpg").sum() == 3
+    (tmp_path / "release").mkdir()
+    mimic.image_root.rename(tmp_path / "release" / "2.1.0")
+    nested = index_of(make(mimic, image_root=str(tmp_path / "release"))).set_index("id")
+    assert (
+        nested["image"]
+        .map(Path)
+        .map(lambda path: path.name)
+        .equals(expected["image"].map(Path).map(lambda path: path.name))
+    )
+    (tmp_path / "release" / "2.0.0").mkdir()
+    with pytest.raises(UserError, match=r"release: found releases 2\.0\.0, 2\.1\.0, expected one"):
+        make(mimic, image_root=str(tmp_path / "release"))
+
+
+def test_value_pinned_reports_without_a_split_table(mimic: Tree, tmp_path: Path) -> None:
+    """The split is drawn from every study; the pinned ones are then the test split."""
+    lines = [f"{s.subject},{s.study},files/x.txt" for s in mimic.studies]
+    (mimic.report_root / "cxr-study-list.csv").write_text("\n".join(["subject_id,study_id,path", *lines]))
+    (tmp_path / "pinned.txt").write_text(f"s{mimic.studies[0].study}\n")
+    drawn = index_of(make(mimic, image_root=None, labels=[], batch_size=1)).set_index("id")["split"]
+    data = make(mimic, image_root=None, labels=[], batch_size=1, pinned=str(tmp_path / "pinned.txt"))
+    splits = index_of(data).set_index("id")["split"]
+    assert splits[splits == "test"].index.tolist() == [f"s{mimic.studies[0].study}"]
+    rest = splits.drop(f"s{mimic.studies[0].study}")
+    assert rest.equals(drawn.loc[rest.index]) and (drawn.drop(rest.index) != "val").any()
+
+
 def test_value_unusable_reports_are_counted(mimic: Tree) -> None:
     mimic.studies[0].report.write_text(" \n")
     mimic.studies[1].report.write_text("  FINAL REPORT\n EXAM: CHEST.\n")
@@ -175,6 +210,10 @@ def test_error_nothing_left(mimic: Tree) -> None:
 def test_error_not_utf8(mimic: Tree) -> None:
     mimic.studies[4].report.write_bytes(b"x\n IMPRESSION: 38\xb0C, no change.\n")
     name = mimic.studies[4].report.name
+    data = make(mimic)
+    assert spec_of(data).dropped == {"view": 12, "report that cannot be read": 1}
+    assert spec_of(data).counts["train"] == 7
+    mimic.studies[5].report.write_bytes(b"x\n IMPRESSION: \xff\n")
     with pytest.raises(UserError, match=rf"{name}: found byte 0xb0 at position 17, expected utf-8; .*data\.encoding"):
         make(mimic)
     assert "38°C" in index_of(make(mimic, encoding="latin-1"))["text"].str.cat()
@@ -200,7 +239,10 @@ def test_error_table(mimic: Tree) -> None:
     with pytest.raises(UserError, match=r"metadata\.csv\.gz: found no column ViewPosition \(nearest: View\w*\) among"):
         make(mimic)
     mimic.rewrite("chexpert", "-1.0", "maybe")
-    with pytest.raises(UserError, match=r"chexpert\.csv\.gz: found 'maybe' in row 2, column Lung Opacity"):
+    data = make(mimic, views=[])
+    assert spec_of(data).dropped == {"label other than 1, 0, -1 and blank": 2} and spec_of(data).counts["train"] == 14
+    mimic.rewrite("chexpert", "1.0,", "2,")
+    with pytest.raises(UserError, match=r"chexpert\.csv\.gz: found '2' in row 2, column Atelectasis.*\(11 of 11"):
         make(mimic, views=[])
     mimic.rewrite("split", "validate", "holdout")
     with pytest.raises(UserError, match="found split 'holdout' of sample 0000000"):

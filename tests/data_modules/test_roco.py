@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data_modules.errors import UserError
+from data_modules.prepare import prepare
 from data_modules.roco import ROCODataModule
 
 
@@ -106,14 +107,43 @@ def test_value_hub_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_error(tmp_path: Path) -> None:
     original(tmp_path, "test", 2, 0)
     captions = tmp_path / "data" / "test" / "radiology" / "captions.txt"
-    captions.write_text(captions.read_text() + "ROCO_00001\t Again a caption.\n")
-    with pytest.raises(UserError, match=r"captions\.txt: found id ROCO_00001 in rows 2 and 3"):
+    good = captions.read_text()
+    captions.write_text(good + "ROCO_00001\t Again a caption.\nROCO_00002 no tab\n")
+    data = make(tmp_path)
+    assert data.spec.counts["test"] == 2
+    assert data.spec.dropped == {"line without id and caption": 1, "repeated id": 1}
+    captions.write_text(good + "ROCO_00001\t Again a caption.\n" * 2)
+    with pytest.raises(UserError, match=r"captions\.txt: found id ROCO_00001 in rows 2 and 3, .*\(2 of 4 such"):
         make(tmp_path)
     captions.write_text("ROCO_00001 no tab\n")
     with pytest.raises(UserError, match=r"captions\.txt: row 1 is 'ROCO_00001 no tab', expected id, tab, caption"):
         make(tmp_path)
     with pytest.raises(UserError, match=r"found none of the layouts of ROCO"):
         make(tmp_path / "data" / "test" / "radiology" / "images")
+
+
+def test_value_repeated_ids_of_a_table_and_notes_of_macos(tmp_path: Path) -> None:
+    (tmp_path / "test_captions.csv").write_text("ID,Caption\na,one two three\na,four five six\nb,seven eight nine\n")
+    (tmp_path / "._test_captions.csv").write_bytes(b"\0\5\26\7")
+    data = ROCODataModule(str(tmp_path))
+    assert data.read_index()["text"].tolist() == ["one two three", "seven eight nine"]
+    assert data.dropped == {"repeated id": 1}
+
+
+def test_value_choices_follow_the_split_and_a_store_keeps_every_row(tmp_path: Path) -> None:
+    for i, (split, count) in enumerate((("train", 8), ("validation", 6), ("test", 4))):
+        original(tmp_path / "roco", split, count, 100 * i)
+    options: dict[str, Any] = {"article_disjoint": True, "retrieval_pairs": 2, "image_size": 16, "num_workers": 0}
+    assert len(ROCODataModule(str(tmp_path / "roco"), **options).read_index()) == 18
+    data = ROCODataModule(str(tmp_path / "roco"), **options)
+    data.setup()
+    assert data.spec.counts == {"train": 2, "val": 2, "test": 2}
+    prepare(ROCODataModule(str(tmp_path / "roco"), **options), tmp_path / "store", workers=1)
+    assert len(ROCODataModule(str(tmp_path / "store"), **options).rows()) == 18
+    stored = ROCODataModule(str(tmp_path / "store"), **options)
+    stored.setup()
+    assert stored.spec == data.spec and stored.index is not None and data.index is not None
+    assert stored.index["id"].tolist() == data.index["id"].tolist()
 
 
 def test_value_roco_real(sample_data: Path) -> None:

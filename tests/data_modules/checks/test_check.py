@@ -120,7 +120,7 @@ def test_value_label_values_and_twin_tables(phantom: Path) -> None:
     rows = gzip.decompress(table(phantom, "split").read_bytes()).decode().replace(",test", ",train")
     table(phantom, "split").with_suffix("").write_text(rows)
     result = mimic(phantom)
-    (odd,) = items(result, "label value outside 1, 0, -1 and blank")
+    (odd,) = items(result, "label other than 1, 0, -1 and blank")
     assert "'2.0' in row 2, column Atelectasis" in odd
     assert [finding.severity for finding in result.findings if finding.kind == "two tables"] == ["error"]
 

@@ -267,8 +267,8 @@ def test_value_masks_and_dicom(tmp_path: Path) -> None:
         dicom(tmp_path / "raw" / "dicom-images-train" / f"{n}.dcm", np.asarray(small.resize((20, 30))))
     rows = [f"{n},{'1 2' if n % 4 == 0 else '-1'}" for n in range(20)]
     (tmp_path / "raw" / "train-rle.csv").write_text("\n".join(["ImageId,EncodedPixels", *rows]))
-    prepare(SIIMPneumothoraxDataModule(str(tmp_path / "raw")), tmp_path / "store", workers=1)
-    data = SIIMPneumothoraxDataModule.from_root(tmp_path / "store")
+    prepare(SIIMPneumothoraxDataModule(str(tmp_path / "raw"), balanced=False), tmp_path / "store", workers=1)
+    data = SIIMPneumothoraxDataModule.from_root(tmp_path / "store", balanced=False)
     result = check("siim_pneumothorax", tmp_path / "store", data, decode_all=True)
     assert not [finding for finding in result.findings if finding.severity != "info"]
     edit_rows(tmp_path / "store", lambda rows: rows.assign(runs=[["900 900"]] * len(rows)))

@@ -88,7 +88,7 @@ def test_value_a_store_of_another_seed_draws_again_or_says_so(given: bool, tmp_p
             prepare(data, tmp_path / "store", workers=1)
         data.setup()
         assert data.spec.notes == (
-            ["store: what is drawn of rows and splits is that of seed 0"] if given and seed else []
+            ["store: whatever was drawn when it was prepared was drawn with seed 0"] if given and seed else []
         )
 
 
