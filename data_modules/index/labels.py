@@ -94,7 +94,7 @@ def read_labels(
         raise UserError(missing_column(path, key, table.columns.tolist()))
     known, problems = _known(path, table, labels)
     refuse_many(list(problems.values()), len(table))
-    numbers = known.set_axis(table[key], axis=0).astype("float32").drop(index=table[key].iloc[list(problems)])
+    numbers = known.set_axis(table[key], axis=0).astype("float32")[~np.isin(np.arange(len(known)), list(problems))]
     filled = fill_uncertain(numbers.fillna(POLICIES[blank]), uncertain)
     faulty = {str(table[key].iloc[row]): problem for row, problem in problems.items()}
     return filled[~filled.index.duplicated()].astype("float32"), faulty

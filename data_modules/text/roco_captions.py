@@ -102,8 +102,8 @@ def _without_repeats(path: Path, frame: pd.DataFrame, drop: Drop) -> pd.DataFram
     first = frame.reset_index().groupby("id")["index"].transform("first").set_axis(frame.index)
     repeats = frame[first != frame.index]
     problems = [
-        f"{path}: found id {name} in rows {first[row]} and {row}, expected every id once; remove one of them"
-        for row, name in repeats["id"].items()
+        f"{path}: found id {name} in rows {earlier} and {row}, expected every id once; remove one of them"
+        for row, name, earlier in zip(repeats.index, repeats["id"], first[repeats.index], strict=True)
     ]
     few(problems, len(frame), "repeated id", drop)
     return frame.drop(index=repeats.index).reset_index(drop=True)
