@@ -1,8 +1,8 @@
-"""The backbone registry: image, text and fusion parts and whole backbones, by name."""
+"""Backbones: image encoder, text encoder, fusion and alignment heads, by name."""
 
 import fnmatch
 
-from mpma_lightning.backbones import image, text  # noqa: F401  (they register their encoders)
+from mpma_lightning.backbones import image, text  # noqa: F401  (importing them registers the encoders)
 from mpma_lightning.backbones.backbone import PARTS, Backbone
 from mpma_lightning.backbones.families import supported_names
 from mpma_lightning.backbones.features import Features
@@ -27,14 +27,14 @@ __all__ = [
 
 
 def list_backbones(pattern: str | None = None) -> list[tuple[str, str]]:
-    """(name, description) of the presets, and of timm's models when a pattern such as ``timm/vit*`` asks for them."""
+    """Name and description of the presets, or of all backbones and timm models that match ``pattern``."""
     entries = REGISTRY.entries("backbone")
     if pattern is None:
         return [
             *entries,
             (
                 "timm/<model>",
-                f"one of {len(supported_names())} ViTs and CNNs of timm; list some with: backbones 'timm/vit_*'",
+                f"one of {len(supported_names())} ViTs and CNNs of timm; to list them: backbones 'timm/vit_*'",
             ),
             ("hf/<model>", "any BERT-like text encoder from the hub or a local folder"),
         ]

@@ -8,20 +8,20 @@ from mpma_lightning.precision import full
 
 
 class ProjectionHead(nn.Module):
-    """Two-layer MLP d → hidden → e with LayerNorm; L2-normalised unless asked otherwise [MGCA, LayerNorm ours]."""
+    """Two-layer MLP, width → hidden → out, with LayerNorm [MGCA; the LayerNorm is ours]."""
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
 
     def forward(self, x: Tensor, normalise: bool = True) -> Tensor:
-        """(…, D) to (…, e)."""
+        """(…, width) to (…, out), L2-normalised by default."""
         projected = self.mlp(x)
         return F.normalize(full(projected), dim=-1) if normalise else projected
 
 
 class AlignmentHeads(nn.Module):
-    """One projection for the image and one for the text; built once for global and once for local alignment."""
+    """A projection for the image and one for the text; global and local alignment each have their own pair."""
 
     def __init__(self, spec: AlignSpec, image_width: int, text_width: int) -> None:
         super().__init__()

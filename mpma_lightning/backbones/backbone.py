@@ -1,4 +1,4 @@
-"""Backbone: image encoder, text encoder, fusion and alignment heads — only the parts a task asked for."""
+"""Backbone: image encoder, text encoder, fusion and alignment heads, as far as a task needs them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from data_modules.errors import expect
+from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.alignment import AlignmentHeads
 from mpma_lightning.backbones.encoder import ImageEncoder
 from mpma_lightning.backbones.features import Features
@@ -23,13 +23,16 @@ PARTS = ("image", "text", "fusion", "align_global", "align_local")
 
 
 class Backbone(nn.Module):
-    """The parts of one backbone; a part that was not asked for is absent, so DDP has no unused parameters.
+    """The requested parts of a backbone; the others are not built, so that DDP has no unused parameters.
 
     Args:
-        spec: a complete spec (see :func:`resolve`).
-        parts: any of ``PARTS``; ``fusion`` and the alignment heads bring the encoders they read.
-        vocabulary: needed when the text encoder is built.
-        text_config: of a published text encoder whose weights a checkpoint will bring, see ``published_bert``.
+        spec: names and options; what it leaves open is filled by :func:`resolve`.
+        parts: any of ``PARTS``; ``fusion`` and the alignment heads also build the encoders they need.
+        vocabulary: required by the text encoder.
+        text_config: configuration of a published text encoder whose weights a checkpoint holds, see ``published_bert``.
+
+    Raises:
+        UserError: an unknown name, an option out of range, or parts that do not work together.
     """
 
     image: ImageEncoder
@@ -52,6 +55,11 @@ class Backbone(nn.Module):
         self.vocabulary = vocabulary
         if "image" in wanted:
             self.image = REGISTRY.build("image", spec.image.encoder, spec.image)
+            if not self.image.has_maps and {"fusion", "align_local"} & set(wanted):
+                raise UserError(
+                    f"model.backbone.image.encoder is {spec.image.encoder}, whose feature maps do not align with the "
+                    "image; this task needs patch tokens: choose another encoder"
+                )
         if "text" in wanted:
             if vocabulary is None:
                 raise ValueError("a text encoder needs a vocabulary: pass the tokeniser's")
@@ -66,17 +74,16 @@ class Backbone(nn.Module):
 
     @property
     def text_config(self) -> dict[str, Any] | None:
-        """Of a published text encoder; ``None`` without one."""
+        """Configuration of a published text encoder; ``None`` without one."""
         return self.text.published_config if "text" in self.parts else None
 
     @property
     def fused_parts(self) -> tuple[str, ...]:
-        """The encoders whose features fusion reads: a loss on the fused text gives these a gradient."""
+        """The encoders whose features fusion reads and that a loss on the fused text therefore trains."""
         return ("image", "text") if self.fusion.reads_text_features else ("image",)
 
     def fuse(self, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Fused text tokens H (B, T, D). ``text`` is the text encoder's output where it is already known and fusion
-        reads it; ``None`` otherwise."""
+        """Fused text tokens H (B, T, D); ``text`` is the text encoder's output, ``None`` where it is not yet known."""
         if text is None and self.fusion.reads_text_features:
             text = self.text(input_ids, attention_mask)
         return self.fusion.fuse(self.text, image, text, input_ids, attention_mask)
@@ -88,24 +95,25 @@ class Backbone(nn.Module):
         attention_mask: Tensor,
         pool: Literal["mask", "mean", "cls"] = "mask",
     ) -> Tensor:
-        """Pooled fused text ⧺ pooled image, for downstream use [M3AE, whose [CLS] its matching loss trains].
+        """Pooled fused text and pooled image, concatenated, for downstream tasks [M3AE].
 
         Args:
-            image: of the whole image.
-            input_ids, attention_mask: (B, T) the whole text.
-            pool: ``mask``: H at a [MASK] put before the closing [SEP], the one position type that report
-                reconstruction trains; ``mean`` of H over the text; ``cls``: H at [CLS].
+            image: features of the whole image.
+            input_ids: (B, T) ids of the whole text.
+            attention_mask: (B, T), 0 at padding.
+            pool: ``mask``: H at a [MASK] inserted before the final [SEP], since report reconstruction trains H at
+                [MASK] only; ``mean`` of H over the text; ``cls``: H at [CLS], which M3AE's matching loss trains.
 
         Returns:
             (B, D text + D image).
         """
-        input_ids, attention_mask, asked = self._asked(input_ids, attention_mask, pool)
+        input_ids, attention_mask, position = self._pooling_input(input_ids, attention_mask, pool)
         fused = self.fuse(image, None, input_ids, attention_mask)
-        text = mean_over_text(fused, attention_mask) if pool == "mean" else token_at(fused, asked)
+        text = mean_over_text(fused, attention_mask) if pool == "mean" else token_at(fused, position)
         return torch.cat([text, image.pooled], dim=-1)
 
-    def _asked(self, input_ids: Tensor, attention_mask: Tensor, pool: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids and attention mask of the text as fusion reads it, and (B, 1) where it is read."""
+    def _pooling_input(self, input_ids: Tensor, attention_mask: Tensor, pool: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids and attention mask of the text for fusion, and the position (B, 1) to pool at."""
         expect(pool in ("mask", "mean", "cls"), "pool", pool, "mask, mean or cls")
         if pool == "mask":
             assert self.vocabulary is not None
@@ -116,18 +124,18 @@ class Backbone(nn.Module):
     def fused_attention(
         self, image: Features, input_ids: Tensor, attention_mask: Tensor, pool: Literal["mask", "mean", "cls"] = "mask"
     ) -> Tensor | None:
-        """(B, H', W') attention of what :meth:`fused_representation` reads to the patches, in the last fusion layer.
+        """(B, H', W') attention of the token that :meth:`fused_representation` pools to the patches.
 
-        Mean over heads; ``None`` for a fusion without attention.
+        Of the last fusion layer, mean over heads; ``None`` for a fusion without attention.
         """
         if not self.fusion.reads_text_features or image.grid is None:
             return None
-        input_ids, attention_mask, asked = self._asked(input_ids, attention_mask, pool)
+        input_ids, attention_mask, position = self._pooling_input(input_ids, attention_mask, pool)
         maps = self.fusion.attention(image, self.text(input_ids, attention_mask), attention_mask)
         if maps is None:
             return None
-        read = mean_over_text(maps, attention_mask) if pool == "mean" else token_at(maps, asked)
-        return read.unflatten(-1, image.grid)
+        pooled = mean_over_text(maps, attention_mask) if pool == "mean" else token_at(maps, position)
+        return pooled.unflatten(-1, image.grid)
 
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""
@@ -139,12 +147,12 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def count_parameters(self) -> dict[str, int]:
-        """Parameters of each part built."""
+        """Number of parameters of each part."""
         return {part: sum(p.numel() for p in self.get_submodule(part).parameters()) for part in self.parts}
 
 
 def with_encoders(parts: Iterable[str]) -> tuple[str, ...]:
-    """``parts`` and the encoders that fusion and the alignment heads read, in the order of ``PARTS``."""
+    """``parts`` and the encoders that fusion and the alignment heads need, in the order of ``PARTS``."""
     wanted = set(parts)
     if unknown := wanted - set(PARTS):
         raise ValueError(f"unknown backbone parts {sorted(unknown)}; known: {PARTS}")

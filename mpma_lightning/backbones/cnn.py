@@ -4,29 +4,45 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.features import Features
 
 
 class CNNEncoder(nn.Module):
-    """Its last feature map is read as tokens. Cannot drop patches. An :class:`ImageEncoder`."""
+    """The cells of the last feature map are the tokens. An :class:`ImageEncoder` that cannot drop patches.
+
+    Args:
+        cnn: a timm CNN.
+        has_maps: whether its feature maps align with the image.
+    """
 
     can_drop_patches = False
 
-    def __init__(self, cnn: Any) -> None:
+    def __init__(self, cnn: Any, has_maps: bool = True) -> None:
         super().__init__()
         self.cnn = cnn
+        self.has_maps = has_maps
         self.width: int = cnn.num_features
         self.patch_size: int = cnn.feature_info[-1]["reduction"]
 
     @property
     def depths(self) -> dict[str, int]:
-        """None."""
+        """Empty: no layer-wise learning rates."""
         return {}
 
     @property
     def levels(self) -> Levels:
-        """timm's feature maps, fine to coarse."""
+        """timm's feature maps, from fine to coarse.
+
+        Raises:
+            UserError: the maps do not align with the image.
+        """
+        if not self.has_maps:
+            raise UserError(
+                f"the feature maps of timm's {type(self.cnn).__name__} do not align with the image, so only its pooled "
+                "feature can be used; choose another model.backbone.image.encoder for this task"
+            )
         info = list(self.cnn.feature_info)
         widths, strides = (tuple(level[key] for level in info) for key in ("num_chs", "reduction"))
         return Levels(tuple(range(len(info))), widths, strides)
@@ -41,5 +57,5 @@ class CNNEncoder(nn.Module):
         else:
             last = self.cnn.forward_features(image)
         tokens = last.flatten(2).transpose(1, 2)
-        prefix = tokens[:, :0]
-        return Features(tokens.mean(1), tokens, prefix, (last.shape[-2], last.shape[-1]), None, maps)
+        grid = (last.shape[-2], last.shape[-1]) if self.has_maps else None
+        return Features(tokens.mean(1), tokens, tokens[:, :0], grid, None, maps)

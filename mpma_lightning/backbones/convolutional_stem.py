@@ -1,4 +1,4 @@
-"""A convolutional patch embedding that cannot see hidden patches."""
+"""A convolutional patch embedding whose visible tokens do not depend on hidden patches."""
 
 import torch
 import torch.nn.functional as F
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from data_modules.errors import UserError
 
 AROUND, ABOVE_LEFT, BELOW_RIGHT = (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1)
-"""Zeros on the left, on the right, above and below."""
+"""Zero padding (left, right, top, bottom)."""
 
 
 class VisibleInstanceNorm(nn.Module):
-    """Instance norm whose statistics come from visible positions only.
+    """Instance norm with the statistics of visible positions only.
 
-    Layer and group norm over channels leave what all radiographs share in place, and a small model then learns far more
-    slowly; batch norm removes it too but ties the samples of a batch together.
+    It removes what all radiographs have in common, which layer and group norm keep: a small model then learns much
+    faster. Batch norm removes it too, but makes the samples of a batch depend on each other.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -23,7 +23,7 @@ class VisibleInstanceNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """(B, C, h, w) with ``seen`` (B, 1, h, w) of 0 and 1, or ``None`` when everything is visible."""
+        """Normalise (B, C, h, w); ``seen`` (B, 1, h, w) is 1 where visible, else 0; ``None``: all is visible."""
         if seen is None:
             return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         count = seen.sum((2, 3), keepdim=True)
@@ -34,22 +34,25 @@ class VisibleInstanceNorm(nn.Module):
 
 
 class ConvolutionalStem(nn.Module):
-    """3×3 convolutions, halving the image until a pixel is a patch: stands where a timm ViT has ``patch_embed``.
+    """3×3 convolutions that halve the image until one pixel is one patch; replaces ``patch_embed`` of a timm ViT.
 
-    Early convolutions make a ViT learn from far fewer samples [Xiao et al., NeurIPS 2021]. Hidden patches are set to
-    zero before the first convolution and again after every one, so nothing of them reaches a visible token
-    [ConvMAE, NeurIPS 2022].
+    Early convolutions let a ViT learn from far fewer samples [Xiao et al., NeurIPS 2021]. Hidden patches are set to
+    zero before the first convolution and after every one, so that visible tokens do not depend on them [ConvMAE,
+    NeurIPS 2022].
 
-    A 3×3 convolution of stride 2 with its border above and on the left looks half a pixel up and left of the four
-    pixels it stands for. Over all stages that is half a patch; so the last stage has its border below and on the right,
-    which leaves half a pixel of the image.
+    Padded at the top left, a 3×3 convolution of stride 2 is centred half a pixel above and left of the pixels it
+    represents, which adds up to half a patch over all stages. The last stage is therefore padded at the bottom right;
+    half a pixel of the image remains.
 
     Args:
-        patch_size: pixels a side; a power of two.
-        grid_size: patches of the nominal image, for the resampling of positions.
-        out: token width.
-        channels: of the input.
-        width: channels of the first stage, doubled at every stage up to ``out``.
+        patch_size: side of a patch in pixels; a power of two.
+        grid_size: patches of the nominal image, for the resampling of position embeddings.
+        out: width of the tokens.
+        channels: channels of the input.
+        width: channels of the first stage; doubled at every stage, up to ``out``.
+
+    Raises:
+        UserError: the patch size is not a power of two.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class ConvolutionalStem(nn.Module):
         super().__init__()
         if patch_size & (patch_size - 1) or patch_size < 2:
             raise UserError(
-                f"patch size is {patch_size}; image.stem: convolution needs a power of two, or set it to linear"
+                f"patch size is {patch_size}; expected a power of two for image.stem: convolution; or set it to linear"
             )
         self.patch_size, self.grid_size = (patch_size, patch_size), grid_size
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
@@ -77,7 +80,7 @@ class ConvolutionalStem(nn.Module):
         self.norms.append(VisibleInstanceNorm(out))
 
     def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) to (B, H / p, W / p, D); with ids ``visible`` (B, K), other patches are not read."""
+        """(B, C, H, W) to (B, H / p, W / p, D); patches not among the ids ``visible`` (B, K) are ignored."""
         seen = None if visible is None else self._seen(image, visible)
         x = image if seen is None else image * resized(seen, image)
         for border, convolution, norm in zip(self.borders, self.convolutions, self.norms, strict=True):
@@ -95,5 +98,5 @@ class ConvolutionalStem(nn.Module):
 
 
 def resized(seen: Tensor, like: Tensor) -> Tensor:
-    """A patch mask at the resolution of ``like``."""
+    """A mask of patches at the resolution of ``like``."""
     return F.interpolate(seen, like.shape[-2:], mode="nearest")

@@ -1,4 +1,4 @@
-"""What every image encoder offers: whoever reads one asks this, and not which kind it is."""
+"""The interface of image encoders: code that uses one depends on this, never on the concrete class."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,9 +13,9 @@ class Levels:
     """Feature maps of an encoder.
 
     Attributes:
-        indices: what to ask the encoder for.
+        indices: numbers by which the encoder is asked for them.
         widths: channels of each map.
-        strides: pixels a cell of each map.
+        strides: side in pixels of a cell of each map.
     """
 
     indices: tuple[int, ...]
@@ -24,36 +24,35 @@ class Levels:
 
     @property
     def one_resolution(self) -> bool:
-        """Whether all maps have as many cells, as the blocks of a ViT."""
+        """Whether all maps have the same size, as those of a ViT have."""
         return len(set(self.strides)) == 1
 
     def at(self, places: "tuple[int, ...] | range") -> "Levels":
-        """The levels at ``places``, which may repeat."""
-        indices, widths, strides = (
-            tuple(values[place] for place in places) for values in (self.indices, self.widths, self.strides)
-        )
-        return Levels(indices, widths, strides)
+        """The levels at positions ``places``, which may repeat."""
+        return Levels(*(tuple(of[place] for place in places) for of in (self.indices, self.widths, self.strides)))
 
 
 class ImageEncoder(Protocol):
-    """Image encoder of a backbone."""
+    """Image encoder of a backbone: image to :class:`Features`."""
 
     width: int
-    """D of the tokens."""
+    """Width D of the tokens."""
     patch_size: int
-    """Pixels a side of what one token stands for."""
+    """Side in pixels of the patch that a token represents."""
     can_drop_patches: bool
     """Whether ``visible`` may be given."""
+    has_maps: bool
+    """Whether tokens and feature maps align with the image; otherwise only the pooled feature can be used."""
 
     @property
     def levels(self) -> Levels:
-        """Every feature map it can return, fine or early ones first."""
+        """All feature maps it can return, fine or early ones first."""
         ...
 
     @property
     def depths(self) -> dict[str, int]:
-        """How many layers lie between a parameter and the features, by the beginning of its name; the longest match
-        counts. Empty where layers have no order to speak of."""
+        """Number of layers between a parameter and the output, by prefix of the parameter's name; the longest matching
+        prefix counts. Empty for an encoder without layer-wise learning rates."""
         ...
 
     def __call__(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
@@ -62,6 +61,6 @@ class ImageEncoder(Protocol):
         Args:
             image: (B, 3, H, W), normalised.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
-            levels: ``indices`` of the feature maps wanted, which may repeat. Needs the whole image.
+            levels: ``indices`` of the feature maps to return, which may repeat; not together with ``visible``.
         """
         ...

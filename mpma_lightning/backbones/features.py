@@ -1,4 +1,4 @@
-"""What every encoder returns."""
+"""The output of image and text encoders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Features:
     """Output of an image or text encoder.
 
     Attributes:
-        pooled: (B, D) one vector a sample.
-        tokens: (B, N, D) patch tokens (only the visible ones after token dropping) or word-piece tokens.
+        pooled: (B, D) global feature.
+        tokens: (B, N, D) patch tokens (after token dropping only the visible ones) or word-piece tokens.
         prefix: (B, P, D) class and register tokens; P may be 0.
-        grid: (H', W') patches of the whole image, ``None`` for text.
+        grid: (H', W') patches of the whole image; ``None`` for text and for tokens that do not align with the image.
         visible: (B, K) patch ids that entered the encoder, ``None`` when all did.
-        levels: feature maps (B, D, H', W') of the blocks asked for, in that order.
+        levels: the requested feature maps (B, D, H', W'), in the order of the request.
     """
 
     pooled: Tensor
@@ -28,18 +28,16 @@ class Features:
     levels: list[Tensor] = field(default_factory=list)
 
     def rows(self, index: Tensor) -> "Features":
-        """The samples ``index`` (M,), which may repeat; without levels."""
+        """The samples at ``index`` (M,), which may repeat; without levels."""
         visible = None if self.visible is None else self.visible[index]
         return Features(self.pooled[index], self.tokens[index], self.prefix[index], self.grid, visible)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Features":
-        """``change`` of pooled, tokens and prefix, such as another device or type; without levels."""
+        """``change`` applied to pooled, tokens and prefix, such as a move to another device; without levels."""
         return Features(change(self.pooled), change(self.tokens), change(self.prefix), self.grid, self.visible)
 
     @staticmethod
-    def join(parts: "Sequence[Features]") -> "Features":
-        """The samples of several batches of whole inputs; without levels."""
-        pooled, tokens, prefix = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("pooled", "tokens", "prefix")
-        )
-        return Features(pooled, tokens, prefix, parts[0].grid)
+    def join(batches: "Sequence[Features]") -> "Features":
+        """The samples of several batches, none with token dropping; without levels."""
+        pooled, tokens, prefix = map(torch.cat, zip(*((b.pooled, b.tokens, b.prefix) for b in batches), strict=True))
+        return Features(pooled, tokens, prefix, batches[0].grid)

@@ -1,80 +1,88 @@
-"""Image encoders from timm, by name: ViTs with token dropping, CNNs without."""
+"""Image encoders from timm, by name: ViTs with token dropping, and CNNs without."""
 
 import difflib
 import inspect
 from typing import Any
 
 import timm
-from torch import nn
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.backbones.cnn import CNNEncoder
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
-from mpma_lightning.backbones.families import VIT, supported, supported_names
+from mpma_lightning.backbones.families import POOLED_ONLY, VIT, is_supported, supported_names
 from mpma_lightning.backbones.filling import fill
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.spec import ImageSpec
-from mpma_lightning.backbones.vit import ViTEncoder, start_like_mae
+from mpma_lightning.backbones.vit import ViTEncoder, init_like_mae
 
 
 @REGISTRY.register("image", "timm/")
 def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
-    """Any timm image model, by its timm name.
+    """A ViT or CNN of timm.
 
     Args:
         name: timm model name, such as ``vit_base_patch16_224`` or ``resnet50``.
-        spec: a complete one; its ``encoder`` is ``name`` again.
+        spec: a complete one; its ``encoder`` is ``timm/`` and ``name``.
 
     Raises:
-        UserError: timm has no such model, weights with a convolutional stem, or a file that does not fit.
+        UserError: timm has no such model or refuses the options, a convolutional stem is combined with published
+            weights, or the file of weights does not fit.
     """
-    base = name.split(".")[0]
-    if not timm.is_model(base):
-        near = difflib.get_close_matches(base, supported_names(), n=1)
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, supported_names(), n=1)
         raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
-    if not supported(base):
+    if not is_supported(architecture):
         raise UserError(
-            f"timm/{name} is neither a plain ViT nor a CNN with feature maps; `backbones 'timm/*'` lists those that are"
+            f"timm/{name} is neither a plain ViT nor a supported CNN; `backbones 'timm/*'` lists the supported models"
         )
-    published = spec.weights == "hub"
-    options: dict[str, Any] = dict(spec.options or {})
-    if timm.models.is_model_in_modules(base, [VIT]):
-        if spec.weights is not None and spec.stem == "convolution":
-            raise UserError(
-                f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, whose patch embedding "
-                "no published ViT has; set image.stem to linear or leave image.weights out"
-            )
-        vit: Any = timm.create_model(
-            name, pretrained=published, num_classes=0, img_size=spec.size, dynamic_img_size=True, **options
-        )
-        if not published:
-            start_like_mae(vit)
-        if spec.stem == "convolution":
-            first = vit.patch_embed
-            vit.patch_embed = ConvolutionalStem(
-                first.patch_size[0], first.grid_size, vit.num_features, first.proj.in_channels
-            )
-        return _filled(ViTEncoder(vit, spec.pool or "mean"), vit, spec.weights)
-    model = timm.create_model(name, pretrained=published, num_classes=0, **options)
-    return _filled(CNNEncoder(model), model, spec.weights)
-
-
-def _filled(encoder: Any, model: Any, weights: str | None) -> Any:
-    if weights not in (None, "hub"):
-        fill_from_file(encoder, model, str(weights))
+    encoder: ViTEncoder | CNNEncoder
+    if timm.models.is_model_in_modules(architecture, [VIT]):
+        model = _vit(name, spec)
+        encoder = ViTEncoder(model, spec.pool or "mean")
+    else:
+        model = _create(name, spec)
+        encoder = CNNEncoder(model, has_maps=not timm.models.is_model_in_modules(architecture, POOLED_ONLY))
+    if spec.weights not in (None, "hub"):
+        _fill_from_file(encoder, model, str(spec.weights))
     return encoder
 
 
-def fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
-    """Fill ``encoder``, whose timm model is ``model``, from a file with timm's names, bare or below ``module.`` or
-    ``encoder.``, or from a checkpoint of this project.
+def _create(name: str, spec: ImageSpec, **fixed: Any) -> Any:
+    options = spec.options or {}
+    try:
+        return timm.create_model(name, pretrained=spec.weights == "hub", num_classes=0, **fixed, **options)
+    except Exception as error:  # each model of timm checks its arguments in its own way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(
+            f"timm/{name} cannot be created with model.backbone.image.options {options} and weights {spec.weights} "
+            f"({reason}); correct these settings"
+        ) from error
 
-    timm's own filter of the model's family goes first: it knows the names of other code bases, and resamples positions
-    and patch embeddings.
 
-    Raises:
-        UserError: no such file, or a poor match, see :func:`mpma_lightning.backbones.filling.fill`.
+def _vit(name: str, spec: ImageSpec) -> Any:
+    if spec.weights is not None and spec.stem == "convolution":
+        raise UserError(
+            f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, but published ViTs have a "
+            "linear patch embedding; set image.stem to linear or leave image.weights out"
+        )
+    vit = _create(name, spec, img_size=spec.size, dynamic_img_size=True)
+    if spec.weights != "hub":
+        init_like_mae(vit)
+    if spec.stem == "convolution":
+        linear = vit.patch_embed
+        vit.patch_embed = ConvolutionalStem(
+            linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels
+        )
+    return vit
+
+
+def _fill_from_file(encoder: ViTEncoder | CNNEncoder, model: Any, path: str) -> None:
+    """Load a file with timm's tensor names (also below ``module.`` or ``encoder.``) or a checkpoint of this project.
+
+    timm's filter for the model's family is applied first: it knows the names of other code bases, and resamples
+    position and patch embeddings.
     """
     checkpoint = read_checkpoint(path)
     translate = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)

@@ -1,15 +1,13 @@
-"""Named whole backbones."""
+"""Presets: complete backbones by name."""
 
-import difflib
-
-from data_modules.errors import UserError
+from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 
 
 @REGISTRY.register("backbone", "mpma_vit_b16")
 def mpma_vit_b16() -> BackboneSpec:
-    """Paper scale: ViT-B/16 at 224, BERT of 6 layers, 4 fusion layers with 40 memory slots."""
+    """Size of the paper: ViT-B/16 at 224, BERT of 6 layers, 4 fusion layers with 40 memory slots."""
     return BackboneSpec(
         "mpma_vit_b16",
         ImageSpec("timm/vit_base_patch16_224", size=224, options={}, stem="linear", pool="mean"),
@@ -21,7 +19,7 @@ def mpma_vit_b16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_s16")
 def mpma_vit_s16() -> BackboneSpec:
-    """One GPU: ViT-S/16 at 224, BERT of 6 layers of 384, 4 fusion layers."""
+    """For one GPU: ViT-S/16 at 224, BERT of 6 layers, width 384, 4 fusion layers."""
     small = BackboneSpec(
         "mpma_vit_s16",
         ImageSpec("timm/vit_small_patch16_224"),
@@ -34,7 +32,7 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """CPUs, demo, tests: convolutional stem, ViT of 2 layers of 128, patch 16 at 112; 2 text and 2 fusion layers."""
+    """For CPUs, demo and tests: at 112, a convolutional stem and 2 image, 2 text and 2 fusion layers, width 128."""
     options: dict[str, int | float | bool] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
     tiny = BackboneSpec(
         "mpma_vit_t16",
@@ -47,10 +45,10 @@ def mpma_vit_t16() -> BackboneSpec:
 
 
 def resolve(spec: BackboneSpec | str) -> BackboneSpec:
-    """Fill a name or a partial spec into a complete one.
+    """Complete a name or a partial spec with the choices of its preset.
 
     Raises:
-        UserError: no preset of that name (with the nearest one).
+        UserError: no preset has that name.
     """
     if isinstance(spec, str):
         spec = BackboneSpec(name=spec)
@@ -65,6 +63,4 @@ def resolve(spec: BackboneSpec | str) -> BackboneSpec:
         else:
             named.text.encoder = spec.name
         return spec.over(named.over(mpma_vit_b16()))
-    near = difflib.get_close_matches(spec.name, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise UserError(f"unknown backbone '{spec.name}'{hint} Known: {', '.join(known)}, timm/<model>, hf/<model>")
+    raise UserError(f"unknown backbone '{spec.name}'{suggest(spec.name, [*known, 'timm/<model>', 'hf/<model>'])}")

@@ -1,4 +1,4 @@
-"""Where the fused text is read for downstream use."""
+"""Pooling of token sequences."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ from mpma_lightning.backbones.spec import Vocabulary
 
 
 def with_mask_token(input_ids: Tensor, attention_mask: Tensor, vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
-    """One [MASK] put before the last token ([SEP]) of each text.
+    """Insert a [MASK] before the last token, [SEP], of each text.
 
     Returns:
-        (B, T + 1) ids and attention mask, and (B, 1) where the [MASK] is.
+        ids and attention mask (B, T + 1), and the position (B, 1) of the [MASK].
     """
     place = attention_mask.sum(1, keepdim=True) - 1
     column = torch.zeros_like(place)
@@ -20,11 +20,11 @@ def with_mask_token(input_ids: Tensor, attention_mask: Tensor, vocabulary: Vocab
 
 
 def token_at(tokens: Tensor, place: Tensor) -> Tensor:
-    """(B, D): of (B, T, D) tokens, the one at ``place`` (B, 1)."""
+    """The token (B, D) of (B, T, D) ``tokens`` at ``place`` (B, 1)."""
     return tokens.gather(1, place.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])).squeeze(1)
 
 
 def mean_over_text(tokens: Tensor, attention_mask: Tensor) -> Tensor:
-    """(B, D) mean of (B, T, D) tokens, without padding."""
+    """Mean (B, D) of (B, T, D) ``tokens`` without padding."""
     weight = attention_mask.unsqueeze(-1).to(tokens.dtype)
     return (tokens * weight).sum(1) / weight.sum(1)

@@ -1,4 +1,4 @@
-"""A timm Vision Transformer of any grid that encodes visible patches only."""
+"""A timm Vision Transformer that accepts any grid and encodes visible patches only."""
 
 from typing import Any
 
@@ -13,15 +13,16 @@ from mpma_lightning.backbones.features import Features
 
 
 class ViTEncoder(nn.Module):
-    """Runs timm's own steps in timm's order; hidden patches leave before the first block, so 75 % masking makes the
-    encoder about four times cheaper [MAE]. An :class:`ImageEncoder`.
+    """Computes what timm's ViT computes, without the hidden patches: they are dropped before the first block, so that
+    masking 75 % makes the encoder about four times cheaper [MAE]. An :class:`ImageEncoder`.
 
     Args:
-        vit: a plain ViT of timm, made with ``dynamic_img_size``.
-        pool: ``mean`` of the patch tokens, or ``cls``.
+        vit: a plain ViT of timm, created with ``dynamic_img_size``.
+        pool: ``mean`` of the patch tokens, or ``cls``, the class token.
     """
 
     can_drop_patches = True
+    has_maps = True
 
     def __init__(self, vit: Any, pool: str) -> None:
         super().__init__()
@@ -38,10 +39,10 @@ class ViTEncoder(nn.Module):
 
     @property
     def depths(self) -> dict[str, int]:
-        """Patch embedding, positions and tokens; every block; the last norm."""
+        """Of the embeddings, of every block, and of the last norm where it has parameters."""
         depth = len(self.vit.blocks)
-        last = {"vit.norm": 0} if any(True for _ in self.vit.norm.parameters()) else {}
-        return {"vit.": depth + 1, **last, **{f"vit.blocks.{i}.": depth - i for i in range(depth)}}
+        norm = {"vit.norm": 0} if list(self.vit.norm.parameters()) else {}
+        return {"vit.": depth + 1, **norm, **{f"vit.blocks.{i}.": depth - i for i in range(depth)}}
 
     def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
         """Encode.
@@ -49,8 +50,10 @@ class ViTEncoder(nn.Module):
         Args:
             image: (B, 3, H, W), normalised; H and W multiples of the patch size.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
-            levels: blocks whose maps are wanted, which may repeat; they pass the final norm as the tokens do. Needs the
-                whole image.
+            levels: blocks whose maps to return, after the final norm; blocks may repeat. Not with ``visible``.
+
+        Raises:
+            UserError: the image is not a multiple of the patch size.
         """
         height, width = image.shape[-2:]
         whole = height % self.patch_size == width % self.patch_size == 0
@@ -70,7 +73,7 @@ class ViTEncoder(nn.Module):
         return Features(pooled, patches, prefix, grid, visible, [maps[level] for level in levels])
 
     def _embedded(self, image: Tensor, visible: Tensor | None) -> Tensor:
-        """(B, P + K, D) what enters the first block: prefix tokens and visible patches, with their positions."""
+        """(B, P + K, D) input of the first block: prefix tokens and visible patches, with position embeddings."""
         stem = self.vit.patch_embed
         patches = stem(image, visible) if isinstance(stem, ConvolutionalStem) else stem(image)
         tokens = self.vit._pos_embed(patches)
@@ -82,11 +85,11 @@ class ViTEncoder(nn.Module):
 
 
 @torch.no_grad()
-def start_like_mae(vit: Any) -> None:
-    """MAE's random init: 2-D sin-cos positions (trained on from there) and Xavier-uniform projections.
+def init_like_mae(vit: Any) -> None:
+    """MAE's initialisation: 2-D sin-cos position embeddings, trained further, and Xavier-uniform projections.
 
-    timm's own starts positions and weights at a standard deviation of 0.02, which suits a width of 768 only: at 128
-    the blocks begin so close to the identity, and positions so faint, that a short run hardly moves.
+    timm draws both with a standard deviation of 0.02. At a width of 128 the blocks are then so close to the identity,
+    and the positions so weak, that a short run learns hardly anything.
     """
     positions = build_sincos2d_pos_embed(list(vit.patch_embed.grid_size), vit.num_features)
     vit.pos_embed[:, : vit.num_prefix_tokens] = 0

@@ -1,4 +1,4 @@
-"""How well a checkpoint's tensors match each part of a backbone: counted, judged, printed."""
+"""How well the tensors of a checkpoint match a part of a backbone: counts, verdict and printed table."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 LEAST_MATCH = 0.9
-DECISIVE = ("word_embeddings", "patch_embed")  # where input enters: random, they make the rest worthless
+"""Share of a part's tensors that a checkpoint must fill."""
+REQUIRED = ("word_embeddings", "patch_embed")
+"""Input embeddings, which must never be missing: with a random one the other layers are useless."""
 
 
 @dataclass
@@ -15,10 +17,10 @@ class WeightMatch:
     """How one part of the backbone was filled.
 
     Attributes:
-        matched: number of tensors taken as they are.
-        resized: names of the tensors that were resampled or whose rows were moved.
+        matched: number of tensors loaded unchanged.
+        resized: names of the tensors that were resampled or reordered.
         missing: names of the tensors that the checkpoint lacks.
-        mismatched: names and both shapes of the tensors that fit in no way.
+        mismatched: names and both shapes of the tensors that cannot be loaded.
     """
 
     matched: int = 0
@@ -28,23 +30,23 @@ class WeightMatch:
 
     @property
     def total(self) -> int:
-        """Tensors of the part."""
+        """Number of tensors of the part."""
         return self.matched + len(self.resized) + len(self.missing) + len(self.mismatched)
 
     @property
     def share(self) -> float:
-        """Of the tensors, those that were filled."""
+        """Share of the tensors that were filled."""
         return (self.matched + len(self.resized)) / max(1, self.total)
 
     @property
     def fits(self) -> bool:
-        """Enough of the names found, those of ``DECISIVE`` among them, and every tensor found of the right shape."""
-        lacks_entry = any(word in name for name in self.missing for word in DECISIVE)
-        return self.share >= LEAST_MATCH and not self.mismatched and not lacks_entry
+        """Whether enough tensors were filled, with no required one missing and none of another shape."""
+        lacks_required = any(word in name for name in self.missing for word in REQUIRED)
+        return self.share >= LEAST_MATCH and not self.mismatched and not lacks_required
 
 
 def print_matches(path: Path, matches: dict[str, WeightMatch]) -> None:
-    """A table on standard error, a line a part."""
+    """Print a table to standard error, one line per part."""
     table = Table(title=f"weights from {path}", title_justify="left")
     for column in ("part", "matched", "resized", "missing", "other shape"):
         table.add_column(column, justify="left" if column == "part" else "right")

@@ -1,4 +1,4 @@
-"""Fill the parts of a backbone from a checkpoint."""
+"""Load the parts of a backbone from a checkpoint."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,16 @@ from mpma_lightning.backbones.weight_match import WeightMatch
 def load_weights(
     backbone: Backbone, checkpoint: Checkpoint, tokenizer: str | None = None, parts: Sequence[str] | None = None
 ) -> dict[str, WeightMatch]:
-    """Fill ``backbone`` in place from ``checkpoint``, see :func:`mpma_lightning.backbones.filling.fill`.
+    """Fill ``parts`` of ``backbone`` in place, see :func:`mpma_lightning.backbones.filling.fill`.
 
     Args:
-        backbone: filled in place.
-        checkpoint: see :func:`mpma_lightning.backbones.checkpoint.read_checkpoint`.
-        tokenizer: the tokeniser in use, as JSON text, when it may differ from the checkpoint's.
-        parts: only these; the others keep their random start. ``None`` fills every part built.
+        backbone: the module to fill.
+        checkpoint: from :func:`mpma_lightning.backbones.checkpoint.read_checkpoint`.
+        tokenizer: the tokeniser in use, as JSON text, where it may differ from the checkpoint's.
+        parts: the parts to fill; the others keep their initial weights. ``None`` fills every part that is built.
 
     Raises:
-        UserError: a poor match, or ``parts`` names one that is not built.
+        UserError: the weights match poorly, or ``parts`` names one that is not built.
     """
     if unbuilt := [part for part in parts or () if part not in backbone.parts]:
         raise UserError(f"model.checkpoint_parts names {unbuilt[0]!r}; this task builds {', '.join(backbone.parts)}")

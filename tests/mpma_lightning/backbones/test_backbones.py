@@ -23,8 +23,9 @@ from mpma_lightning.backbones import (
 )
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.encoder import Levels
-from mpma_lightning.backbones.families import supported
+from mpma_lightning.backbones.families import is_supported
 from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
+from mpma_lightning.heads.levels import four_levels
 
 
 @pytest.mark.parametrize("name", [name for name, _ in list_backbones("mpma_*")])
@@ -81,7 +82,7 @@ def test_value_levels_and_depths_of_the_protocol() -> None:
 )
 def test_value_listed_models_are_encoders(name: str) -> None:
     """Tokens and maps lie on the image: one listed model of a family stands for it."""
-    assert supported(name) and f"timm/{name}" in [listed for listed, _ in list_backbones("timm/*")]
+    assert is_supported(name) and f"timm/{name}" in [listed for listed, _ in list_backbones("timm/*")]
     encoder = Backbone(resolve(f"timm/{name}"), ["image"]).image.eval()
     image = torch.randn(1, 3, 224, 224)
     found, levels = encoder(image, levels=encoder.levels.indices[-2:]), encoder.levels.at((-2, -1))
@@ -96,8 +97,33 @@ REFUSED = ["swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224", "mixer_s16_
 @pytest.mark.parametrize("name", REFUSED)
 def test_error_models_that_are_not_listed(name: str) -> None:
     assert f"timm/{name}" not in [listed for listed, _ in list_backbones("timm/*")]
-    with pytest.raises(UserError, match="neither a plain ViT nor a CNN"):
+    with pytest.raises(UserError, match="neither a plain ViT nor a supported CNN"):
         Backbone(resolve(f"timm/{name}"), ["image"])
+
+
+def test_value_and_error_cnn_whose_maps_do_not_align_with_the_image() -> None:
+    backbone = Backbone(resolve("timm/inception_v3"), ["image"]).eval()
+    image = torch.randn(1, 3, 128, 128)
+    found = backbone.image(image)
+    assert torch.allclose(found.pooled, backbone.image.cnn(image), atol=1e-5) and found.grid is None
+    with pytest.raises(UserError, match=r"feature maps of timm's InceptionV3 do not align .* choose another"):
+        four_levels(backbone.image)
+    with pytest.raises(UserError, match=r"timm/inception_v3, whose feature maps do not align .* needs patch tokens"):
+        Backbone(resolve("timm/inception_v3"), ["align_local"], Vocabulary(100))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [
+        ("timm/resnet18", {"depth": 2}),
+        ("timm/resnet18", {"output_stride": 7}),
+        ("timm/vit_tiny_patch16_224", {"embed_dim": 130}),
+    ],
+)
+def test_error_options_that_timm_refuses_are_one_line(encoder: str, options: dict[str, int | float | bool]) -> None:
+    with pytest.raises(UserError, match=f"{encoder} cannot be created with .*options {options}") as caught:
+        Backbone(resolve(BackboneSpec(image=ImageSpec(encoder, options=options))), ["image"])
+    assert "\n" not in str(caught.value)
 
 
 def test_any_grid_shape() -> None:

@@ -69,7 +69,7 @@ def test_value_hub_weights_are_timms_and_stay(monkeypatch, weights: str | None, 
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", without_network)
-    monkeypatch.setattr("mpma_lightning.backbones.image.start_like_mae", starts.append)
+    monkeypatch.setattr("mpma_lightning.backbones.image.init_like_mae", starts.append)
     small_backbone("image", image={"weights": weights})
     assert asked == [pretrained] and len(starts) == started
 
