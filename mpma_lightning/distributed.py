@@ -1,4 +1,4 @@
-"""Collectives with the right gradient."""
+"""Collective operations whose gradients equal those of a single process."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's number; 0 without a process group."""
+    """Rank of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenate rows over ranks; the gradient of a rank's rows is the sum over ranks of what they send back."""
+    """Concatenates the rows of all ranks; the gradient of a rank's rows is the sum of their gradients on all ranks."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -35,12 +35,12 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(b, …) of every rank as (world · b, …), differentiably; every rank must hold the same number of rows."""
+    """Rows (b, …) of all ranks as (world size · b, …), differentiable; every rank must have the same number of rows."""
     return _Gather.apply(rows) if world_size() > 1 else rows
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """Sum over ranks, without gradient."""
+    """Sum of ``value`` over ranks, without gradient."""
     if world_size() == 1:
         return value
     total = value.detach().clone()
@@ -49,19 +49,19 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def first_local_row(local_rows: int) -> int:
-    """Where this rank's rows begin in what :func:`gather_rows` returns."""
+    """Index of this rank's first row in the result of :func:`gather_rows`."""
     return rank() * local_rows
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """A rank's share of sum/count over all ranks: DDP's averaging of gradients then gives the single-process gradient.
+    """A rank's part of the mean over all ranks, scaled such that DDP's average of gradients is the single-process one.
 
     Args:
-        total: this rank's sum, with gradient.
-        count: this rank's count.
+        total: sum on this rank, with gradient.
+        count: number of terms on this rank.
 
     Returns:
-        ``total / (count over all ranks / world)``; 0 when nothing was counted anywhere.
+        ``total · world size / (count over all ranks)``; 0 when the count is 0 on all ranks.
     """
     everywhere = sum_over_ranks(count.to(total.dtype))
     return total * (world_size() / everywhere.clamp(min=1))

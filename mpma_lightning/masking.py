@@ -1,4 +1,4 @@
-"""Paired masking of image patches and report words; every draw follows from the sample's seed alone."""
+"""Paired masking of image patches and report words; the masks depend on the seed of the sample only."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7
 
 
 def _signed(value: int) -> int:
-    """``value`` modulo 2^64 as torch's int64 holds it."""
+    """``value`` modulo 2^64 as a signed 64-bit integer."""
     value %= 1 << 64
     return value - (1 << 64) if value >= 1 << 63 else value
 
@@ -21,19 +21,19 @@ _GAMMA, _MIX1, _MIX2 = (_signed(v) for v in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64 (torch's own keeps the sign)."""
+    """Logical right shift of int64; torch's shift is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def hashed_uniform(seed: Tensor, count: int, stream: int) -> Tensor:
-    """Counter-based uniform numbers in [0, 1): SplitMix64 of (seed, stream, position).
+    """Counter-based uniform random numbers in [0, 1): SplitMix64 of (seed, stream, position).
 
-    The same on every device and however a batch is split over processes; no generator state is kept.
+    They have no generator state and depend neither on the device nor on how a batch is split over processes.
 
     Args:
         seed: (B,) int64.
-        count: numbers a sample.
-        stream: which of the sample's independent sequences.
+        count: how many numbers to draw for each sample.
+        stream: number of the sequence; the sequences of a sample are independent.
 
     Returns:
         (B, count) float64.
@@ -51,7 +51,7 @@ def _mix(x: Tensor) -> Tensor:
 
 @dataclass
 class ImageMask:
-    """``visible`` (B, K) ids in rising order; ``masked`` (B, L) bool, true where a patch is hidden."""
+    """``visible`` (B, K): ids of visible patches, ascending; ``masked`` (B, L) bool: true where a patch is hidden."""
 
     visible: Tensor
     masked: Tensor
@@ -59,9 +59,9 @@ class ImageMask:
 
 @dataclass
 class ReportMask:
-    """``input_ids`` (B, T) with [MASK] put in; ``masked`` (B, T) bool, true at every piece of a masked word.
+    """``input_ids`` (B, T) with [MASK]; ``masked`` (B, T) bool: true at every word piece of a masked word.
 
-    Under :func:`soften_like_bert` some of the pieces at ``masked`` are random or the true ones.
+    After :func:`soften_like_bert` some of the masked pieces are random or the original ones instead of [MASK].
     """
 
     input_ids: Tensor
@@ -86,13 +86,12 @@ def mask_image(seed: Tensor, num_patches: int, ratio: float) -> ImageMask:
 def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float, mask_id: int) -> ReportMask:
     """Replace whole words by [MASK] [MRM]: ``max(1, round(ratio · n))`` of the n words of a report.
 
-    At least two words stay visible when n ≥ 3, so that alignment has words to read; special tokens
-    (``word_ids`` of -1) are never masked.
+    At least two words stay visible when n ≥ 3, since alignment needs words. Special tokens are never masked.
 
     Args:
         seed: (B,) int64.
         input_ids: (B, T).
-        word_ids: (B, T), the word each piece belongs to, -1 at special tokens.
+        word_ids: (B, T), number of the word that each piece belongs to; -1 at special tokens.
         ratio: in [0, 1); 0 hides nothing.
         mask_id: id of [MASK].
     """
@@ -112,13 +111,13 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
 
 
 def soften_like_bert(seed: Tensor, input_ids: Tensor, mask: ReportMask, vocabulary: int) -> ReportMask:
-    """Of the masked pieces, 80 % stay [MASK], 10 % become a random piece and 10 % are shown [BERT, M3AE].
+    """Of the masked pieces, 80 % stay [MASK], 10 % become a random piece and 10 % the original one [BERT, M3AE].
 
     Args:
         seed: (B,) int64.
-        input_ids: (B, T) the whole report.
-        mask: of :func:`mask_report`.
-        vocabulary: its size, special tokens included; BERT draws from all of it.
+        input_ids: (B, T), the report without masks.
+        mask: result of :func:`mask_report`.
+        vocabulary: number of tokens; like BERT, random pieces include special tokens.
     """
     length = input_ids.shape[1]
     draw = hashed_uniform(seed, length, STYLE_STREAM)
@@ -128,11 +127,11 @@ def soften_like_bert(seed: Tensor, input_ids: Tensor, mask: ReportMask, vocabula
 
 
 def choose_predicted(seed: Tensor, masked: Tensor, share: float) -> Tensor:
-    """(B, M) ids of ``max(1, round(share · hidden))`` hidden patches of each sample, in rising order [CrossMAE].
+    """Ids (B, M), ascending, of ``max(1, round(share · hidden))`` hidden patches of each sample [CrossMAE].
 
     Args:
         seed: (B,) int64.
-        masked: (B, L) bool, with equally many hidden patches in every sample, at least one.
+        masked: (B, L) bool, with the same number of hidden patches in every sample, at least one.
         share: in (0, 1].
     """
     count = max(1, int(share * int(masked[0].sum()) + 0.5))

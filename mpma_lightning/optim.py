@@ -1,4 +1,4 @@
-"""One dataclass for the optimiser: parameter groups, warm-up and cosine per step."""
+"""Optimiser, parameter groups and learning-rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,20 +18,20 @@ NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")
 
 @dataclass
 class Optim:
-    """Linear warm-up, then cosine or a straight line to zero, per step.
+    """An optimiser whose learning rate rises linearly and then falls to ``min_lr``, step by step.
 
     Attributes:
         algorithm: ``adamw``, ``adam`` (weight decay as an L2 term) or ``sgd`` (with ``momentum``).
-        lr: learning rate; per 256 samples of global batch when ``reference_batch`` is 256 [MRM, MAE].
-        reference_batch: global batch the rate is given for; ``null`` takes ``lr`` as it is.
-        betas: of AdamW and Adam.
-        momentum: of SGD.
-        weight_decay: none on biases, norms, positions, tokens and memory.
-        warmup: steps of linear warm-up; a share of all steps when below 1.
-        decay: shape of the way down.
-        min_lr: where it ends, as a share of ``lr``.
-        scale: learning-rate factors by the first letters of a parameter's name, such as
-            ``{backbone.text: 4, heads: 50}``; the longest match counts. A protocol's layer decay multiplies them.
+        lr: peak learning rate for a global batch of ``reference_batch`` samples; it scales with the batch [MRM, MAE].
+        reference_batch: global batch size that ``lr`` is meant for; ``null``: ``lr`` does not scale with the batch.
+        betas: coefficients of AdamW and Adam.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of matrices; biases, norms, positions, special tokens and memory have none.
+        warmup: number of warm-up steps; a share of all steps when below 1.
+        decay: shape of the schedule after warm-up.
+        min_lr: final learning rate as a share of the peak.
+        scale: learning-rate factors by prefix of a parameter's name, such as ``{backbone.text: 4, heads: 50}``; the
+            longest matching prefix counts. The layer decay of a protocol multiplies them.
     """
 
     algorithm: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -46,20 +46,20 @@ class Optim:
     scale: dict[str, float] = field(default_factory=dict)
 
     def build(self, module: nn.Module, global_batch: int, total_steps: float) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimiser and scheduler (call once a step).
+        """Optimiser, and scheduler to be stepped after every optimiser step.
 
         Args:
-            module: whose trainable parameters are optimised.
-            global_batch: samples an optimiser step, over ranks and accumulation.
-            total_steps: optimiser steps of the whole run.
+            module: the module whose trainable parameters are optimised.
+            global_batch: samples per optimiser step, over all ranks and accumulated batches.
+            total_steps: number of optimiser steps in the whole run.
 
         Raises:
-            UserError: a number is out of range, the number of steps is not known, or a name in ``scale`` fits no
-                parameter.
+            UserError: a value is out of range, the number of steps is unknown, or a prefix in ``scale`` matches no
+                trainable parameter.
         """
         if not math.isfinite(total_steps) or total_steps < 0:
             raise UserError(
-                "the schedule needs to know how long training is; set trainer.max_steps or trainer.max_epochs"
+                "the learning-rate schedule needs the length of training; set trainer.max_steps or trainer.max_epochs"
             )
         for name in ("lr", "weight_decay", "warmup", "min_lr"):
             expect(getattr(self, name) >= 0, f"model.optim.{name}", getattr(self, name), "0 or more")
@@ -90,12 +90,13 @@ class Optim:
 def parameter_groups(
     named: Iterable[tuple[str, nn.Parameter]], weight_decay: float, lr: float, scale: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Groups by learning rate and by decay: matrices decay; vectors, positions, tokens and memory do not.
+    """Parameter groups by learning rate and weight decay.
 
-    A group is named after the first entry of ``scale`` in it, ``base`` where none fits.
+    Matrices have weight decay; vectors, positions, special tokens and memory have none. A group is named after the
+    prefix in ``scale`` that matches its first parameter, ``base`` without one.
 
     Raises:
-        UserError: a name in ``scale`` fits no trainable parameter.
+        UserError: a prefix in ``scale`` matches no trainable parameter.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     labels: dict[tuple[float, float], str] = {}
@@ -118,7 +119,7 @@ def parameter_groups(
 
 
 def multiplied(*scales: dict[str, float]) -> dict[str, float]:
-    """One ``scale`` that gives every parameter the product of what each of ``scales`` gives it."""
+    """A ``scale`` that gives every parameter the product of its factors in ``scales``."""
     longest = [sorted(scale, key=len, reverse=True) for scale in scales]
     return {
         prefix: math.prod(
@@ -131,11 +132,12 @@ def multiplied(*scales: dict[str, float]) -> dict[str, float]:
 
 
 def layer_scales(encoder: ImageEncoder, decay: float, name: str) -> dict[str, float]:
-    """Learning-rate factors that fall by ``decay`` a layer from an encoder's last one to its first [BEiT, MAE].
+    """Layer-wise learning-rate decay [BEiT, MAE]: from the last layer to the first, each factor is ``decay`` times the
+    one before.
 
     Args:
-        encoder: one without ``depths`` gets no factors.
-        decay: below 1.
-        name: what the encoder is called in the optimised module.
+        encoder: an encoder without ``depths`` has no factors.
+        decay: factor between neighbouring layers, below 1.
+        name: name of the encoder in the optimised module.
     """
     return {f"{name}.{start}": decay**depth for start, depth in encoder.depths.items()}

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its backbone: anybody may have written it, so every field is checked before it is used."""
+"""The backbone spec in a checkpoint: checked field by field, since the file may come from anywhere."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,16 +17,17 @@ _LONGEST = 1000
 
 
 def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpec:
-    """The spec in the cargo of a checkpoint, also of one made before the parts of a spec were nested.
+    """The spec stored in a checkpoint, nested or in the older flat form.
 
-    It names a timm architecture at most; nothing it says is fetched or opened, see :func:`refuse_foreign_sources`.
+    Of the image encoder it may name a timm architecture only; other names that it contains are not downloaded or
+    opened, see :func:`refuse_foreign_sources`.
 
     Args:
-        cargo: with the spec as plain types.
-        path: of the checkpoint, for messages.
+        cargo: what the task stored, with the spec as plain types.
+        path: the checkpoint, for error messages.
 
     Raises:
-        UserError: a field that no spec has, of another type, out of bounds, or an address.
+        UserError: a field is unknown, of another type, out of range, or names a source other than timm.
     """
     where = f"checkpoint {path}: its backbone"
     plain = cargo.get("spec")
@@ -36,12 +37,8 @@ def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpe
     for key, value in nested(plain).items():
         kind = _PARTS.get(key)
         if kind is None:
-            expect(
-                key == "name" and isinstance(value, str),
-                f"{where}: field {str(key)[:40]!r}",
-                repr(value)[:80],
-                "no such field",
-            )
+            known = key == "name" and isinstance(value, str)
+            expect(known, f"{where}: field {str(key)[:40]!r}", repr(value)[:80], "no such field")
             chosen[key] = value
             continue
         expect(isinstance(value, Mapping), f"{where}.{key}", repr(value)[:80], "a mapping")
@@ -64,27 +61,27 @@ def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpe
 def refuse_foreign_sources(
     path: str | Path, spec: BackboneSpec, built: Iterable[str], filled: Iterable[str], text_config: object
 ) -> None:
-    """Refuse to fetch or open what only a checkpoint names: initial weights, a published text encoder.
+    """Refuse to download or open weights that only a checkpoint names, not the user.
 
     Args:
-        path: of the checkpoint.
-        spec: the one it carries.
+        path: the checkpoint.
+        spec: the spec stored in it.
         built: parts of the backbone that will be built, encoders included.
-        filled: parts that the checkpoint fills, so that nothing else is read for them.
-        text_config: the configuration of the text encoder that the checkpoint carries, if any.
+        filled: parts whose weights are in the checkpoint.
+        text_config: configuration of a published text encoder stored in the checkpoint, if any.
 
     Raises:
-        UserError: names the setting that would allow it.
+        UserError: with the setting that allows it.
     """
-    alone = set(built) - set(filled)
+    unfilled = set(built) - set(filled)
     foreign = []
-    if "image" in alone and spec.image.weights is not None:
+    if "image" in unfilled and spec.image.weights is not None:
         foreign.append(("image", f"weights: {spec.image.weights}"))
-    if "text" in built and (spec.text.encoder or "").startswith("hf/") and ("text" in alone or text_config is None):
+    if "text" in built and (spec.text.encoder or "").startswith("hf/") and ("text" in unfilled or text_config is None):
         foreign.append(("text", f"encoder: {spec.text.encoder}"))
     if foreign:
         part, setting = foreign[0]
         raise UserError(
-            f"checkpoint {path} does not hold its {part} encoder, but names where to get it ({setting}); a name in a "
-            f"file is not followed: if you trust it, set model.backbone to {{name: {spec.name}, {part}: {{{setting}}}}}"
+            f"checkpoint {path} does not hold its {part} encoder but names its source ({setting}); sources in a "
+            f"file are not opened: if you trust it, set model.backbone to {{name: {spec.name}, {part}: {{{setting}}}}}"
         )

@@ -1,4 +1,4 @@
-"""Read a checkpoint file: ours, or any other file of tensors."""
+"""Read checkpoint files of this project and other files of tensors."""
 
 import argparse
 import re
@@ -18,7 +18,7 @@ from mpma_lightning.backbones.seal import damage
 from mpma_lightning.backbones.spec import BackboneSpec
 
 CARGO = "mpma"
-"""The key of a checkpoint under which a task stores what downstream tasks need."""
+"""Key of a checkpoint under which a task stores what other tasks need to use the weights."""
 
 _NUMBERS = (np.float64, np.float32, np.float16, np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint8, np.bool_)
 HARMLESS: tuple[Any, ...] = (
@@ -28,7 +28,7 @@ HARMLESS: tuple[Any, ...] = (
     np.dtype,
     *(type(np.dtype(number)) for number in _NUMBERS),
 )
-"""What published checkpoints hold beside tensors and what does nothing but hold values."""
+"""Types without code of their own that published checkpoints contain besides tensors."""
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        state: tensor name to tensor; names of an MPMA checkpoint begin with the part (``image.`` …).
-        spec: the backbone's, ``None`` for files of other code bases.
-        tokenizer: tokeniser as JSON text, if carried.
-        normalisation: (mean, std), if carried.
-        step: optimiser steps taken, if known.
-        text_config: of a published text encoder, if carried.
-        heads: tensors of an MPMA checkpoint outside the backbone; names begin with the task's attribute.
+        state: tensors by name; in a checkpoint of this project names begin with the part, such as ``image.``.
+        spec: that of the backbone; ``None`` in files of other code bases.
+        tokenizer: tokeniser as JSON text, if stored.
+        normalisation: mean and standard deviation of the gray values, if stored.
+        step: number of optimiser steps, if stored.
+        text_config: configuration of a published text encoder, if stored.
+        heads: tensors outside the backbone, of a checkpoint of this project; names begin with the task's attribute.
     """
 
     path: Path
@@ -56,16 +56,16 @@ class Checkpoint:
     heads: dict[str, Tensor] = field(default_factory=dict)
 
     def head(self, name: str) -> dict[str, Tensor]:
-        """The tensors of the module that the writing task called ``name``, wherever it was; empty without one."""
+        """The tensors of the module called ``name`` at any depth of the task that was saved; empty without one."""
         found = {f".{full}".partition(f".{name}.")[2]: value for full, value in self.heads.items()}
         return {inside: value for inside, value in found.items() if inside}
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a Lightning checkpoint of ours, a ``.safetensors`` file, or any file of plain tensors.
+    """Read a checkpoint or run folder of this project, a ``.safetensors`` file, or any file of plain tensors.
 
     Raises:
-        UserError: no such file, a file that is not a checkpoint, or one that is cut short.
+        UserError: the file does not exist, is not a checkpoint, or is damaged.
     """
     path = Path(path)
     if path.is_dir():
@@ -88,10 +88,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_cargo(cargo: Any, path: Path) -> dict[str, Any]:
-    """The fields of a :class:`Checkpoint` that a task of this project stores beside the tensors, each checked.
+    """Check what a task of this project stores besides the tensors, and return it as fields of :class:`Checkpoint`.
 
     Raises:
-        UserError: names the field that is not what such a task writes.
+        UserError: a field is of another type than a task writes.
     """
     where = f"checkpoint {path}: its"
     expect(isinstance(cargo, dict), f"{where} {CARGO!r} entry", type(cargo).__name__, "a mapping")
@@ -106,13 +106,12 @@ def read_cargo(cargo: Any, path: Path) -> dict[str, Any]:
 
 
 def read_file(path: Path, mmap: bool = False) -> Any:
-    """The content of a ``.safetensors`` file or of what ``torch.save`` wrote, on the CPU; ``mmap`` reads lazily.
+    """The content of a file that safetensors or ``torch.save`` wrote, on the CPU; ``mmap`` reads it lazily.
 
-    Nothing in the file is run. Beside tensors and plain types it may hold ``argparse.Namespace`` and numpy's numbers,
-    as published checkpoints do.
+    No code in the file is run. Besides tensors and plain types it may contain the types in ``HARMLESS``.
 
     Raises:
-        UserError: neither of the two, other pickled objects, cut short, or with other bytes than were written.
+        UserError: the file is of neither format, contains other pickled objects, or is damaged.
     """
     try:
         if path.suffix == ".safetensors":
@@ -135,7 +134,7 @@ def read_file(path: Path, mmap: bool = False) -> Any:
 
 
 def _pickled(path: Path, message: str) -> list[str]:
-    """What a file holds that is neither a tensor nor harmless, at most three names."""
+    """Names of the pickled types in a file that are not in ``HARMLESS``; at most three."""
     try:
         with torch.serialization.safe_globals(list(HARMLESS)):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))[:3]

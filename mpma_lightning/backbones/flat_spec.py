@@ -1,4 +1,4 @@
-"""Specs as checkpoints and configs held them before their parts were nested: one level, told apart by first letters."""
+"""Reads the older flat form of specs, ``text_depth`` for ``text.depth``, in checkpoints and configs."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -29,13 +29,13 @@ NEW_NAMES = {
     "align_hidden": "align.hidden",
     "dropout": "text.dropout",
 }
-"""Old name to new one."""
+"""New dotted name by old name."""
 
 
 def nested(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec of plain types in today's form; one that has it already stays as it is.
+    """A spec of plain types in the nested form; a nested one is returned unchanged.
 
-    What an old spec does not name is as if nobody had set it. Unknown names stay, for whoever validates the result.
+    Fields that a flat spec lacks are left open. Unknown names are kept, so that validation finds them.
     """
     parts = {f.name for f in fields(BackboneSpec)} - {"name"}
     old = plain.keys() & (NEW_NAMES.keys() - parts) or any(isinstance(plain.get(part), str) for part in parts)
@@ -44,8 +44,6 @@ def nested(plain: Mapping[str, Any]) -> dict[str, Any]:
     found = BackboneSpec().plain()
     for key, value in plain.items():
         part, dot, name = NEW_NAMES.get(key, "").partition(".")
-        if dot:
-            found[part][name] = value
-        else:
-            found[key] = value
+        target, name = (found[part], name) if dot else (found, key)
+        target[name] = value
     return found

@@ -1,6 +1,6 @@
-"""Memory-Augmented Cross-Modal Fusion (MA-CMF): the text reads the image, and a learned memory.
+"""Memory-Augmented Cross-Modal Fusion (MA-CMF): text attends to the image and to a learned memory.
 
-The paper names the module; its inside follows Meshed-Memory (CVPR 2020) and is our inference otherwise.
+The paper only names the module. Its structure here follows Meshed-Memory (CVPR 2020); the rest is our choice.
 """
 
 import math
@@ -19,9 +19,10 @@ from mpma_lightning.backbones.text import TextEncoder
 
 
 class SlotMemory(nn.Module):
-    """Learned keys and values beside the image's [Meshed-Memory]; one set a layer.
+    """Learned keys and values, appended to those of the image [Meshed-Memory]; each layer has its own.
 
-    Standard deviations 1/d_h and 1/m as in the reference code, scaled by sqrt(d_h) and sqrt(m) when read.
+    As in the reference code, initial standard deviations are 1/d_h and 1/m for a head width d_h and m slots, and
+    the forward pass scales keys by sqrt(d_h) and values by sqrt(m).
     """
 
     def __init__(self, width: int, head_width: int, slots: int) -> None:
@@ -33,21 +34,13 @@ class SlotMemory(nn.Module):
     def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append m slots to (B, N, D) keys and values."""
         batch = keys.shape[0]
-        more_keys = (self.key_scale * self.memory_keys).to(keys.dtype).expand(batch, -1, -1)
-        more_values = (self.value_scale * self.memory_values).to(values.dtype).expand(batch, -1, -1)
-        return torch.cat([keys, more_keys], dim=1), torch.cat([values, more_values], dim=1)
-
-
-class NoMemory(nn.Module):
-    """Plain cross-attention (ablation)."""
-
-    def forward(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Unchanged."""
-        return keys, values
+        slot_keys = (self.key_scale * self.memory_keys).to(keys.dtype).expand(batch, -1, -1)
+        slot_values = (self.value_scale * self.memory_values).to(values.dtype).expand(batch, -1, -1)
+        return torch.cat([keys, slot_keys], dim=1), torch.cat([values, slot_values], dim=1)
 
 
 class MemoryCrossAttention(nn.Module):
-    """Text queries over image tokens and memory slots; without a memory where ``slots`` is ``None``."""
+    """Text attends to image tokens and memory slots; ``slots`` of ``None`` is plain cross-attention."""
 
     def __init__(self, width: int, image_width: int, heads: int, slots: int | None, dropout: float) -> None:
         super().__init__()
@@ -56,31 +49,35 @@ class MemoryCrossAttention(nn.Module):
         self.key = nn.Linear(image_width, width)
         self.value = nn.Linear(image_width, width)
         self.out = nn.Linear(width, width)
-        for projection in (self.query, self.key, self.value, self.out):  # as Meshed-Memory's reference
+        for projection in (self.query, self.key, self.value, self.out):  # as in the reference code of Meshed-Memory
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
-        self.memory = NoMemory() if slots is None else SlotMemory(width, width // heads, slots)
+        self.memory = None if slots is None else SlotMemory(width, width // heads, slots)
+
+    def _keys_and_values(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.key(image), self.value(image)
+        return (keys, values) if self.memory is None else self.memory(keys, values)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """(B, T, D) text and (B, N, Dv) image tokens to (B, T, D)."""
-        keys, values = self.memory(self.key(image), self.value(image))
+        """Text tokens (B, T, D) and image tokens (B, N, Dv) to (B, T, D)."""
+        keys, values = self._keys_and_values(image)
         query, keys, values = self._split(self.query(text)), self._split(keys), self._split(values)
         attended = F.scaled_dot_product_attention(query, keys, values, dropout_p=self.dropout if self.training else 0.0)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     @torch.no_grad()
     def attention(self, text: Tensor, image: Tensor) -> Tensor:
-        """(B, heads, T, N + m) attention weights; the last m columns are the memory's."""
-        keys, _ = self.memory(self.key(image), self.value(image))
+        """Attention weights (B, heads, T, N + m); the last m columns are those of the memory."""
+        keys, _ = self._keys_and_values(image)
         query, keys = self._split(self.query(text)), self._split(keys)
         return (query @ keys.transpose(-1, -2) / math.sqrt(query.shape[-1])).float().softmax(-1)
 
 
 class FusionLayer(nn.Module):
-    """Pre-norm: text self-attention, memory-augmented cross-attention, feed-forward."""
+    """Pre-norm layer: text self-attention, memory-augmented cross-attention, feed-forward."""
 
     def __init__(self, width: int, image_width: int, heads: int, slots: int | None, dropout: float) -> None:
         super().__init__()
@@ -91,7 +88,7 @@ class FusionLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, text: Tensor, padding: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the new text tokens and the queries the cross-attention read (for attention maps)."""
+        """The new text tokens, and the input of the cross-attention, from which attention maps are computed."""
         normed = self.norm_self(text)
         attended, _ = self.self_attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)
         text = text + self.drop(attended)
@@ -101,10 +98,10 @@ class FusionLayer(nn.Module):
 
 
 class Fusion(nn.Module):
-    """What a backbone asks of every kind of fusion; whoever uses it need not know which one it is."""
+    """The interface of every kind of fusion."""
 
     reads_text_features: ClassVar[bool]
-    """Whether :meth:`fuse` reads the output of the text encoder; else it runs that encoder itself, on the ids."""
+    """Whether :meth:`fuse` needs the output of the text encoder; otherwise it runs the encoder itself."""
 
     def fuse(
         self, encoder: TextEncoder, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor
@@ -113,26 +110,25 @@ class Fusion(nn.Module):
 
         Args:
             encoder: the backbone's text encoder.
-            image: what the text reads.
-            text: of the text encoder; ``None`` where ``reads_text_features`` is false.
-            input_ids: (B, T).
+            image: output of the image encoder.
+            text: output of the text encoder; ``None`` where ``reads_text_features`` is false.
+            input_ids: (B, T) ids of the text.
             attention_mask: (B, T), 0 at padding.
         """
         raise NotImplementedError
 
     def attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
-        """(B, T, N) attention of the text tokens to the N patch tokens in the last layer, mean over heads; ``None``
-        for a fusion without attention."""
+        """Attention (B, T, N) of text tokens to patches in the last layer, mean over heads; ``None`` if it has none."""
         return None
 
     def memory_share(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
-        """(B, T) share of that attention which goes to memory slots; ``None`` without slots."""
+        """Share (B, T) of the attention in the last layer that goes to memory slots; ``None`` without slots."""
         return None
 
 
 @REGISTRY.register("fusion", "cross")
 class CrossFusion(Fusion):
-    """MA-CMF: N layers in which the text attends to the image and to memory; ``shared`` memory is read before them."""
+    """MA-CMF: layers in which text attends to image and memory; a ``shared`` memory is read before the layers."""
 
     reads_text_features = True
 
@@ -142,9 +138,8 @@ class CrossFusion(Fusion):
         expect(
             heads >= 1 and width % heads == 0, "model.backbone.fusion.heads", heads, f"a divisor of the width, {width}"
         )
-        self.shared = (
-            SharedMemory(width, image_width, spec.shared_slots, spec.shared_width) if spec.memory == "shared" else None
-        )
+        is_shared = spec.memory == "shared"
+        self.shared = SharedMemory(width, image_width, spec.shared_slots, spec.shared_width) if is_shared else None
         self.has_slots = spec.memory == "slots"
         slots = spec.slots if self.has_slots else None
         self.layers = nn.ModuleList(
@@ -177,12 +172,12 @@ class CrossFusion(Fusion):
     def memory_share(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor | None:
         if not self.has_slots:
             return None
-        slots_from = image.prefix.shape[1] + image.tokens.shape[1]
-        return self._last_attention(image, text, attention_mask)[..., slots_from:].sum(-1)
+        first_slot = image.prefix.shape[1] + image.tokens.shape[1]
+        return self._last_attention(image, text, attention_mask)[..., first_slot:].sum(-1)
 
     @torch.no_grad()
     def _last_attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
-        """(B, T, P + N + m): to prefix tokens, patches and memory slots, mean over heads."""
+        """Attention (B, T, P + N + m) to prefix tokens, patches and memory slots, mean over heads."""
         keys, fused = self._inputs(image, text)
         padding = attention_mask == 0
         for layer in self.layers:
@@ -193,7 +188,7 @@ class CrossFusion(Fusion):
 
 @REGISTRY.register("fusion", "pooled")
 class PooledFusion(Fusion):
-    """MRM: the mean image token, projected, is added to every embedded token before the text transformer."""
+    """MRM: the projected mean of the patch tokens is added to every word embedding of the text encoder."""
 
     reads_text_features = False
 
@@ -207,5 +202,5 @@ class PooledFusion(Fusion):
         return encoder(input_ids, attention_mask, bias=self(image)).tokens
 
     def forward(self, image: Features) -> Tensor:
-        """(B, D) vector added to the embedded tokens."""
+        """The vector (B, D) that is added to the word embeddings."""
         return self.project(image.tokens.mean(1))

@@ -50,7 +50,7 @@ def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
 
 
 def _create(name: str, spec: ImageSpec, **fixed: Any) -> Any:
-    options = spec.options or {}
+    options: dict[str, Any] = dict(spec.options or {})
     try:
         return timm.create_model(name, pretrained=spec.weights == "hub", num_classes=0, **fixed, **options)
     except Exception as error:  # each model of timm checks its arguments in its own way

@@ -1,4 +1,4 @@
-"""A checkpoint file carries the SHA-256 of its own bytes, as the comment of its zip archive: damage is noticed."""
+"""Detects damaged checkpoints: the comment of the zip archive holds the SHA-256 of all bytes before it."""
 
 import hashlib
 import re
@@ -13,13 +13,13 @@ _SEAL = re.compile(_COMMENT_SIZE.to_bytes(2, "little") + rb"sha256:([0-9a-f]{64}
 
 
 class SealingFile:
-    """Hands everything on to ``file``, in order, and ends the archive with the digest of what passed."""
+    """Writes to ``file`` and appends the digest of what was written as the comment of the archive."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._held, self._digest = file, b"", hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        """The last two bytes, the length of the archive's comment, are held back until :meth:`seal`."""
+        """Write ``data``; the last two bytes, the length of the comment, wait for :meth:`seal`."""
         content = self._held + bytes(data)
         self._held, content = content[-2:], content[:-2]
         self._digest.update(content)
@@ -30,16 +30,16 @@ class SealingFile:
         self._file.flush()
 
     def seal(self) -> None:
-        """Write the comment; nothing may be written after it."""
+        """Write the comment, which must be the last call."""
         comment = f"sha256:{self._digest.hexdigest()}".encode()
         self._file.write(len(comment).to_bytes(2, "little") + comment)
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of the archive ``path``, or None.
+    """What is wrong with the bytes of the archive ``path``; ``None`` where nothing is, or for other formats.
 
-    A file with a digest must match it, to the bit; one without, written by older versions or other projects, is tested
-    by the check sums of its members. What is no zip archive is not judged.
+    A digest, where there is one, must match exactly. Archives without it, from older versions or other projects, are
+    checked by the check sums of their members.
     """
     with path.open("rb") as file:
         start = file.read(4)

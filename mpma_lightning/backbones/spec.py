@@ -1,4 +1,4 @@
-"""BackboneSpec: the names and options that a backbone is built from, and nothing else."""
+"""BackboneSpec: the names and options from which a backbone is built."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,8 +11,8 @@ _DECIDES = {
     "align_global": ("text.width", "align."),
     "align_local": ("text.width", "align."),
 }
-"""What decides the shape of each part. Fusion and alignment also need the image encoder's width, which no field holds:
-where weights are loaded, a tensor of another shape is refused."""
+"""Fields that determine the tensor shapes of each part. Fusion and alignment also depend on the width of the image
+encoder, which no field holds: a tensor of another shape is refused when weights are loaded."""
 _INITIAL, _OF_TRAINING = ("image.weights",), ("text.dropout", "fusion.dropout")
 
 
@@ -22,11 +22,11 @@ class ImageSpec:
 
     Attributes:
         encoder: ``timm/<model>``; ``backbones 'timm/*'`` lists them.
-        size: side in pixels of the square that the position embedding is made for; others are resampled.
+        size: side in pixels of the square input; position embeddings are resampled for other sizes.
         options: further arguments of the timm model, added to the preset's, such as ``{depth: 6, reg_tokens: 4}``.
-        weights: ``hub`` (timm's published weights), or a file of timm's tensors that must fit; random when ``null``.
-            Needs a linear stem.
-        stem: patch embedding of a ViT: ``linear``, or ``convolution`` (better from few samples).
+        weights: initial weights: ``hub`` (published by timm) or a file with timm's tensors; random when ``null``. They
+            need a linear stem.
+        stem: patch embedding of a ViT: ``linear``, or ``convolution``, which learns from fewer samples.
         pool: the global image feature: ``mean`` of the patch tokens, or ``cls``, the class token.
     """
 
@@ -44,11 +44,11 @@ class TextSpec:
 
     Attributes:
         encoder: ``bert`` (random weights) or ``hf/<hub name or folder>``.
-        width: of the tokens of a ``bert``.
-        depth: layers of a ``bert``; a published encoder is cut to its first ``depth`` layers.
+        width: width of the tokens of a ``bert``.
+        depth: number of layers of a ``bert``; a published encoder keeps its first ``depth`` layers.
         heads: attention heads of a ``bert``.
         pool: the global text feature: ``cls``, the first token, or ``mean`` of all tokens.
-        dropout: probability, in the encoder.
+        dropout: dropout probability in the encoder.
     """
 
     encoder: str | None = None
@@ -64,15 +64,16 @@ class FusionSpec:
     """Fusion of image and text.
 
     Attributes:
-        kind: ``cross`` (cross-attention with memory, MA-CMF) or ``pooled`` (the mean patch added to every word [MRM]).
-        depth: layers of ``cross``.
+        kind: ``cross`` (cross-attention with memory, MA-CMF) or ``pooled`` (the mean of the patches is added to every
+            word embedding [MRM]).
+        depth: number of layers of ``cross``.
         heads: attention heads of ``cross``.
-        memory: of ``cross``: ``slots`` in every layer [Meshed-Memory], one ``shared`` matrix that image and text read
-            before the layers [R2GenCMN], or ``none``.
-        slots: number of slots a layer of ``memory: slots``.
-        shared_slots: rows of the matrix of ``memory: shared``; the same in every preset.
-        shared_width: columns of that matrix; the same in every preset.
-        dropout: probability, in the layers of ``cross``; the text encoder's when ``null``.
+        memory: memory of ``cross``: ``slots`` in every layer [Meshed-Memory], one ``shared`` matrix that image and text
+            read before the layers [R2GenCMN], or ``none``.
+        slots: number of slots in each layer, for ``memory: slots``.
+        shared_slots: number of rows of the matrix, for ``memory: shared``; the same in every preset.
+        shared_width: number of columns of that matrix; the same in every preset.
+        dropout: dropout probability in the layers of ``cross``; that of the text encoder when ``null``.
     """
 
     kind: str | None = None
@@ -90,7 +91,7 @@ class AlignSpec:
     """The projection heads of global and local alignment.
 
     Attributes:
-        width: of the alignment space, e.
+        width: width e of the aligned embeddings.
         hidden: width of the hidden layer of each head.
     """
 
@@ -100,10 +101,11 @@ class AlignSpec:
 
 @dataclass
 class BackboneSpec:
-    """A backbone by name; every field left ``null`` keeps the preset's choice.
+    """A backbone by name; a field that is ``null`` keeps the choice of the preset.
 
     Attributes:
-        name: a preset (``mpma_vit_b16`` …), or ``timm/<model>``, ``hf/<model>`` on top of the default preset.
+        name: a preset such as ``mpma_vit_b16``, or ``timm/<model>`` or ``hf/<model>``, which replaces an encoder of the
+            default preset.
         image: the image encoder.
         text: the text encoder.
         fusion: fusion of image and text.
@@ -117,8 +119,7 @@ class BackboneSpec:
     align: AlignSpec = field(default_factory=AlignSpec)
 
     def over(self, preset: "BackboneSpec") -> "BackboneSpec":
-        """This spec with every ``None`` taken from ``preset``; a preset's options of an image encoder are for that
-        encoder alone."""
+        """This spec with every ``None`` replaced from ``preset``, whose image options are for its own encoder only."""
         image = _over(self.image, preset.image)
         inherited = preset.image.options if image.encoder == preset.image.encoder else None
         image.options = {**(inherited or {}), **(self.image.options or {})}
@@ -131,11 +132,11 @@ class BackboneSpec:
         )
 
     def differences(self, other: "BackboneSpec", parts: Sequence[str] | None = None) -> list[str]:
-        """``field: mine, not theirs`` for every field set here and different in ``other``, initial weights aside.
+        """``field: mine, not theirs`` for every field that is set here and differs in ``other``; not initial weights.
 
         Args:
-            other: to compare with.
-            parts: only what decides the shape of these.
+            other: the spec to compare with.
+            parts: compare only fields that determine the shapes of these parts.
         """
         starts = tuple(start for part in parts or () for start in _DECIDES.get(part, (f"{part}.",)))
         theirs = dict(other.items())
@@ -149,7 +150,7 @@ class BackboneSpec:
         ]
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Every field by its dotted name, such as ``text.depth``."""
+        """All fields by dotted name, such as ``text.depth``."""
         yield "name", self.name
         for part in fields(self)[1:]:
             inner = getattr(self, part.name)
@@ -169,7 +170,7 @@ def _over(mine: Part, preset: Part) -> Part:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a text encoder must know of the tokeniser: size, and the ids of padding and mask."""
+    """What a text encoder needs of the tokeniser: number of tokens, and the ids of [PAD] and [MASK]."""
 
     size: int
     pad_id: int = 0

@@ -1,4 +1,4 @@
-"""Every field of a spec: its type, its choices, its bounds."""
+"""Checks the type, choice and range of every field of a spec."""
 
 from dataclasses import fields
 from types import UnionType
@@ -8,27 +8,27 @@ from data_modules.errors import UserError, expect, nearest, suggest
 from mpma_lightning.backbones.spec import BackboneSpec
 
 _LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536}
-"""By the last word of a field's name."""
+"""Largest values, by the last word of a field's name."""
 OPTIONS = {
     *("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "init_values", "reg_tokens"),
     *("qkv_bias", "qk_norm", "proj_bias", "pre_norm", "final_norm", "no_embed_class", "dynamic_img_pad"),
     *("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "drop_block_rate"),
     *("output_stride", "stem_width", "cardinality", "base_width", "width", "ls_init_value", "conv_bias"),
 }
-"""Arguments of timm's models that say how large they are and how they are regularised. Others name files and hubs."""
+"""Arguments of timm's models for their size and regularisation; others may name files or downloads."""
 _LARGEST_OPTION = 16384
-_ZERO = ("depth", "slots")
+_MAY_BE_ZERO = ("depth", "slots")
 
 
 def check_spec(spec: BackboneSpec, where: str = "model.backbone") -> None:
-    """Refuse a field of another type, an unknown choice or a size out of bounds.
+    """Refuse wrong types, unknown choices and sizes out of range.
 
     Args:
-        spec: complete or not; ``None`` is a field left open.
-        where: begins the message: what holds the spec.
+        spec: complete or partial.
+        where: what contains the spec, for error messages.
 
     Raises:
-        UserError: names the field, what was found and what was expected.
+        UserError: with the field, its value and what is expected.
     """
     for part in fields(spec):
         inner = getattr(spec, part.name)
@@ -61,7 +61,7 @@ def _check(key: str, value: Any, kind: Any) -> None:
         expect(number and 0 <= value < 1, key, value, "0 <= dropout < 1")
     elif wanted is int:
         name = key.rpartition(".")[2].rpartition("_")[2]
-        least = 0 if name in _ZERO else 1
+        least = 0 if name in _MAY_BE_ZERO else 1
         fits = type(value) is int and least <= value <= _LARGEST[name]
         expect(fits, key, value, f"a whole number of {least} to {_LARGEST[name]}")
     else:

@@ -1,4 +1,4 @@
-"""Text encoders, from transformers: a BERT of any depth with random weights, or a published one."""
+"""Text encoders from transformers: a BERT of any depth with random weights, or a published one."""
 
 import json
 from typing import Any
@@ -19,7 +19,13 @@ MAX_SIZE = 1 << 20
 
 
 class TextEncoder(nn.Module):
-    """A BERT-style encoder. ``bias`` is added to what enters its first layer: so MRM shows the text the image."""
+    """A BERT-like encoder.
+
+    Args:
+        bert: a model of transformers without a pooling layer.
+        pool: ``cls``, the first token, or ``mean`` of all tokens.
+        published: whether its architecture is that of a published model.
+    """
 
     def __init__(self, bert: Any, pool: str, published: bool = False) -> None:
         super().__init__()
@@ -29,20 +35,29 @@ class TextEncoder(nn.Module):
 
     @property
     def word_embeddings(self) -> Tensor:
-        """(vocabulary, D) table, shared with the report head."""
+        """The table (vocabulary, D), which the report reconstruction head shares."""
         return self.bert.get_input_embeddings().weight
 
     @property
     def published_config(self) -> dict[str, Any] | None:
-        """The configuration of a published model, plain types: all it takes to build one. ``None`` for a random one."""
+        """The configuration that rebuilds a published architecture, plain types; ``None`` for a random BERT."""
         if not self.published:
             return None
         plain: dict[str, Any] = json.loads(self.bert.config.to_json_string(use_diff=False))
         return plain
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, bias: Tensor | None = None) -> Features:
-        """Encode (B, T) ids; ``bias`` (B, D) shifts every token of a sample, after the embeddings' LayerNorm [MRM's
-        code]; before it, a vector of the image's size would leave little of the words."""
+        """Encode.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 0 at padding.
+            bias: (B, D), added to the embeddings of a sample after their LayerNorm, as in MRM's code: added before it,
+                a vector as large as that of the image would suppress the words.
+
+        Raises:
+            UserError: the texts are longer than the encoder's positions.
+        """
         longest = self.bert.config.max_position_embeddings
         if input_ids.shape[1] > longest:
             raise UserError(
@@ -55,23 +70,20 @@ class TextEncoder(nn.Module):
             shifted = self.bert.embeddings(input_ids=input_ids) + bias.unsqueeze(1)
             mask = create_bidirectional_mask(self.bert.config, shifted, attention_mask)
             tokens = self.bert.encoder(shifted, attention_mask=mask).last_hidden_state
-        if self.pool == "cls":
-            pooled = tokens[:, 0]
-        else:
-            pooled = mean_over_text(tokens, attention_mask)
+        pooled = tokens[:, 0] if self.pool == "cls" else mean_over_text(tokens, attention_mask)
         return Features(pooled, tokens, tokens[:, :0])
 
 
 @REGISTRY.register("text", "bert")
 def random_bert(spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] | None = None) -> TextEncoder:
-    """A BERT with random weights: 6 layers [MRM] of 768 (MRM's code: of 384) by default.
+    """A BERT with random weights.
 
-    Initial standard deviation √(2 / 5 d): BERT's own 0.02 at a width of 768 (0.023), and more for narrower ones.
+    The initial standard deviation is √(2 / 5 d) for a width d: close to BERT's 0.02 at 768, larger at smaller widths.
 
     Args:
         spec: a complete one.
-        vocabulary: of the tokeniser.
-        config: not read: the spec says everything.
+        vocabulary: that of the tokeniser.
+        config: unused; only published encoders need it.
     """
     width, depth, heads, dropout = spec.width or 0, spec.depth or 0, spec.heads or 0, spec.dropout or 0.0
     expect(heads >= 1 and width % heads == 0, "model.backbone.text.heads", heads, f"a divisor of the width, {width}")
@@ -94,14 +106,19 @@ def random_bert(spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] |
 def published_bert(
     name: str, spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] | None = None
 ) -> TextEncoder:
-    """A BERT-like model from the hub or a local folder, cut to its first ``depth`` layers [MGCA].
+    """A BERT-like model from the hub or a local folder, truncated to its first ``depth`` layers [MGCA].
 
-    In train mode, as a random one is; transformers loads in eval mode, which Lightning would keep. With ``config``, a
-    :attr:`TextEncoder.published_config`, it is built from that alone, with random weights for a checkpoint to
-    fill: the model itself may be out of reach.
+    It is returned in training mode: transformers loads in evaluation mode, and Lightning would keep that.
+
+    Args:
+        name: hub name or folder.
+        spec: a complete one.
+        vocabulary: that of the tokeniser.
+        config: a :attr:`TextEncoder.published_config` from a checkpoint. The model is then built from it with random
+            weights, which the checkpoint fills; hub and folder are not needed.
 
     Raises:
-        UserError: the model is not to be had, or its vocabulary is not the tokeniser's.
+        UserError: the model cannot be loaded or is not BERT-like, or its vocabulary differs from the tokeniser's.
     """
     if config is not None:
         known = _known_config(config)
@@ -135,8 +152,8 @@ def published_bert(
 
 
 def _known_config(carried: dict[str, Any]) -> Any:
-    """transformers' configuration of what a checkpoint carries: the fields that its class knows, plain and bounded;
-    others, such as names of code to fetch, are left out."""
+    """transformers' configuration with the fields of ``carried`` that its class knows, plain and bounded; others, such
+    as names of code to download, are left out."""
     kind = str(carried.get("model_type"))
     expect(kind in CONFIG_MAPPING, "the text encoder's model_type", kind, "one that transformers knows, such as bert")
     known = {*CONFIG_MAPPING[kind]().to_dict(), "dtype", "architectures", "_name_or_path"} - {"model_type", "auto_map"}

@@ -78,7 +78,7 @@ def test_value_run_from_before_is_continued(tmp_path: Path) -> None:
         check_continues(Run(tmp_path), settings(other), True)
 
 
-PAIRS = ["--config", "experiments/pretraining/pairs.yaml", "--data.root", "nowhere"]
+PAIRS = ["--config", str(Path(__file__).parents[3] / "experiments/pretraining/pairs.yaml"), "--data.root", "nowhere"]
 
 
 @pytest.mark.parametrize(
