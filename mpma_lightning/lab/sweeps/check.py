@@ -14,16 +14,15 @@ from mpma_lightning.runs.identity import config_sha256
 
 
 class Checked:
-    """The effective config of every step. Lines that differ in seed, run folder and start only are read once: with
-    random words in the places of these, which are found again as whole values of the config. A config that holds such
-    a word inside another value is read on its own.
+    """The effective config of every step. Lines that differ in seed, run folder and start only are read once, with
+    random words in the places of these, which are then replaced in the text of the config.
     """
 
     def __init__(self) -> None:
         self._readers: dict[str, CommandReader] = {}
-        self._kinds: dict[tuple[str | Slot, ...], dict[str, Any]] = {}
-        self._seed = 2**30 + secrets.randbelow(2**30)
-        self._marks = {slot: f"{slot.name.lower()}-{secrets.token_hex(8)}" for slot in (Slot.RUN, Slot.START)}
+        self._kinds: dict[tuple[str | Slot, ...], str] = {}
+        self._marks = {Slot.SEED: str(2**30 + secrets.randbelow(2**30))}
+        self._marks |= {slot: f"{slot.name.lower()}-{secrets.token_hex(8)}" for slot in (Slot.RUN, Slot.START)}
 
     def complete(self, trials: Sequence[Trial], where: str) -> list[Trial]:
         """``trials`` with the hash that each record must have.
@@ -47,29 +46,18 @@ class Checked:
     def settings(self, trial: Trial, step: Step) -> dict[str, Any]:
         """The effective config of a step, plain types."""
         if step.words not in self._kinds:
-            marks = {**self._marks, Slot.SEED: str(self._seed)}
-            self._kinds[step.words] = self._read([marks[w] if isinstance(w, Slot) else w for w in step.words])
-        filled: dict[str, Any] = self._filled(self._kinds[step.words], trial)
-        text = json.dumps(filled, default=str)
-        left = any(mark in text for mark in (str(self._seed), *self._marks.values()))
-        return self._read(trial.words(step)) if left else filled
+            words = [self._marks[word] if isinstance(word, Slot) else word for word in step.words]
+            self._kinds[step.words] = json.dumps(self._read(words), default=str)
+        text = self._kinds[step.words]
+        for slot, value in trial.values().items():
+            text = text.replace(self._marks[slot], json.dumps(value)[1:-1])
+        settings: dict[str, Any] = json.loads(text)
+        return settings
 
     def _read(self, words: list[str]) -> dict[str, Any]:
         if words[0] not in self._readers:
             self._readers[words[0]] = CommandReader(words[0])
         return self._readers[words[0]].settings(words)
-
-    def _filled(self, value: Any, trial: Trial) -> Any:
-        if isinstance(value, dict):
-            return {key: self._filled(inner, trial) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [self._filled(inner, trial) for inner in value]
-        if isinstance(value, int) and value == self._seed:
-            return trial.seed
-        for slot, path in ((Slot.RUN, str(trial.folder)), (Slot.START, str(trial.start))):
-            if isinstance(value, str) and Path(value).parts[:1] == (self._marks[slot],):
-                return str(Path(path, *Path(value).parts[1:]))
-        return value
 
     def check_files(self, trials: Sequence[Trial]) -> None:
         """UserError for data folders and given checkpoints that do not exist."""

@@ -69,9 +69,13 @@ class Trial:
         """``<stage>/<method>[/<variant>]/seed_<n>``, its folder below the sweep's."""
         return "/".join(filter(None, (self.stage, self.method, self.variant, f"seed_{self.seed}")))
 
+    def values(self) -> dict[Slot, str]:
+        """What each slot stands for."""
+        return {Slot.RUN: str(self.folder), Slot.SEED: str(self.seed), Slot.START: str(self.start)}
+
     def words(self, step: Step) -> list[str]:
         """The arguments of ``step``, ready to run."""
-        values = {Slot.RUN: str(self.folder), Slot.SEED: str(self.seed), Slot.START: str(self.start)}
+        values = self.values()
         return [values[word] if isinstance(word, Slot) else word for word in step.words]
 
     def command(self) -> str:
