@@ -1,4 +1,4 @@
-"""A drawing surface in body coordinates: polygons and strokes become soft float masks through one posed affine."""
+"""A drawing surface: polygons and lines in body coordinates become masks in [0, 1] with soft edges."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

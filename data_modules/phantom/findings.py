@@ -19,7 +19,7 @@ _ZONES = {"upper": (0.10, 0.36), "mid": (0.36, 0.64), "lower": (0.64, 0.95)}  # 
 
 
 def reshape(anatomy: Anatomy, findings: list[Finding], rng: np.random.Generator) -> Anatomy:
-    """The anatomy with what findings do to its outlines: heart, mediastinum, raised diaphragm."""
+    """The anatomy, with heart, mediastinum and diaphragm changed as the findings change their outlines."""
     dome = dict(anatomy.dome)
     for finding in findings:
         if finding.name == "Cardiomegaly":
@@ -214,7 +214,7 @@ def _cloud(scene: Scene, mask: Mask, amount: float) -> None:
 
 
 def _place(scene: Scene, side: str, zone: str | None, radius: float, rng: np.random.Generator) -> tuple[float, float]:
-    """A centre in the zone whose disc lies in visible lung, as far as there is room."""
+    """A centre in the zone; the disc around it lies in visible lung if there is room for it."""
     open_lung = scene.lung[side] * (1 - np.maximum(scene.heart, scene.mediastinum)) * (1 - scene.taken)
     x, y = scene.canvas.grid
     top, height = scene.anatomy.apex, scene.anatomy.dome[side] + 0.12 - scene.anatomy.apex

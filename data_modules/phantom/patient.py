@@ -1,4 +1,4 @@
-"""Makes one patient: films, reports and all table rows, from nothing but the seed and the patient's number."""
+"""Makes one patient: images, reports and table rows, determined by the seed and the number of the patient."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _VIEW_WORDS = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "l
 
 @dataclass(frozen=True)
 class Options:
-    """What decides every byte of a phantom."""
+    """The settings that determine every file of a phantom."""
 
     patients: int
     seed: int

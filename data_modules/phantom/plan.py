@@ -1,4 +1,4 @@
-"""Decides what is planted in a study: which findings, on which side, in which zone, how large."""
+"""Chooses the findings of a study: which ones, on which side, in which zone, how large."""
 
 from dataclasses import asdict, dataclass
 

@@ -146,7 +146,7 @@ def _positive(prose: _Prose, finding: Finding, doubtful: bool, terse: bool = Fal
 
 
 def _absent(prose: _Prose, names: set[str], thorough: float) -> None:
-    """Some of what is not there: often in joint sentences, never all of it."""
+    """Sentences about absent findings: about some of them only, often several in one sentence."""
     said: list[tuple[str, dict[str, int]]] = []
     free = [name for name in phrases.ABSENT if name not in names]
     if not names & set(OPACITIES) and "Pleural Effusion" not in names and prose.chance(0.5 * thorough):

@@ -1,4 +1,4 @@
-"""Reads a finished phantom back: every film with its split, exact labels and planted findings."""
+"""Reads the ground truth of a finished phantom: each image with its split, exact labels and findings."""
 
 import csv
 import gzip

@@ -1,12 +1,11 @@
 """Image encoders from timm, by name: ViTs with token dropping, and CNNs without."""
 
-import difflib
 import inspect
 from typing import Any
 
 import timm
 
-from data_modules.errors import UserError
+from data_modules.errors import UserError, nearest
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.backbones.cnn import CNNEncoder
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
@@ -31,8 +30,8 @@ def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
     """
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, supported_names(), n=1)
-        raise UserError(f"timm has no model '{name}'" + (f"; did you mean 'timm/{near[0]}'?" if near else ""))
+        known = [f"timm/{model}" for model in supported_names()]
+        raise UserError(f"timm has no model '{name}'{nearest(f'timm/{architecture}', known)}")
     if not is_supported(architecture):
         raise UserError(
             f"timm/{name} is neither a plain ViT nor a supported CNN; `backbones 'timm/*'` lists the supported models"
