@@ -9,14 +9,16 @@ from jsonargparse import ArgumentParser
 from data_modules.errors import UsageError
 from mpma_lightning.cli.config_files import check_config_files, config_arguments
 from mpma_lightning.cli.explain import Explainer
+from mpma_lightning.cli.trust import take_flag
 
 
 def training(argv: Sequence[str]) -> None:
     """[fit|validate|test|predict, …]; absent or broken config files are reported before torch is imported."""
-    check_config_files(config_arguments(argv))
+    words, trusted = take_flag(argv)
+    check_config_files(config_arguments(words), trusted)
     from mpma_lightning.cli.training import run_training
 
-    run_training(argv)
+    run_training(words)
 
 
 def phantom(argv: Sequence[str]) -> None:

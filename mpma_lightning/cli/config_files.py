@@ -32,38 +32,51 @@ def config_arguments(argv: Sequence[str]) -> list[Path]:
     return [Path(value) for value in values if value and not value.startswith("-") and not _is_inline(value)]
 
 
-def check_config_files(paths: Sequence[Path]) -> None:
-    """Fail with file and line on a config that is absent, not YAML or has a key twice, and on a part file that does
-    not exist."""
+def check_config_files(paths: Sequence[Path], trusted: bool = False) -> None:
+    """Check config files, and the part files that they name, before any class is imported.
+
+    Args:
+        paths: the files.
+        trusted: they may name classes of any package; see :mod:`mpma_lightning.cli.trust`.
+
+    Raises:
+        UsageError: a file is absent, is not YAML, has a key twice, or names what only ``--trust`` allows.
+    """
     for path in paths:
-        _check(path, named_by=None)
+        if not path.is_file():
+            raise _absent(path, named_by=None)
+        content = _mapping(path)
+        for part in _files(content.get(key) for key in _SECTIONS):
+            if not (path.parent / part).is_file():
+                raise _absent(path.parent / part, named_by=path)
+            _mapping(path.parent / part)
+        if not trusted:
+            _check_trust(content, path, {path.resolve()})
 
 
-def _check(path: Path, named_by: Path | None) -> None:
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path()
-        near = nearest(path.name, (other.name for other in folder.glob("*.y*ml") if other != named_by))
-        origin = f", named in {named_by}" if named_by else ""
-        raise UsageError(f"config file {path} does not exist{origin}{near}")
+def _mapping(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected `key: value` lines, found {_kind(content)}")
-    for part in _files([content.get(key) for key in _SECTIONS] if named_by is None else []):
-        _check(path.parent / part, named_by=path)
+        found = "an empty file" if content is None else f"a {type(content).__name__}"
+        raise UsageError(f"{path}: expected `key: value` lines, found {found}")
+    return content
+
+
+def _absent(path: Path, named_by: Path | None) -> UsageError:
+    folder = path.parent if path.parent.is_dir() else Path()
+    near = nearest(path.name, (other.name for other in folder.glob("*.y*ml") if other != named_by))
+    origin = f", named in {named_by}" if named_by else ""
+    return UsageError(f"config file {path} does not exist{origin}{near}")
+
+
+def _check_trust(content: Any, path: Path, seen: set[Path]) -> None:
+    """``content`` of ``path`` and the part files below it; a name that is no file is explained by the parser."""
     check_trust(content, path)
-    _check_parts(content, path, {path.resolve()})
-
-
-def _check_parts(content: dict[str, Any], path: Path, seen: set[Path]) -> None:
-    """The part files below ``content`` of ``path``, and theirs; what is no file is explained elsewhere."""
-    for name in _files(list(content.values()), below=True):
+    for name in _files([content], below=True):
         part = path.parent / name
         if part.is_file() and part.resolve() not in seen:
             seen.add(part.resolve())
-            inner = read_yaml(part)
-            check_trust(inner, part)
-            if isinstance(inner, dict):
-                _check_parts(inner, part, seen)
+            _check_trust(read_yaml(part), part, seen)
 
 
 def _files(values: Iterable[Any], below: bool = False) -> Iterator[str]:
@@ -77,7 +90,3 @@ def _files(values: Iterable[Any], below: bool = False) -> Iterator[str]:
 
 def _is_inline(value: str) -> bool:
     return value.lstrip().startswith("{") or "\n" in value
-
-
-def _kind(content: object) -> str:
-    return "an empty file" if content is None else f"a {type(content).__name__}"

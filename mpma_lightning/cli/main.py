@@ -8,7 +8,6 @@ from importlib import import_module
 
 from data_modules.errors import UsageError, UserError, suggest
 from mpma_lightning import __version__
-from mpma_lightning.cli.trust import take_flag
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)
 """What a disk that is full or may not be written answers."""
@@ -53,10 +52,6 @@ COMMANDS = {
 }
 
 
-TRUSTING = ("fit", "validate", "test", "predict", "sweep")
-"""Commands that read configs, and so take ``--trust``."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: ``sys.argv``). Returns 0, 1 (cannot be done), 2 (cannot be read) or 130 (Ctrl-C)."""
     try:
@@ -84,8 +79,7 @@ def run(argv: Sequence[str]) -> None:
     elif argv[0] == "--version":
         print(__version__)
     elif argv[0] in COMMANDS:
-        words = take_flag(argv[1:]) if argv[0] in TRUSTING else argv[1:]
-        COMMANDS[argv[0]].run(argv[0], words)
+        COMMANDS[argv[0]].run(argv[0], argv[1:])
     else:
         raise UsageError(f"unknown command '{argv[0]}'{suggest(argv[0], COMMANDS)}")
 

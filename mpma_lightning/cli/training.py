@@ -3,6 +3,7 @@
 import pkgutil
 import signal
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -20,7 +21,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from data_modules.errors import UserError
 from mpma_lightning.callbacks.bad_samples import BadSamples
 from mpma_lightning.callbacks.collapse import Collapse
-from mpma_lightning.callbacks.cost_card import CostCard
 from mpma_lightning.callbacks.efficiency import Efficiency
 from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
@@ -32,7 +32,9 @@ from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.cli.mistakes import one_line_errors
 from mpma_lightning.cli.quiet import silence_noise
 from mpma_lightning.cli.trainer_parts import leave_out_what_is_switched_off, listed, plugins_for
+from mpma_lightning.cli.trust import take_flag
 from mpma_lightning.runs.choice import RANDOM, checkpoint_to_continue, checkpoint_to_evaluate
+from mpma_lightning.runs.cost_card import CostCard
 from mpma_lightning.runs.folder import CONFIG_NAME, Run, run_folder
 from mpma_lightning.runs.identity import check_continues, check_same_split, recorded
 from mpma_lightning.runs.owner import owned
@@ -117,9 +119,18 @@ class TrainingCLI(LightningCLI):
         """That the checkpoint can be read and that its run may be continued or scored by this command."""
         known = recorded(checkpoint)  # a broken file is one line, not lightning's traceback
         if self.subcommand == "fit" and run.record.is_file() and run.checkpoints():
-            check_continues(run, self.config_dump, sizes_are_known="sizes" in known)
+            check_continues(run, self.config_dump, self._with_defaults, sizes_are_known="sizes" in known)
         if self.subcommand in ("validate", "test"):  # `predict` scores nothing
             check_same_split(checkpoint, self.config_dump)
+
+    def _with_defaults(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """``settings`` with the defaults of arguments that they lack; unchanged where they cannot be parsed."""
+        parser = self._parser(self.subcommand)
+        try:
+            complete: dict[str, Any] = yaml.safe_load(parser.dump(parser.parse_object(settings), skip_none=False))
+        except ArgumentError:
+            return settings
+        return complete
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Lightning's complaint about a setting of the trainer, such as an absent accelerator, as one line."""
@@ -185,7 +196,7 @@ class CommandReader(TrainingCLI):
     def settings(self, argv: Sequence[str]) -> dict[str, Any]:
         """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
         with one_line_errors(argv[0], partial(_explainer, argv[0])):
-            config = self.parser.parse_args(name_backbones(argv))[self.name]
+            config = self.parser.parse_args(name_backbones(take_flag(argv)[0]))[self.name]
             leave_out_what_is_switched_off(config.trainer)
             parser = self._parser(self.name)
             settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))

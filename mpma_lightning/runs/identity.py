@@ -4,16 +4,15 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import mpma_lightning
-from data_modules.errors import UserError
+from data_modules.errors import UsageError, UserError
+from data_modules.yaml_files import read_yaml
 from mpma_lightning.backbones.checkpoint import read_file
 from mpma_lightning.backbones.flat_spec import nested
 from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME, Run
@@ -30,18 +29,27 @@ _FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness
 _SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
 
 
-def check_continues(run: Run, settings: dict[str, Any], sizes_are_known: bool) -> None:
+def check_continues(
+    run: Run,
+    settings: dict[str, Any],
+    with_defaults: Callable[[dict[str, Any]], dict[str, Any]],
+    sizes_are_known: bool,
+) -> None:
     """Refuse to continue ``run`` with another model, data set or seed than it was started with.
 
     Args:
-        run: holds a checkpoint and its record.
-        settings: the whole effective config of the new command, plain types.
-        sizes_are_known: the checkpoint says how large its batches were, so that a batch size may change with the
+        run: holds a checkpoint and its record, which may be of an older version of this package: old names are
+            translated, and an argument that did not exist then counts as its default.
+        settings: the complete effective config of the new command, plain types.
+        with_defaults: adds the defaults of today's classes to a config.
+        sizes_are_known: the checkpoint says how large its batches were, so that the batch size may change with the
             number of processes; see :class:`~mpma_lightning.runs.record.RunRecord`.
     """
     free = (*_FREE, _BATCH_SIZE) if sizes_are_known else _FREE
-    content = _today(_load(run.record))
-    stored = dict(_flat({key: content.get(key) for key in _CONTINUED}))
+    recorded_settings = _in_todays_form(_load(run.record))
+    stored = dict(_flat({key: recorded_settings.get(key) for key in _CONTINUED}))
+    complete = with_defaults(_known_today(recorded_settings, {key: settings.get(key) for key in _CONTINUED}))
+    stored = dict(_flat({key: complete.get(key) for key in _CONTINUED})) | stored
     new = dict(_flat({key: settings.get(key) for key in _CONTINUED}))
     changed = [
         f"{key} {_show(stored, key)} -> {_show(new, key)}"
@@ -146,14 +154,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(record: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError:
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: delete {path.parent}, or choose --trainer.default_root_dir OTHER")
-    return content
+        content = read_yaml(record)
+        problem = "" if isinstance(content, dict) else f"{record}: expected `key: value` lines"
+    except UsageError as error:
+        problem = str(error)
+    if problem:
+        raise UserError(f"{problem}; delete {record.parent}, or choose --trainer.default_root_dir OTHER")
+    return dict(content)
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -168,11 +177,22 @@ def _show(settings: dict[str, Any], key: str) -> str:
     return repr(settings[key]) if key in settings else "(absent)"
 
 
-def _today(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings in which a backbone that was written before its parts were nested has today's form."""
+def _in_todays_form(settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with a backbone that was written as its name alone, or before its parts were nested, translated."""
     model = settings.get("model")
     arguments = model.get("init_args") if isinstance(model, dict) else None
     backbone = arguments.get("backbone") if isinstance(arguments, dict) else None
+    if isinstance(backbone, str):
+        backbone = {"name": backbone}
     if not isinstance(model, dict) or not isinstance(arguments, dict) or not isinstance(backbone, dict):
         return settings
     return {**settings, "model": {**model, "init_args": {**arguments, "backbone": nested(backbone)}}}
+
+
+def _known_today(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The entries of ``old`` whose names stand in ``new`` too."""
+    both = {key: old[key] for key in new if key in old}
+    return {
+        key: _known_today(value, new[key]) if isinstance(value, dict) and isinstance(new[key], dict) else value
+        for key, value in both.items()
+    }

@@ -11,8 +11,8 @@ from lightning import Callback, LightningModule, Trainer
 from data_modules.base import attached_data
 from data_modules.files import whole_file, write_whole
 from mpma_lightning import __version__
-from mpma_lightning.callbacks.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.evaluation.samples import SampleTable
+from mpma_lightning.runs.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.runs.folder import Run
 from mpma_lightning.runs.identity import file_sha256
 from mpma_lightning.runs.initialisation import initialisation

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; what ran has been stopped too.
     """
     options = _options(argv)
-    sweep = read_sweep(options.sweep)
+    sweep = read_sweep(options.sweep, options.trust)
     if options.storage and sweep.search is None:
         raise UserError(f"--storage is for a search; {sweep.path} has no `search:`")
     from mpma_lightning.lab.sweeps.check import Checked
@@ -110,6 +110,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--storage", help="of a search: an Optuna URL or a journal file; default RUNS/journal.log")
     parser.add_argument("--print-commands", action="store_true", help="print one line a trial and run nothing")
+    parser.add_argument("--trust", action="store_true", help="the configs of the sweep may name classes of any package")
     options = parser.parse_args(list(argv))
     if options.workers < 1:
         raise UserError(f"--workers {options.workers}: expected 1 or more")

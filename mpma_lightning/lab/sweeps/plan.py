@@ -13,6 +13,7 @@ from typing import Any, Literal
 from data_modules.errors import UsageError, suggest
 from data_modules.yaml_files import WordsStay, read_yaml
 from mpma_lightning.cli.config_files import check_config_files
+from mpma_lightning.cli.trust import FLAG
 from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.records import PLANS
 from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
@@ -108,18 +109,19 @@ class Sweep:
     search: dict | None = None
     resources: dict[str, float] = field(default_factory=dict)
     cluster: dict = field(default_factory=dict)
+    trusted: bool = False
     trials: list[Trial] = field(default_factory=list)
 
 
-def read_sweep(path: Path) -> Sweep:
-    """Read and lay out ``path``; nothing heavy is imported.
+def read_sweep(path: Path, trusted: bool = False) -> Sweep:
+    """Read and lay out ``path``; nothing heavy is imported. Trials of a ``trusted`` sweep are given ``--trust``.
 
     Raises:
         UsageError: file, key and nearest right spelling.
     """
-    check_config_files([path])
+    check_config_files([path], trusted)
     content = {"runs": f"runs/sweeps/{path.stem}", **read_yaml(path, WordsStay)}
-    sweep = parsed(Sweep, content, str(path), path=path, trials=[])
+    sweep = parsed(Sweep, content, str(path), path=path, trials=[], trusted=trusted)
     if not sweep.stages:
         raise UsageError(f"{path}: found no stages; expected `stages:` with at least one")
     if any(not number > 0 for number in sweep.resources.values()):
@@ -239,11 +241,12 @@ class _Layout:
         if not experiments:
             raise UsageError(f"{self.where}: found no experiment; give `experiment: FILE`")
         files = [Path(os.path.relpath(self.sweep.path.parent / name)) for name in experiments]
-        check_config_files(files)
+        check_config_files(files, self.sweep.trusted)
         words: list[str | Slot] = [word for file in files for word in ("--config", str(file))]
         words += ["--trainer.default_root_dir", Slot.RUN, "--seed_everything", Slot.SEED, "--data.seed", Slot.SEED]
         words += ["--model.checkpoint", Slot.START] if starts else []
         words += [word for key, value in settings.items() for word in (f"--{key}", as_word(value))]
+        words += [FLAG] * self.sweep.trusted
         subcommand = self.stage.run or _subcommand(files[-1])
         first = Step((subcommand, *words))
         if self.stage.test is None:

@@ -72,10 +72,10 @@ def test_value_run_from_before_is_continued(tmp_path: Path) -> None:
         return {"seed_everything": 0, "model": {"class_path": "T", "init_args": {"backbone": backbone}}, "data": {}}
 
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings(OLD)))
-    check_continues(Run(tmp_path), settings(NEW.plain()), True)
+    check_continues(Run(tmp_path), settings(NEW.plain()), dict, True)
     other = resolve("mpma_vit_t16").plain()
     with pytest.raises(UserError, match=r"backbone\.image\.options\.depth 3 -> 2"):
-        check_continues(Run(tmp_path), settings(other), True)
+        check_continues(Run(tmp_path), settings(other), dict, True)
 
 
 PAIRS = ["--config", str(Path(__file__).parents[3] / "experiments/pretraining/pairs.yaml"), "--data.root", "nowhere"]

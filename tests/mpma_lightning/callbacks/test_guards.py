@@ -16,12 +16,12 @@ from data_modules.errors import UserError
 from data_modules.loading.dataset import SampleDataset
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.callbacks.collapse import Collapse
-from mpma_lightning.callbacks.cost_card import CostCard
 from mpma_lightning.callbacks.efficiency import Efficiency, blocks_of, recompute
 from mpma_lightning.callbacks.liveness import Liveness, parts_of
 from mpma_lightning.callbacks.non_finite import NonFinite
 from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.runs.checkpoints import AtomicCheckpointIO
+from mpma_lightning.runs.cost_card import CostCard
 from mpma_lightning.tasks.base import Task
 
 

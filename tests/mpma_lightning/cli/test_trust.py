@@ -11,14 +11,14 @@ from toy_run import EXPERIMENT, toy, write
 from data_modules.errors import UsageError
 from mpma_lightning.cli.config_files import check_config_files
 from mpma_lightning.cli.main import main
+from mpma_lightning.lab.sweeps.plan import read_sweep
 
 pytestmark = pytest.mark.usefixtures("toy")
 EVIL = "from pathlib import Path\nPath('ran').touch()\nclass Logger: ...\n"
 
 
 @pytest.fixture(autouse=True)
-def distrust(monkeypatch: pytest.MonkeyPatch, toy: Path) -> None:
-    monkeypatch.setenv("MPMA_TRUST", "")
+def evil(monkeypatch: pytest.MonkeyPatch, toy: Path) -> None:
     monkeypatch.syspath_prepend(str(toy))
     write("evil_logger.py", EVIL)
 
@@ -48,8 +48,42 @@ def test_error_another_package(text: str, capsys: pytest.CaptureFixture[str]) ->
 def test_error_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
     write("a.yaml", EXPERIMENT.replace("root: here", "root: '${oc.env:HOME}'"))
     assert main(["fit", "--config", "a.yaml"]) == 2
-    assert "reads what is outside the config; --trust allows it" in capsys.readouterr().err
+    assert "reads the environment of this machine; --trust allows it" in capsys.readouterr().err
     assert main(["fit", "--config", "a.yaml", "--trust"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("trainer.logger: evil_logger.Logger", "would import the package 'evil_logger'"),
+        ("trainer.logger: '{class_path: evil_logger.Logger}'", "would import the package 'evil_logger'"),
+        ("config: '{trainer: {logger: evil_logger.Logger}}'", "would import the package 'evil_logger'"),
+        ("data.root: '${oc.env:HOME}'", "reads the environment"),
+        ("trainer.max_steps: 3", ""),
+    ],
+)
+def test_error_a_sweep_is_trusted_as_its_configs_are(
+    setting: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("a.yaml", f"# fit\n{EXPERIMENT}")
+    write("sweep.yaml", f"stages: {{only: {{experiment: a.yaml, set: {{{setting}}}}}}}")
+    assert main(["sweep", "sweep.yaml", "--print-commands"]) == (2 if told else 0)
+    assert told in capsys.readouterr().err and not Path("ran").exists()
+
+
+def test_value_the_runs_of_a_trusted_sweep_are_trusted() -> None:
+    write("a.yaml", f"# fit\n{EXPERIMENT}")
+    write("b.yaml", "trainer: {logger: evil_logger.Logger}")
+    path = Path(write("sweep.yaml", "stages: {only: {experiment: [b.yaml, a.yaml]}}"))
+    with pytest.raises(UsageError, match="would import the package"):
+        read_sweep(path)
+    (trial,) = read_sweep(path, trusted=True).trials
+    assert trial.words(trial.steps[0])[-1] == "--trust" and trial.command().endswith(" --trust")
+    write("own.yaml", "trusted: true\nstages: {only: {experiment: a.yaml}}")
+    with pytest.raises(UsageError, match="unknown key 'trusted'"):
+        read_sweep(Path("own.yaml"))
+    (trial,) = read_sweep(Path(write("plain.yaml", "stages: {only: {experiment: a.yaml}}"))).trials
+    assert "--trust" not in trial.words(trial.steps[0])
 
 
 VALUES = st.recursive(
