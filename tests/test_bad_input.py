@@ -139,11 +139,19 @@ def test_error_non_finite_loss(sound: Path, tmp_path: Path, capsys: pytest.Captu
     assert fit(sound, tmp_path, *DIVERGE, "--trainer.callbacks+", each) == 1
     message = error(capsys)
     assert message.startswith("the loss is not finite at step 1 (image_reconstruction_loss nan, ")
+    assert f"fit --config {tmp_path}/config.yaml --config experiments/debug/anomaly.yaml" in message
     samples = message.partition("samples of the batch: ")[2].partition(". ")[0].split(", ")
     assert len(samples) == 4 and all(list(sound.rglob(f"{name}.jpg")) for name in samples)
     (kept,) = tmp_path.rglob("*.ckpt")
     state = torch.load(kept, weights_only=True)
     assert state["global_step"] == 1 and all(torch.isfinite(value).all() for value in state["state_dict"].values())
+
+
+def test_error_gradients_measured_every_0_steps(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(sound, tmp_path, "--model.check_every", "0") == 1
+    assert error(capsys) == "model.check_every is 0; expected at least 1"
 
 
 def test_error_non_finite_features_at_validation(

@@ -17,7 +17,6 @@ from mpma_lightning.distributed import sum_over_ranks
 from mpma_lightning.evaluation.epoch import gather_objects
 
 FILE = "non_finite.jsonl"
-REMEDY = "lower model.optim.lr, or add --config experiments/debug/anomaly.yaml to find the operation"
 
 
 class NonFinite(Callback):
@@ -88,6 +87,14 @@ class NonFinite(Callback):
         )
         if self.skipped >= self.skip:
             left = f"{self.skip} steps were skipped already (non_finite.skip)" if self.skip else "Look at these samples"
-            raise UserError(f"{found}. {left}, {REMEDY}")
+            raise UserError(f"{found}. {left}, or lower model.optim.lr. {_repeat(Path(trainer.default_root_dir))}")
         self.skipped += 1
         rank_zero_warn(f"{found}. Step skipped, {self.skipped} of {self.skip}; see {path}")
+
+
+def _repeat(run: Path) -> str:
+    """How to repeat the run from its last checkpoint until the operation is found."""
+    return (
+        f"To find the operation: python -m mpma_lightning fit --config {run / 'config.yaml'} --config "
+        f"experiments/debug/anomaly.yaml --trainer.default_root_dir {run}"
+    )

@@ -1,4 +1,4 @@
-"""What each command runs. Nothing heavy is imported before the command line has been looked at."""
+"""The functions behind the commands. Heavy packages are imported only after the command line has been read."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -10,6 +10,11 @@ from data_modules.errors import UsageError
 from mpma_lightning.cli.config_files import check_config_files, config_arguments
 from mpma_lightning.cli.explain import Explainer
 from mpma_lightning.cli.trust import take_flag
+
+_BACKBONES_HELP = """usage: python -m mpma_lightning backbones [PATTERN]
+
+Lists the backbones whose name contains or matches PATTERN, such as 'timm/vit_*' (quote the *). Without PATTERN: the
+backbones of this package, and the families of timm and Hugging Face."""
 
 
 def training(argv: Sequence[str]) -> None:
@@ -25,15 +30,16 @@ def phantom(argv: Sequence[str]) -> None:
     """``--out DIR [--patients N] … [--layouts NAMES]``."""
     from data_modules.phantom import write_phantom
 
-    counts = _call(write_phantom, argv, "phantom")
-    print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+    if counts := _call(write_phantom, argv, "phantom"):
+        print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
 
 
 def tokenizer(argv: Sequence[str]) -> None:
     """``--texts FILE|FOLDER --out FILE [--vocab_size N]``."""
     from mpma_lightning.cli.tokenizer import train_tokenizer
 
-    print(_call(train_tokenizer, argv, "tokenizer"))
+    if made := _call(train_tokenizer, argv, "tokenizer"):
+        print(made)
 
 
 def backbones(argv: Sequence[str]) -> None:
@@ -41,9 +47,7 @@ def backbones(argv: Sequence[str]) -> None:
     pattern = argv[0] if argv else None
     if len(argv) > 1 or (pattern or "").startswith("-"):
         if pattern in ("-h", "--help"):
-            print(
-                "usage: backbones [PATTERN]\n\nBackbones whose name contains or matches PATTERN, such as 'timm/vit_*'."
-            )
+            print(_BACKBONES_HELP)
             return
         raise UsageError(f"backbones takes one PATTERN at most, found {' '.join(argv)!r}; quote a pattern with *")
     from mpma_lightning.backbones import list_backbones
@@ -56,7 +60,7 @@ def backbones(argv: Sequence[str]) -> None:
 
 
 def _call(function: Callable[..., Any], argv: Sequence[str], command: str) -> Any:
-    """Call ``function`` with the options in ``argv``."""
+    """Call ``function`` with the options in ``argv``; None where only the help was asked for."""
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
     options = parser.add_function_arguments(function)
     try:
@@ -64,5 +68,5 @@ def _call(function: Callable[..., Any], argv: Sequence[str], command: str) -> An
     except argparse.ArgumentError as error:
         raise UsageError(Explainer(command, {}, options).explain(str(error))) from None
     except SystemExit:  # --help was printed
-        return {}
+        return None
     return function(**arguments.as_dict())

@@ -22,10 +22,18 @@ WITHOUT_MODULE = ("openi",)
 def check(argv: Sequence[str]) -> None:
     """``DATASET --root DIR [--all] [--json FILE] [--against STORE [--exclude_to FILE]] [--data.…]``."""
     parser = _parser("check", argv, (*DATA_MODULES, *WITHOUT_MODULE))
-    parser.add_argument("--all", action="store_true", help="decode every image, not a sample")
-    parser.add_argument("--json", type=Path | None, help="also write the result there, with every case")
-    parser.add_argument("--against", type=Path | None, help="a prepared pre-training store to compare every image with")
-    parser.add_argument("--exclude_to", type=Path | None, help="write the patients to exclude from it there")
+    parser.add_argument("--all", action="store_true", help="decode every image; default: a sample of them")
+    parser.add_argument("--json", type=Path | None, help="write the result, with every case, to this file too")
+    parser.add_argument(
+        "--against",
+        type=Path | None,
+        help="a prepared store for pre-training: find images that it shares with this data set",
+    )
+    parser.add_argument(
+        "--exclude_to",
+        type=Path | None,
+        help="with --against: write the shared patients to this file, for data.exclude",
+    )
     given = _parse(parser, "check", argv)
     if given is None:
         return
@@ -43,13 +51,17 @@ def check(argv: Sequence[str]) -> None:
 def prepare(argv: Sequence[str]) -> None:
     """``DATASET --root DIR --out DIR [--short_side N] [--payload jpeg|raw] … [--dry_run] [--replace] [--data.…]``."""
     parser = _parser("prepare", argv, tuple(DATA_MODULES))
-    parser.add_argument("--out", type=Path, required=True, help="the store to write: a new folder")
-    parser.add_argument("--short_side", type=int, default=768, help="larger images are shrunk to this shorter side")
-    parser.add_argument("--payload", type=str, default="jpeg", help="jpeg, or raw: uint8 pixels, bit-equal and large")
-    parser.add_argument("--quality", type=int, default=90, help="of JPEG")
-    parser.add_argument("--workers", type=int | None, help="processes; default: one per core")
-    parser.add_argument("--dry_run", action="store_true", help="say what would be written, write nothing")
-    parser.add_argument("--replace", action="store_true", help="a store at --out is replaced when the new one is whole")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
+    parser.add_argument(
+        "--short_side", type=int, default=768, help="pixels of the shorter side to which larger images are shrunk"
+    )
+    parser.add_argument(
+        "--payload", type=str, default="jpeg", help="jpeg, or raw: uncompressed 8-bit pixels, exact but large"
+    )
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality, 1 to 100")
+    parser.add_argument("--workers", type=int | None, help="number of processes; default: one per core")
+    parser.add_argument("--dry_run", action="store_true", help="report what would be written, and write nothing")
+    parser.add_argument("--replace", action="store_true", help="replace a store at --out once the new one is complete")
     given = _parse(parser, "prepare", argv)
     if given is None:
         return
@@ -63,9 +75,13 @@ def prepare(argv: Sequence[str]) -> None:
 def split(argv: Sequence[str]) -> None:
     """``DATASET --root DIR --out FILE [--shares [0.8,0.1,0.1]] [--fraction F] [--data.…]``."""
     parser = _parser("split", argv, tuple(DATA_MODULES))
-    parser.add_argument("--out", type=Path, required=True, help="the table to write: --data.split_file of every run")
-    parser.add_argument("--shares", type=list[float], default=[0.8, 0.1, 0.1], help="of train, val and test")
-    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training studies to keep, stratified")
+    parser.add_argument("--out", type=Path, required=True, help="table to write; runs read it with --data.split_file")
+    parser.add_argument(
+        "--shares", type=list[float], default=[0.8, 0.1, 0.1], help="shares of training, validation and test"
+    )
+    parser.add_argument(
+        "--fraction", type=float, default=1.0, help="share of the training studies to keep, stratified by label"
+    )
     given = _parse(parser, "split", argv)
     if given is None:
         return
@@ -79,7 +95,9 @@ def split(argv: Sequence[str]) -> None:
 def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
     parser.add_argument("dataset", type=str, help=f"one of {', '.join(known)}")
-    parser.add_argument("--root", type=Path, required=True, help="the data set; for check and split also a store")
+    parser.add_argument(
+        "--root", type=Path, required=True, help="folder of the data set; check and split also take a prepared store"
+    )
     name = _dataset(argv)
     if name is not None and name not in WITHOUT_MODULE:
         parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)
@@ -87,7 +105,7 @@ def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> Argument
 
 
 def _dataset(argv: Sequence[str]) -> str | None:
-    """The word that belongs to no option."""
+    """The first word that is neither an option nor its value."""
     takes_value = False
     for word in argv:
         if word.startswith("-"):

@@ -1,4 +1,4 @@
-"""The whole story on the phantom: language, alignment, pre-training, evaluation beside baselines, a table."""
+"""The whole method on synthetic data: text encoder, alignment, pre-training, evaluation with baselines, a table."""
 
 import argparse
 import json
@@ -29,17 +29,17 @@ SHOTS, DRAWS = 100, 5
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    """Phantom → masked language modelling → alignment → pre-training → evaluation, on any machine.
-
-    A second call continues what the first had not finished, and only repeats the evaluation after that.
-
-    Raises:
-        UserError: the checkout, the phantom folder or an earlier run is not what it should be.
-    """
-    parser = argparse.ArgumentParser(prog="python -m mpma_lightning demo", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the phantom, the weights, the masks and the order")
-    parser.add_argument("--out", type=Path, default=RUNS, help="where the runs and results.json go")
-    parser.add_argument("--data", type=Path, default=PHANTOM, help="where the phantom goes")
+    """``[--seed N] [--out DIR] [--data DIR]``; UserError where a folder holds something else than the demo expects."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mpma_lightning demo",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="The whole method on synthetic radiographs, on a CPU: write the data, train the text encoder, "
+        "align image and text, pre-train MPMA, and compare it with baselines on held-out patients. The same command "
+        "again continues where the last one stopped, and repeats the evaluation.",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data, the initial weights and the training")
+    parser.add_argument("--out", type=Path, default=RUNS, help="folder of the runs and of results.json")
+    parser.add_argument("--data", type=Path, default=PHANTOM, help="folder of the synthetic data")
     options = parser.parse_args(list(argv))
     console, start = Console(), time.monotonic()
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] = ()) -> None:
     results |= {"seed": options.seed, "seconds": round(time.monotonic() - start, 1)}
     write_whole(options.out / "results.json", json.dumps(results, indent=2) + "\n")
     console.print(_table(results))
-    console.print(f"figures   {options.out / 'results.json'}", f"pictures  {trained / 'pictures'}", sep="\n")
+    console.print(f"metrics   {options.out / 'results.json'}", f"pictures  {trained / 'pictures'}", sep="\n")
     console.print(f"curves    tensorboard --logdir {options.out}")
     console.print(f"next      a downstream run starts from --model.checkpoint {trained / 'checkpoints' / 'last.ckpt'}")
 
@@ -105,7 +105,7 @@ def _results(trained: dict[str, float], random_init: dict[str, float]) -> dict[s
 
 
 def _thumbnail_auroc(options: argparse.Namespace) -> tuple[float, float]:
-    """Macro AUROC from 100 labelled training studies and from all of them, on the test images of the other figures."""
+    """Macro AUROC from 100 labelled training studies and from all of them, on the test images of the other metrics."""
     data = MIMICCXRDataModule(
         str(options.data / "mimic-cxr-jpg"), str(options.data / "mimic-cxr"), image_size=96, seed=options.seed
     )
@@ -126,8 +126,8 @@ def _table(results: dict[str, Any]) -> Table:
     table = Table(
         title=f"MPMA on the phantom, seed {results['seed']}, {results['seconds']:.0f} s", title_justify="left"
     )
-    for column in ("held-out figure", "MPMA", "beside it", ""):
-        table.add_column(column, justify="right" if column in ("MPMA", "beside it") else "left")
+    for column in ("held-out metric", "MPMA", "baseline", ""):
+        table.add_column(column, justify="right" if column in ("MPMA", "baseline") else "left")
     pairs = f"chance, {results['pairs']} pairs"
     for name, ours, baseline, what in [
         ("zero-shot macro AUROC", "zero_shot_auroc", "zero_shot_auroc_random_init", "random init"),

@@ -10,7 +10,7 @@ from data_modules.errors import UsageError, UserError, suggest
 from mpma_lightning import __version__
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)
-"""What a disk that is full or may not be written answers."""
+"""Errors of a disk that is full or may not be written."""
 PROG = "python -m mpma_lightning"
 
 
@@ -34,19 +34,28 @@ def _training(help_line: str) -> Command:
 
 
 COMMANDS = {
-    "fit": _training("train what --config FILE says; the same command again continues the run"),
-    "validate": _training("the metrics of the validation split"),
-    "test": _training("the metrics of the test split"),
-    "predict": _training("the outputs for every sample"),
+    "fit": _training("train the experiment of --config FILE; the same command again continues the run"),
+    "validate": _training("compute the metrics of the validation split"),
+    "test": _training("compute the metrics of the test split"),
+    "predict": _training("write the predictions for every sample"),
     "sweep": Command(
-        "run every line of a sweep file; again, or elsewhere too, goes on", "mpma_lightning.lab.sweeps.command:main"
+        "run all trials of a sweep file; the same command again runs what is left",
+        "mpma_lightning.lab.sweeps.command:main",
     ),
-    "report": Command("tables and a page of the result rows below a folder", "mpma_lightning.lab.reports.command:main"),
-    "demo": Command("the whole story on synthetic data: CPU, minutes", "mpma_lightning.cli.demo:main"),
+    "report": Command(
+        "write tables and a web page of the results below a folder", "mpma_lightning.lab.reports.command:main"
+    ),
+    "demo": Command("run the whole method on synthetic data, on a CPU", "mpma_lightning.cli.demo:main"),
     "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.cli.commands:phantom"),
-    "check": Command("what of a data set is missing, broken or leaking", "mpma_lightning.cli.data_commands:check"),
-    "split": Command("draw a split by patient, stratified, into a file", "mpma_lightning.cli.data_commands:split"),
-    "prepare": Command("shrink images once, into a store; resumable", "mpma_lightning.cli.data_commands:prepare"),
+    "check": Command(
+        "report what is missing, broken or in two splits in a data set", "mpma_lightning.cli.data_commands:check"
+    ),
+    "split": Command(
+        "draw a split by patient, stratified by label, and write it to a file", "mpma_lightning.cli.data_commands:split"
+    ),
+    "prepare": Command(
+        "shrink all images once and store them for fast reading", "mpma_lightning.cli.data_commands:prepare"
+    ),
     "backbones": Command("list the backbones by name", "mpma_lightning.cli.commands:backbones"),
     "tokenizer": Command("train a tokeniser on report texts", "mpma_lightning.cli.commands:tokenizer"),
 }
@@ -99,4 +108,5 @@ examples:
   {PROG} demo
   {PROG} fit --config experiments/demo/pretraining.yaml --trainer.default_root_dir runs/first
 
-`{PROG} COMMAND --help` says more."""
+`{PROG} COMMAND --help` lists the options of a command. Configs can run code: with --trust, those of fit, validate,
+test, predict and sweep may name classes of any package; without it, only of known ones."""

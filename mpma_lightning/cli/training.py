@@ -36,7 +36,7 @@ from mpma_lightning.cli.trust import take_flag
 from mpma_lightning.runs.choice import RANDOM, checkpoint_to_continue, checkpoint_to_evaluate
 from mpma_lightning.runs.cost_card import CostCard
 from mpma_lightning.runs.folder import CONFIG_NAME, Run, run_folder
-from mpma_lightning.runs.identity import check_continues, check_same_split, recorded
+from mpma_lightning.runs.identity import check_continues, check_holds_optimiser, check_same_split, recorded
 from mpma_lightning.runs.owner import owned
 from mpma_lightning.runs.record import RunRecord
 
@@ -74,6 +74,7 @@ class TrainingCLI(LightningCLI):
                 "config_filename": CONFIG_NAME if subcommand == "fit" else f"{subcommand}.yaml",
             },
             parser_kwargs={
+                "prog": "python -m mpma_lightning",
                 "parser_mode": MODE,
                 "exit_on_error": False,
                 subcommand: {"default_config_files": [str(defaults_file())]},
@@ -117,7 +118,9 @@ class TrainingCLI(LightningCLI):
 
     def _check(self, run: Run, checkpoint: Path) -> None:
         """That the checkpoint can be read and that its run may be continued or scored by this command."""
-        known = recorded(checkpoint)  # a broken file is one line, not lightning's traceback
+        known = recorded(checkpoint)  # UserError where the file is damaged
+        if self.subcommand == "fit":
+            check_holds_optimiser(checkpoint)
         if self.subcommand == "fit" and run.record.is_file() and run.checkpoints():
             check_continues(run, self.config_dump, self._with_defaults, sizes_are_known="sizes" in known)
         if self.subcommand in ("validate", "test"):  # `predict` scores nothing
@@ -138,7 +141,7 @@ class TrainingCLI(LightningCLI):
             settings = self.config_init[self.subcommand].trainer
             callbacks = always_on(self.model, listed(settings.callbacks), self._best_checkpoints(settings))
             return super().instantiate_trainer(plugins=plugins_for(settings.plugins), callbacks=callbacks, **kwargs)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
     def _best_checkpoints(self, trainer: Namespace) -> str | None:

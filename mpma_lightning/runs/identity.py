@@ -99,6 +99,16 @@ def recorded(checkpoint: Path) -> dict[str, Any]:
     return states.get(STATE_KEY, {})
 
 
+def check_holds_optimiser(checkpoint: Path) -> None:
+    """UserError where ``checkpoint`` holds weights alone, from which no run can be continued."""
+    if "optimizer_states" not in read_file(checkpoint, mmap=True):
+        raise UserError(
+            f"{checkpoint} holds weights and no optimiser state (save_weights_only): fit cannot continue from "
+            "it; start a new run from its weights with --model.checkpoint FILE --ckpt_path null and "
+            "--trainer.default_root_dir OTHER"
+        )
+
+
 def _fitted_data(checkpoint: Path) -> tuple[Any, Path]:
     """The section ``data`` of the run that wrote ``checkpoint``, None where it is not known, and where it stands."""
     if (data := recorded(checkpoint).get("data")) is not None:

@@ -81,6 +81,7 @@ class PretrainingTask(Task):
         self.masking = masking or Masking()
         self.options = (objectives or Objectives()).active()
         expect(target_scale >= 1, "model.target_scale", target_scale, "at least 1")
+        expect(check_every >= 1, "model.check_every", check_every, "at least 1")
         self.target_scale = target_scale
         self.check_every = check_every
         self.shuffle_pairs = shuffle_pairs

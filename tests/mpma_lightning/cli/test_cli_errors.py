@@ -117,6 +117,21 @@ def test_error_reaches_the_shell_as_one_line() -> None:
     assert done.stderr.startswith("error: broken.yaml:9: not valid YAML") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("devices", ["0", "-2", "[]", "many", "1.5"])
+def test_error_odd_devices(devices: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--trainer.devices", devices) in (1, 2)
+    one_line(capsys)
+
+
+def test_error_continue_from_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit() == 0
+    path = Path("runs/toy/first/checkpoints/last.ckpt")
+    content = torch.load(path, weights_only=True)
+    torch.save({key: content[key] for key in content if key not in ("optimizer_states", "lr_schedulers")}, path)
+    assert fit("--trainer.max_steps", "5") == 1
+    assert "last.ckpt holds weights and no optimiser state" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("monitor", "why"),
     [(None, "no ModelCheckpoint of the run has a `monitor`"), ("val/loss", "no validation has ended")],
