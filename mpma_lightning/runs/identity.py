@@ -95,8 +95,9 @@ def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
 
 def recorded(checkpoint: Path) -> dict[str, Any]:
     """What :class:`~mpma_lightning.runs.record.RunRecord` left in ``checkpoint``; empty where it is older."""
-    states = read_file(checkpoint, mmap=True).get("callbacks", {})
-    return states.get(STATE_KEY, {})
+    states = read_file(checkpoint, mmap=True).get("callbacks")
+    found = states.get(STATE_KEY) if isinstance(states, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def check_holds_optimiser(checkpoint: Path) -> None:
@@ -125,7 +126,8 @@ def _class_name(data: dict[str, Any]) -> str:
 def _same(one: Any, other: Any) -> bool:
     """Equal, or two ways to write one path."""
     if isinstance(one, str) and isinstance(other, str):
-        return Path(one).resolve() == Path(other).resolve()
+        with suppress(ValueError):  # a text that cannot be a path
+            return Path(one).resolve() == Path(other).resolve()
     return bool(one == other)
 
 
