@@ -1,4 +1,4 @@
-"""Files written whole or not at all: beside their place first, then renamed, so that no reader meets half a file."""
+"""Files that are written completely or not at all: under another name first, then renamed."""
 
 import os
 import uuid
@@ -49,6 +49,6 @@ def write_whole(path: Path, content: str | bytes, within: Path | None = None) ->
 
 
 def unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> UserError:
-    """The line for a file that the system did not let us write."""
+    """The error for a file that could not be written."""
     kept = "; the file of before stays" if path.is_file() else ""
     return UserError(f"{path} could not be written ({error.strerror or error}){kept}. {remedy}")

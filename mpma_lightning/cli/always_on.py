@@ -39,7 +39,7 @@ def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str
 
 
 def best_checkpoint(metric: Metric, folder: str) -> ModelCheckpoint:
-    """Keeps ``best.ckpt``, the weights of the validation with the best value of ``metric``."""
+    """Keeps ``best.ckpt``: the checkpoint with the best validation value of ``metric``."""
     return ModelCheckpoint(
         dirpath=folder,
         filename=BEST,

@@ -1,4 +1,4 @@
-"""Turns a parser's long complaint into one line with the nearest right spelling."""
+"""Turns a long error message of jsonargparse into one line with the nearest correct spelling."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from data_modules.errors import nearest, suggest
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
-# The sentences of jsonargparse that name the cause, the most telling first.
+# Sentences of jsonargparse that name the cause, the most specific first.
 _CAUSES = [
     ("key", re.compile(r"Option '([^']+)' is not accepted")),
     ("key", re.compile(r"Group '([^']+)' does not accept option '([^']+)'")),

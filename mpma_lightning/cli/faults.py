@@ -1,4 +1,4 @@
-"""Faults of the machine, said in one line: out of memory, a dead data worker, a lost process, a full disk."""
+"""Faults of the machine as one line: out of memory, a data worker that died, a lost process, a full disk."""
 
 import errno
 import re
@@ -18,20 +18,20 @@ _LOST_PEER = re.compile(
 
 
 def explain_fault(error: BaseException, data: Any) -> UserError | None:
-    """The line for ``error`` with its remedy; ``None`` for errors of other kinds.
+    """``error`` as one line with a remedy; None for errors of other kinds.
 
     Args:
         error: what ended the run.
-        data: the data module, which knows the sample a worker was at and the batch size.
+        data: the data module, which knows the batch size and the sample that each worker is reading.
     """
-    said = str(error)
+    message = str(error)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and _NO_MEMORY.search(said)
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(message)
     ):
-        return _out_of_memory(said, data)
-    if isinstance(error, RuntimeError) and (dead := _DEAD_WORKER.search(said)):
+        return _out_of_memory(message, data)
+    if isinstance(error, RuntimeError) and (dead := _DEAD_WORKER.search(message)):
         return _dead_worker(dead[1], dead[2], data)
-    if isinstance(error, RuntimeError) and (lost := _LOST_PEER.search(said)):
+    if isinstance(error, RuntimeError) and (lost := _LOST_PEER.search(message)):
         return UserError(
             f"another process of this run ended or cannot be reached ({lost[0]}); its own message says why. The same "
             "command continues from the last checkpoint"
@@ -44,10 +44,10 @@ def explain_fault(error: BaseException, data: Any) -> UserError | None:
     return None
 
 
-def _out_of_memory(said: str, data: Any) -> UserError:
+def _out_of_memory(message: str, data: Any) -> UserError:
     batch = getattr(data, "batch_size", 2)
     smaller = f"--data.batch_size {max(batch // 2, 1)} --trainer.accumulate_grad_batches 2"
-    first = said.strip().partition("\n")[0][:160]
+    first = message.strip().partition("\n")[0][:160]
     return UserError(
         f"out of memory at batch size {batch} ({first}); try {smaller} (the same global batch), "
         "--efficiency.gradient_checkpointing true, or --trainer.precision bf16-mixed"

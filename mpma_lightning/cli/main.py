@@ -1,4 +1,4 @@
-"""The command line: a table of commands, imported when used, and every mistake as one line."""
+"""The command line: a table of commands, each imported when it is run, and every mistake as one line."""
 
 import errno
 import sys
@@ -66,18 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(sys.argv[1:] if argv is None else argv)
     except UsageError as error:
-        return _complain(f"error: {error}", 2)
+        return _report(f"error: {error}", 2)
     except UserError as error:
-        return _complain(f"error: {error}", 1)
+        return _report(f"error: {error}", 1)
     except BrokenPipeError:  # `| head`
         sys.stderr.close()
     except OSError as error:
         if error.errno not in _DISK:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"error: {where}{error.strerror}; make room or give write permission, then run it again", 1)
+        return _report(f"error: {where}{error.strerror}; make room or give write permission, then run it again", 1)
     except KeyboardInterrupt as stop:
-        return _complain(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
+        return _report(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
     return 0
 
 
@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(f"unknown command '{argv[0]}'{suggest(argv[0], COMMANDS)}")
 
 
-def _complain(line: str, code: int) -> int:
+def _report(line: str, code: int) -> int:
     print(line, file=sys.stderr)
     return code
 

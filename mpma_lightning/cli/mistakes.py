@@ -1,4 +1,4 @@
-"""What the libraries raise for a user's mistake, as one line."""
+"""Turns exceptions of other packages that a user's mistake causes into errors of one line."""
 
 import argparse
 import re
@@ -15,11 +15,11 @@ from mpma_lightning.cli.explain import Explainer, one_line
 
 @contextmanager
 def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iterator[None]:
-    """Turns what the libraries raise for a user's mistake into UserError and UsageError.
+    """Turn exceptions that a user's mistake causes in other packages into UserError and UsageError.
 
     Args:
         subcommand: dropped from the front of keys.
-        explainer: makes what explains the parser's own complaints.
+        explainer: builds the object that explains errors of the parser.
     """
     try:
         yield
@@ -30,14 +30,14 @@ def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iter
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
     except ValueError as error:
-        raise _user_error_behind(error) or _lightnings_complaint(error) or error from None
+        raise _user_error_behind(error) or _error_of_lightning(error) or error from None
     except SystemExit as leaving:
         if leaving.code:
             raise
 
 
 def _user_error_behind(error: BaseException) -> UserError | None:
-    """A constructor's UserError, which jsonargparse wraps into errors about types."""
+    """The UserError of a constructor; jsonargparse wraps it into errors about types."""
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, UserError):
@@ -46,8 +46,8 @@ def _user_error_behind(error: BaseException) -> UserError | None:
     return None
 
 
-def _lightnings_complaint(error: ValueError) -> UserError | None:
-    """What Lightning itself raises is about a setting, such as more steps between validations than an epoch has."""
+def _error_of_lightning(error: ValueError) -> UserError | None:
+    """A ValueError of Lightning is about a setting, such as more steps between validations than an epoch has."""
     *_, last = walk_tb(error.__traceback__)
     inside = last[0].f_globals["__name__"].startswith("lightning.")
     return UserError(f"trainer: {one_line(str(error))}") if inside else None

@@ -1,4 +1,4 @@
-"""Silences advice of third parties that a user of this package cannot act on; each line says which."""
+"""Silences warnings of other packages that a user of this package cannot act on; each line says why."""
 
 import logging
 import warnings
@@ -6,11 +6,11 @@ import warnings
 _MUTED = [
     r".*does not have many workers",  # num_workers is a documented argument of every data set
     r"LightningCLI's args parameter is intended",  # we pass argv ourselves
-    r"Checkpoint directory .* exists and is not empty",  # continuing a run is the rule here
+    r"Checkpoint directory .* exists and is not empty",  # a run is continued by the same command
     r"The number of training batches .* is smaller than the logging interval",  # small sets, debug runs
-    r"It is recommended to use `self.log\(.*sync_dist=True",  # epoch figures are gathered before they are logged
-    r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen encoder is
-    r"Be aware that when using `ckpt_path`, callbacks used to create",  # guards are there in fit only
+    r"It is recommended to use `self.log\(.*sync_dist=True",  # metrics of an epoch are gathered before they are logged
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen encoder stays in eval mode
+    r"Be aware that when using `ckpt_path`, callbacks used to create",  # the guards of fit exist in fit only
     r".*configure_optimizers` returned `None`",  # a linear probe trains its heads itself
     r".*isinstance\(treespec, LeafSpec\)",  # torch's own deprecation, inside lightning
 ]

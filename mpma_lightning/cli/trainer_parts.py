@@ -1,4 +1,4 @@
-"""What the command line adds to the trainer of a config, and what it leaves out."""
+"""Plugins that the command line adds to the trainer of a config, and callbacks that it removes."""
 
 from typing import Any
 
@@ -10,13 +10,16 @@ from mpma_lightning.runs.checkpoints import AtomicCheckpointIO
 
 
 def listed(given: Any) -> list[Any]:
-    """Lightning takes one, several or none."""
+    """``given``, which may be one object, a list or None, as a list."""
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def plugins_for(given: Any) -> list[Any]:
-    """``given``, whole checkpoints, and under SLURM no re-queue by lightning, whose ``hpc_ckpt_*.ckpt`` is written from
-    a signal handler in mid-step and wins over a newer ``last.ckpt`` ever after."""
+    """``given``, checkpoints that are written completely or not at all, and SLURM without Lightning's re-queue.
+
+    Lightning's re-queue writes ``hpc_ckpt_*.ckpt`` from a signal handler in the middle of a step, and later loads it
+    even where ``last.ckpt`` is newer.
+    """
     plugins = listed(given)
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(AtomicCheckpointIO())
@@ -25,8 +28,8 @@ def plugins_for(given: Any) -> list[Any]:
     return plugins
 
 
-def leave_out_what_is_switched_off(trainer: Namespace) -> None:
-    """Without a logger or checkpoints, Lightning refuses the callbacks of defaults.yaml that serve them."""
+def remove_callbacks_without_use(trainer: Namespace) -> None:
+    """Remove callbacks of defaults.yaml that Lightning refuses where logger or checkpoints are switched off."""
     gone = {
         "LearningRateMonitor": trainer.logger is False,
         "ModelCheckpoint": trainer.enable_checkpointing is False or trainer.fast_dev_run,

@@ -31,7 +31,7 @@ from mpma_lightning.cli.explain import Explainer
 from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.cli.mistakes import one_line_errors
 from mpma_lightning.cli.quiet import silence_noise
-from mpma_lightning.cli.trainer_parts import leave_out_what_is_switched_off, listed, plugins_for
+from mpma_lightning.cli.trainer_parts import listed, plugins_for, remove_callbacks_without_use
 from mpma_lightning.cli.trust import take_flag
 from mpma_lightning.runs.choice import RANDOM, checkpoint_to_continue, checkpoint_to_evaluate
 from mpma_lightning.runs.cost_card import CostCard
@@ -47,11 +47,11 @@ _FIT_CALLBACKS: dict[str, type[Callback]] = {
     "bad_samples": BadSamples,
     "efficiency": Efficiency,
 }
-"""Always there in ``fit``; their arguments are set as ``--<name>.<argument>``."""
+"""Callbacks of every ``fit``; their arguments are set with ``--<name>.<argument>``."""
 
 
 class TrainingCLI(LightningCLI):
-    """Parses, instantiates and runs one of the four subcommands. The written config wins over any checkpoint."""
+    """Parses, instantiates and runs one of the four subcommands. The config takes precedence over any checkpoint."""
 
     def __init__(
         self, task: type[LightningModule], data: type[LightningDataModule], argv: Sequence[str], owner: ExitStack
@@ -93,14 +93,14 @@ class TrainingCLI(LightningCLI):
         return parser
 
     def _parse_ckpt_path(self) -> None:
-        """Keep the written config: Lightning would lay the checkpoint's hyper-parameters over it."""
+        """Keep the config: Lightning would overwrite it with the hyper-parameters of the checkpoint."""
 
     def before_instantiate_classes(self) -> None:
-        """Settle the run folder, own it, and settle the checkpoint; refuse to continue or score a run otherwise set."""
+        """Lock the run folder, choose the checkpoint, and refuse to continue or evaluate a run of other settings."""
         settings = self.config[self.subcommand]
         run = Run(Path(settings.trainer.default_root_dir))
         self.run_folder = run.folder
-        leave_out_what_is_switched_off(settings.trainer)
+        remove_callbacks_without_use(settings.trainer)
         self._dump_config()
         trial = bool(settings.trainer.fast_dev_run)  # neither reads nor writes the run
         if self.subcommand == "fit":
@@ -117,7 +117,7 @@ class TrainingCLI(LightningCLI):
             self._check(run, self._checkpoint)
 
     def _check(self, run: Run, checkpoint: Path) -> None:
-        """That the checkpoint can be read and that its run may be continued or scored by this command."""
+        """UserError unless the checkpoint can be read and this command may continue or evaluate its run."""
         known = recorded(checkpoint)  # UserError where the file is damaged
         if self.subcommand == "fit":
             check_holds_optimiser(checkpoint)
@@ -136,7 +136,7 @@ class TrainingCLI(LightningCLI):
         return complete
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Lightning's complaint about a setting of the trainer, such as an absent accelerator, as one line."""
+        """Like Lightning's, with errors about a setting, such as an accelerator that is absent, as one line."""
         try:
             settings = self.config_init[self.subcommand].trainer
             callbacks = always_on(self.model, listed(settings.callbacks), self._best_checkpoints(settings))
@@ -145,7 +145,7 @@ class TrainingCLI(LightningCLI):
             raise UserError(f"trainer: {' '.join(str(error).split())}") from None
 
     def _best_checkpoints(self, trainer: Namespace) -> str | None:
-        """Where a best checkpoint goes; None where none is chosen."""
+        """Folder of the best checkpoint; None where none is chosen."""
         validates = trainer.limit_val_batches != 0 and trainer.enable_checkpointing is not False
         return str(self.run_folder / "checkpoints") if self.subcommand == "fit" and validates else None
 
@@ -186,7 +186,7 @@ def run_training(argv: Sequence[str]) -> None:
 
 
 class CommandReader(TrainingCLI):
-    """The parser of ``subcommand``, built once: reads command lines as the subcommand would, and runs nothing."""
+    """Reads command lines as ``subcommand`` does and runs nothing; its parser is built once."""
 
     def __init__(self, subcommand: str) -> None:
         with suppress(_ParserBuilt):
@@ -200,7 +200,7 @@ class CommandReader(TrainingCLI):
         """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
         with one_line_errors(argv[0], partial(_explainer, argv[0])):
             config = self.parser.parse_args(name_backbones(take_flag(argv)[0]))[self.name]
-            leave_out_what_is_switched_off(config.trainer)
+            remove_callbacks_without_use(config.trainer)
             parser = self._parser(self.name)
             settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
             return settings

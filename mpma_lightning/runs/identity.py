@@ -1,4 +1,4 @@
-"""Whether a command may continue a run or evaluate its checkpoint, and a name for its config."""
+"""Whether a command may continue a run or evaluate its checkpoint; hashes of configs and files."""
 
 import hashlib
 import json
@@ -64,13 +64,14 @@ def check_continues(
 
 
 def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Refuse to evaluate ``checkpoint`` on another split of the data that its run was fitted on: it may hold what was
-    trained on. Another data set is free, and so is a split file or list of another root.
+    """Refuse to evaluate ``checkpoint`` on another split of its training data: test samples may have been trained on.
+
+    Another data set is allowed, and so is a split file or list of another root.
 
     Args:
-        checkpoint: a file, which knows the data of its run; of one without that, written by an older version, the
-            record of the run in whose ``checkpoints`` folder it lies is read, else nothing is compared.
-        settings: the whole effective config of the command, plain types.
+        checkpoint: a file that holds the data settings of its run. For a file of an older version, the record of the
+            run folder that it lies in is read; without a record nothing is compared.
+        settings: the complete effective config of the command, plain types.
     """
     data, source = _fitted_data(checkpoint)
     fitted, new = dict(_flat({"data": data})), dict(_flat({"data": settings.get("data")}))
@@ -111,7 +112,7 @@ def check_holds_optimiser(checkpoint: Path) -> None:
 
 
 def _fitted_data(checkpoint: Path) -> tuple[Any, Path]:
-    """The section ``data`` of the run that wrote ``checkpoint``, None where it is not known, and where it stands."""
+    """The section ``data`` of the run that wrote ``checkpoint``, None where it is unknown, and the file it is from."""
     if (data := recorded(checkpoint).get("data")) is not None:
         return data, checkpoint
     record = checkpoint.parent.parent / CONFIG_NAME
@@ -132,11 +133,11 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def config_sha256(settings: dict[str, Any], subcommand: str) -> str:
-    """Names an effective config: the same for the same run in another folder or with other loader processes.
+    """Hash of an effective config, which does not depend on the run folder or the number of loader processes.
 
     Args:
-        settings: the whole effective config of a command, plain types.
-        subcommand: which checkpoint ``fit`` continues does not matter; which one the others read does.
+        settings: the complete effective config of a command, plain types.
+        subcommand: the checkpoint counts for all but ``fit``, which continues a run.
     """
     folder = str((settings.get("trainer") or {}).get("default_root_dir"))
     more = _OF_FIT if subcommand == "fit" else _OF_EVALUATION
@@ -156,7 +157,7 @@ def file_sha256(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed the run; ``commit`` where the package runs from a git checkout."""
+    """Versions of the packages that computed the run; ``commit`` where this package runs from a git checkout."""
     found = {"python": platform.python_version(), "mpma_lightning": mpma_lightning.__version__}
     for name in ("torch", "lightning", "transformers", "timm"):
         found[name] = version(name)

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def initialisation(task: Any) -> str:
-    """In these words, joined by a comma where more than one holds.
+    """Names of the sources of the initial weights, joined by a comma.
 
     ``checkpoint``: ``model.checkpoint``, all or the parts asked for; ``published image``: ``image.weights``, from the
     hub or a file; ``published text``: an ``hf/`` encoder; ``random``: none of these. An encoder that the checkpoint

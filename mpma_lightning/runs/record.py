@@ -1,4 +1,4 @@
-"""Writes what a run was: its effective config, the versions, and its last step; and what its checkpoints say of it."""
+"""Writes the effective config and the versions of a run, and adds its settings to its checkpoints."""
 
 import json
 from pathlib import Path
@@ -23,8 +23,8 @@ from mpma_lightning.tasks.base import Task
 class RunRecord(SaveConfigCallback):
     """``config.yaml`` and ``versions.json`` for fit, ``test.yaml`` and ``test.versions.json`` for test, and so on.
 
-    Every checkpoint holds the section ``data`` of the config and the sizes of the batches. ``identity`` is what the
-    result record says of config and code.
+    Every checkpoint holds the section ``data`` of the config and the sizes of the batches. ``identity`` goes into the
+    result record: hash of the config, commit of the code.
     """
 
     identity: dict[str, str | None]
@@ -57,7 +57,7 @@ class RunRecord(SaveConfigCallback):
         return {"data": self.settings.get("data"), "sizes": self.sizes.plain()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """One line that says that, and where, a run goes on; other batches than before are refused."""
+        """Print the step from which the run continues; refuse batches of another size."""
         if trainer.state.fn == "fit":
             if sizes := checkpoint.get("callbacks", {}).get(STATE_KEY, {}).get("sizes"):
                 self.sizes.check_same_batches(Sizes(**sizes), trainer.default_root_dir)
@@ -85,7 +85,7 @@ class RunRecord(SaveConfigCallback):
     on_predict_start = on_test_start
 
     def _refuse_random(self, trainer: Trainer, task: LightningModule) -> None:
-        """No output of an untrained network that nobody asked for."""
+        """UserError where an untrained network would be evaluated without ``--ckpt_path random``."""
         given = trainer.ckpt_path is not None or self.allow_random or not isinstance(task, Task) or task.source
         if not given and initialisation(task) == "random":
             raise UserError(

@@ -1,4 +1,4 @@
-"""The result record of a run: what was measured, on what, from what, at which cost."""
+"""The result record of a run: metrics, data, initial weights and cost."""
 
 import json
 import time
@@ -20,9 +20,9 @@ from mpma_lightning.runs.record import RunRecord
 
 
 class ResultRecord(Callback):
-    """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, atomically, on rank 0.
+    """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, on rank 0, as a whole.
 
-    ``test`` also writes ``samples_test.parquet``, what was measured of each sample, where the task says it.
+    ``test`` also writes ``samples_test.parquet``, the values of each sample, for tasks that have them.
 
     ``seconds`` is the wall time of the stage: its batches, evaluations and checkpoints, not the reading of tables and
     the building of the model before. A continued run adds what its checkpoint had taken; continued at its end, it
@@ -41,7 +41,7 @@ class ResultRecord(Callback):
         self._samples = samples
 
     def state_dict(self) -> dict[str, Any]:
-        """What a continued run goes on from; goes into every checkpoint."""
+        """Part of every checkpoint, for a run that is continued."""
         seconds, measured = time.monotonic() - self._start, {"metrics": self._metrics, "declared": self._declared}
         return {"seconds": seconds, "samples": self._samples, **measured}
 
