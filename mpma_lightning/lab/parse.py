@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -33,9 +34,13 @@ def parsed(kind: type[T], content: Any, where: str, **given: Any) -> T:
     said = {key: value for key, value in content.items() if value is not None}
     try:
         parser = _parser(kind, tuple(given))  # type: ignore[arg-type]
-        return kind(**parser.parse_object(said).as_dict(), **given)
+        made = parser.parse_object(said).as_dict()
     except ArgumentError as error:
         raise UsageError(f"{where}: {Explainer('', {}, names).explain(str(error))}") from None
+    for key, value in said.items():
+        if isinstance(value, str) and not isinstance(made[key], str | Path):  # the parser reads text as YAML
+            raise UsageError(f"{where}: {key}: found the text {value!r} where a value of another type belongs")
+    return kind(**made, **given)
 
 
 @cache

@@ -209,14 +209,11 @@ def alone(runs: Path) -> Iterator[Any]:
     except (OSError, NotImplementedError):  # no locks on this disk: each fit still protects its own folder
         pass
     try:
-        yield lambda address: write_whole(owner, json.dumps(_me(address)))
+        me = {"pid": os.getpid(), "host": socket.gethostname()}
+        yield lambda address: write_whole(owner, json.dumps({**me, "scheduler": address}))
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
-
-
-def _me(address: str) -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "scheduler": address}
 
 
 def _other(owner: Path) -> str:

@@ -36,6 +36,8 @@ def test_value_types_defaults_and_null() -> None:
         ({"name": "a", "number": "many"}, "file: number: expected a number, got 'many'"),
         ({"name": "a", "word": "bset"}, "file: word: unknown choice 'bset'; did you mean 'best'?"),
         ({"name": "a", "values": [1]}, "file: values: expected a mapping, got '[1]'"),
+        ({"name": "a", "number": "3"}, "file: number: found the text '3' where a value of another type belongs"),
+        ({"name": "a", "values": "x: 3"}, "file: values: found the text 'x: 3'"),
         ({"name": "a", 3: 4}, "file: unknown key 3"),
         (["name"], "file: expected `key: value` lines, found ['name']"),
     ],
