@@ -1,7 +1,6 @@
-"""The table of evaluation protocols: what each id fixes, in one line of words, and where it is from.
+"""The evaluation protocols: what each id fixes, and its source.
 
-A protocol fixes more than is here: its experiment writes out data, optimiser and steps. Results under different ids are
-never compared.
+Experiments fix the rest: data, optimiser and steps. Results under different ids are not compared.
 """
 
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ class Protocol:
     """One evaluation protocol.
 
     Attributes:
-        about: one line.
-        source: publication that it follows; ``ours`` where there is none.
+        about: one line about it.
+        source: publication that it follows, or ``ours``.
     """
 
     about: str
@@ -25,17 +24,17 @@ class Protocol:
 
 @dataclass(frozen=True)
 class LabelProtocol(Protocol):
-    """How a head of labels is started and trained.
+    """How a classification head is initialised and trained.
 
     Attributes:
         norm: LayerNorm before the linear layer.
         init: of the linear layer: truncated normal with zero bias, or torch's default.
-        init_std: deviation of the truncated normal.
-        encoder_lr: learning rate of the backbone, as a share of the head's.
+        init_std: standard deviation of the truncated normal.
+        encoder_lr: learning rate of the backbone divided by that of the head.
         drop_path: stochastic depth of the image encoder.
-        frozen: only the head is trained (``LinearProbeTask``), or everything (``ClassificationTask``).
-        inputs: what the head may read.
-        own_probe: a linear probe is trained as ``model.probe`` says; else by its defaults, which are MGCA's.
+        frozen: only the head is trained (``LinearProbeTask``); otherwise all weights (``ClassificationTask``).
+        inputs: values that ``model.input`` may have.
+        own_probe: ``model.probe`` may differ from its defaults, which are MGCA's.
     """
 
     norm: bool = True
@@ -60,7 +59,7 @@ class SegmentationProtocol(Protocol):
         decoder: SETR-PUP on a ViT and U-Net on a CNN, or UPerNet.
         focal: weight of the focal loss.
         dice: form of the Dice term.
-        layer_decay: learning rate of a block of the encoder, as a share of the next one's.
+        layer_decay: learning rate of a block of the encoder divided by that of the next block.
     """
 
     frozen: bool = False
@@ -72,8 +71,10 @@ class SegmentationProtocol(Protocol):
 
 @dataclass(frozen=True)
 class DetectionProtocol(Protocol):
-    """Attributes:
-    frozen: the encoder is not trained.
+    """Detector.
+
+    Attributes:
+        frozen: the encoder is not trained.
     """
 
     frozen: bool = False
@@ -81,7 +82,7 @@ class DetectionProtocol(Protocol):
 
 @dataclass(frozen=True)
 class RetrievalProtocol(Protocol):
-    """What counts as a hit follows from ``model.multiclass``."""
+    """Retrieval; ``model.multiclass`` decides what counts as a hit."""
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -122,15 +123,7 @@ P = TypeVar("P", bound=Protocol)
 
 
 def protocol_named(name: str, kind: type[P]) -> P:
-    """The protocol of an id.
-
-    Args:
-        name: ``model.protocol``.
-        kind: of protocol that the task follows.
-
-    Raises:
-        UserError: an id that is unknown or of another kind, with the nearest one.
-    """
+    """The protocol of an id; UserError for an id that is unknown or of another kind than ``kind``."""
     found = PROTOCOLS.get(name)
     if not isinstance(found, kind):
         fitting = [other for other, its in PROTOCOLS.items() if isinstance(its, kind)]
@@ -139,23 +132,23 @@ def protocol_named(name: str, kind: type[P]) -> P:
 
 
 def label_protocol(name: str, frozen: bool, reads: str) -> LabelProtocol:
-    """The protocol of an id, for a task that keeps to it.
+    """The protocol of an id for a classification task.
 
     Args:
         name: ``model.protocol``.
-        frozen: whether the task trains nothing but the head.
+        frozen: whether the task trains only the head.
         reads: ``model.input``.
 
     Raises:
-        UserError: as :func:`protocol_named`, and for an id under which something else is trained or read.
+        UserError: the id is unknown, or requires another training or input.
     """
     protocol = protocol_named(name, LabelProtocol)
     if protocol.frozen != frozen or reads not in protocol.inputs:
         known = {other: its for other, its in PROTOCOLS.items() if isinstance(its, LabelProtocol)}
         fitting = [other for other, its in known.items() if its.frozen == frozen and reads in its.inputs]
-        trains = {True: "the head alone (LinearProbeTask)", False: "everything (ClassificationTask)"}
+        trains = {True: "only the head (LinearProbeTask)", False: "all weights (ClassificationTask)"}
         raise UserError(
-            f"model.protocol is {name}: trains {trains[protocol.frozen]}, reads {' or '.join(protocol.inputs)}; this "
-            f"task trains {trains[frozen]} and reads {reads}: take {' or '.join(fitting)}, or the other task"
+            f"model.protocol {name} trains {trains[protocol.frozen]} and reads {' or '.join(protocol.inputs)}; this "
+            f"task trains {trains[frozen]} and reads {reads}: use {' or '.join(fitting)}, or the other task"
         )
     return protocol

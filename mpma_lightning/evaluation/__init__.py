@@ -1,1 +1,1 @@
-"""Plain functions that score features: no trainer, no files."""
+"""Evaluators and metrics: no trainer, no files."""

@@ -1,4 +1,4 @@
-"""The bootstrap: patients are drawn with replacement, with all their rows, and a statistic is computed of each draw."""
+"""The bootstrap: patients are sampled with replacement, with all their rows, and a statistic is computed each time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw of n of n units.
+    """A sample of n out of n units, with replacement.
 
     Attributes:
-        units: (n,) places of the drawn units among the sorted units; a unit may come several times.
-        place: (N,) place of each row's unit.
+        units: (n,) indices of the sampled units among the sorted units.
+        place: (N,) index of each row's unit.
     """
 
     units: np.ndarray
@@ -24,17 +24,17 @@ class Draw:
 
     @property
     def weight(self) -> np.ndarray:
-        """(N,) how often each row counts."""
+        """(N,) how many times each row is in the sample."""
         return np.bincount(self.units, minlength=len(self.units))[self.place]
 
 
 def bootstrap(unit: np.ndarray, statistic: Callable[[Draw], float], draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """(draws,) values of ``statistic``. The same units and seed give the same draws, whatever is computed of them.
+    """(draws,) values of ``statistic``. The same units and seed give the same draws for any statistic.
 
     Args:
-        unit: (N,) name of each row's patient; where no patient is known, its study or sample.
-        statistic: of a draw; NaN where the draw does not have it.
-        draws: how many.
+        unit: (N,) name of each row's patient; its study or sample if the patient is unknown.
+        statistic: function of a draw; NaN if it is not defined for the draw.
+        draws: number of draws.
         seed: of the draws.
     """
     names, place = np.unique(np.asarray(unit).astype(str), return_inverse=True)
@@ -43,7 +43,7 @@ def bootstrap(unit: np.ndarray, statistic: Callable[[Draw], float], draws: int =
 
 
 def interval_of(values: np.ndarray) -> Interval:
-    """95 % interval of bootstrap values; draws without a value do not count, and NaN twice without any."""
+    """95 % interval of bootstrap values without NaN; (NaN, NaN) if all are NaN."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -59,7 +59,7 @@ def mean_interval(values: np.ndarray, unit: np.ndarray, draws: int = 1000, seed:
 
 
 def mean_intervals(values: Mapping[Metric, np.ndarray], unit: np.ndarray) -> Scores:
-    """Both ends of every metric's interval; rows that are NaN do not count, a column of NaN alone has none."""
+    """Intervals of the means of columns, over rows that are not NaN; a column of only NaN has none."""
     found: dict[Metric, float] = {}
     for metric, column in values.items():
         known = ~np.isnan(column)

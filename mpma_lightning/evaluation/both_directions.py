@@ -1,4 +1,4 @@
-"""Image→text and text→image metrics over all ranks, and rerank's choice of α between them."""
+"""Image→text and text→image metrics over all ranks, and the choice of α for rerank."""
 
 from collections.abc import Callable
 
@@ -18,14 +18,14 @@ Columns = dict[str, np.ndarray]
 
 
 def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None) -> dict[str, Retrieval]:
-    """Each rank ranks its share of the queries against the whole gallery; ranks meet once. A collective."""
+    """Rankings by direction; each rank does its share of the queries against the whole gallery. A collective."""
     group, mine = rows["group"], slice(rank(), None, world_size())
-    own: dict[str, Ranked] = {}
+    ranked: dict[str, Ranked] = {}
     for name, (query, gallery) in DIRECTIONS.items():
         order = None if orders is None else orders[name].of(mine)
-        own[name] = rank_queries(rows[query][mine], rows[gallery], group[mine], group, reorder=order)
-    everywhere = gather_objects(own)
-    return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in own}
+        ranked[name] = rank_queries(rows[query][mine], rows[gallery], group[mine], group, reorder=order)
+    everywhere = gather_objects(ranked)
+    return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in ranked}
 
 
 def direction_scores(results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
@@ -88,7 +88,7 @@ class RetrievalEvaluator:
 
 
 def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Shortlist], int]:
-    """The shortlists of both directions with their match scores, and how many pairs were scored.
+    """The shortlists of both directions with match scores, and the number of pairs that were scored.
 
     Args:
         rows: of the split.
@@ -103,7 +103,7 @@ def shortlisted(rows: Columns, k: int, score: Callable[[np.ndarray], np.ndarray]
 
 
 def choose_alpha(rows: Columns, orders: dict[str, Shortlist]) -> dict[str, float]:
-    """The α of the best mAP, by direction, and a line about it; 0 is no gain. A collective."""
+    """The α of the best mAP by direction, also logged; 0: reranking does not help. A collective."""
     quality: dict[str, dict[float, float]] = {name: {} for name in orders}
     for alpha in ALPHAS:
         for order in orders.values():

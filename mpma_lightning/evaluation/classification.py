@@ -21,14 +21,14 @@ def classification_scores(
 ) -> dict[Metric, float]:
     """``auroc``, ``ap`` (and with thresholds ``f1``): macro, and ``<metric>/<class>``.
 
-    Only known labels count. A class without a positive or without a negative has none of the three, and is not in the
-    macro means; ``classes_scored`` is how many have.
+    Only known labels count. A class without a positive or without a negative is not scored and is left out of the macro
+    means; ``classes_scored`` is the number of scored classes.
 
     Args:
         labels: (N, K) 0, 1 or NaN.
         scores: (N, K), higher is likelier.
         classes: K names.
-        thresholds: (K,) a score at or above it is a positive.
+        thresholds: (K,) scores at or above them are positive predictions.
     """
     by_class: dict[Metric, dict[str, float]] = {metric: {} for metric in (AUROC, AP, F1)}
     for k, name in enumerate(classes):
@@ -70,7 +70,7 @@ def macro(values: dict[str, float]) -> float:
 
 
 def best_thresholds(labels: np.ndarray, scores: np.ndarray, default: float) -> np.ndarray:
-    """(K,) the score of each class that gives the best F1 on these (validation) samples; ``default`` without both."""
+    """(K,) thresholds of the best F1 on these samples; ``default`` for a class without positives or negatives."""
     thresholds = np.full(labels.shape[1], default, dtype=np.float64)
     for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
@@ -83,9 +83,9 @@ def best_thresholds(labels: np.ndarray, scores: np.ndarray, default: float) -> n
 
 
 def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[Metric, float]:
-    """``accuracy`` and macro ``f1_likeliest`` of the likeliest class, over the rows with exactly one positive.
+    """``accuracy`` and ``f1_likeliest`` of the class with the highest score, over rows with exactly one positive.
 
-    F1 is averaged over the classes that occur.
+    F1 is the macro mean over the classes that occur.
     """
     certain = np.nan_to_num(labels).sum(1) == 1
     if not certain.any():
@@ -96,7 +96,7 @@ def exclusive_scores(labels: np.ndarray, scores: np.ndarray) -> dict[Metric, flo
 
 
 def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], wanted: list[str]) -> np.ndarray:
-    """(N, len(wanted)) labels of ``wanted``, of which every sample has exactly one.
+    """(N, len(wanted)) labels of classes of which every sample has exactly one.
 
     Args:
         ids: (N,).
@@ -105,7 +105,7 @@ def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], want
         wanted: ``model.multiclass``.
 
     Raises:
-        UserError: a sample has none or several.
+        UserError: a sample has none or several of them.
     """
     chosen = np.nan_to_num(labels[:, [classes.index(name) for name in wanted]])
     positives = chosen.sum(1)
@@ -121,13 +121,13 @@ def one_class_each(ids: np.ndarray, labels: np.ndarray, classes: list[str], want
 def auroc_interval(
     labels: np.ndarray, scores: np.ndarray, unit: np.ndarray, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of the macro AUROC; units (patients) are drawn, with all their rows.
+    """95 % bootstrap interval of the macro AUROC over patients.
 
-    A class counts in a draw when the draw holds both of its values.
+    A class counts in a draw that has positives and negatives of it.
 
     Args:
         labels, scores: (N, K) as above.
-        unit: (N,) patient of each row.
+        unit: (N,) names of patients.
         draws: bootstrap draws.
         seed: of the draws.
     """
@@ -142,14 +142,14 @@ def auroc_interval(
 
 
 def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows with a label, whether positive, and the dense rank of the score."""
+    """Indices of the rows with a label, whether they are positive, and the dense rank of their scores."""
     known = np.flatnonzero(~np.isnan(labels))
     rank = rankdata(scores[known], method="dense").astype(np.int64) - 1
     return known, labels[known] == 1, rank
 
 
 def weighted_auroc(truth: np.ndarray, rank: np.ndarray, weight: np.ndarray) -> float:
-    """Share of (positive, negative) pairs in the right order, ties half, each row counted ``weight`` times."""
+    """Share of (positive, negative) pairs in the right order, ties as half; each row counts ``weight`` times."""
     if not len(rank):
         return float("nan")
     size = int(rank.max()) + 1

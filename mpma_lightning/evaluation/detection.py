@@ -1,4 +1,4 @@
-"""Detection scores: COCO mAP over all images, and the published mAP@.40-.75 over some of them, by pycocotools."""
+"""Detection metrics by pycocotools: COCO mAP over all images, and the published mAP@.40-.75 over some of them."""
 
 import contextlib
 import io
@@ -21,21 +21,21 @@ MAP = Metric("map", headline=True)
 MAP_50 = Metric("map_50", headline=True)
 MAP_75 = Metric("map_75")
 MAR_100 = Metric("mar_100")
-MOST = 100
-"""Detections of an image and class that count [COCO]."""
+MAX_DETECTIONS = 100
+"""Detections per image and class that are evaluated [COCO]."""
 
 
 def detection_scores(found: list[Boxes], truth: list[Boxes], classes: list[str]) -> dict[Metric, float]:
     """``map``, ``map_50``, ``map_75``, ``mar_100`` [COCO], ``map/<class>`` and the published variant.
 
-    COCO's counts every image: boxes found on one without any are false positives. The published variant
-    [MGCA's code] leaves out detections below a confidence of 0.5, and then every image without a box or without a
-    detection, misses included; it is absent where no image is left. A class without a box has no AP.
+    COCO's metrics count every image: detections on an image without boxes are false positives. The published variant
+    [MGCA's code] leaves out detections with a score below 0.5, and then all images without a box or without a
+    detection, even where a box was missed; it is absent if no image is left. A class without a box has no AP.
 
     Args:
         found: detections of N images.
-        truth: their boxes.
-        classes: names, by label.
+        truth: annotated boxes.
+        classes: names of the labels.
     """
     scores: dict[Metric, float] = {}
     if any(len(one["boxes"]) for one in truth):
@@ -51,17 +51,17 @@ def detection_scores(found: list[Boxes], truth: list[Boxes], classes: list[str])
         for place, k in enumerate(coco.params.catIds if len(classes) > 1 else ()):
             if (precision[..., place] >= 0).any():
                 scores[MAP.of(classes[k])] = _mean(precision[..., place])
-    sure = [{name: values[one["scores"] >= PUBLISHED_CONFIDENCE] for name, values in one.items()} for one in found]
-    left = [i for i, one in enumerate(sure) if len(one["boxes"]) and len(truth[i]["boxes"])]
+    confident = [{name: values[one["scores"] >= PUBLISHED_CONFIDENCE] for name, values in one.items()} for one in found]
+    left = [i for i, one in enumerate(confident) if len(one["boxes"]) and len(truth[i]["boxes"])]
     scores[PUBLISHED_IMAGES] = float(len(left))
     if left:
-        published = match([sure[i] for i in left], [truth[i] for i in left], PUBLISHED_THRESHOLDS)
+        published = match([confident[i] for i in left], [truth[i] for i in left], PUBLISHED_THRESHOLDS)
         scores[PUBLISHED] = _mean(published.eval["precision"])
     return scores
 
 
 def match(found: list[Boxes], truth: list[Boxes], thresholds: Sequence[float] | None = None) -> Any:
-    """pycocotools' ``COCOeval``, evaluated and accumulated: boxes of any size, the :data:`MOST` surest detections.
+    """pycocotools' ``COCOeval``, evaluated and accumulated, for boxes of any size.
 
     Args:
         found, truth: of N images.
@@ -72,7 +72,7 @@ def match(found: list[Boxes], truth: list[Boxes], thresholds: Sequence[float] | 
     kinds = sorted({int(k) for one in (*truth, *found) for k in one["labels"]})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCOeval(_coco(truth, kinds), _coco(found, kinds), "bbox")
-        coco.params.areaRng, coco.params.areaRngLbl, coco.params.maxDets = [[0, 1e10]], ["all"], [MOST]
+        coco.params.areaRng, coco.params.areaRngLbl, coco.params.maxDets = [[0, 1e10]], ["all"], [MAX_DETECTIONS]
         if thresholds is not None:
             coco.params.iouThrs = np.array(thresholds)
         coco.evaluate()
@@ -101,12 +101,12 @@ def _coco(images: list[Boxes], kinds: list[int]) -> Any:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Over what COCO has a value of: of a class without a box it says -1."""
+    """Mean without -1, COCO's value for a class without a box."""
     return float(values[values > -1].mean())
 
 
 def on_cpu(boxes: Boxes) -> Boxes:
-    """Copies off the device."""
+    """Copies on the CPU."""
     return {
         name: values.detach().to("cpu", torch.int64 if name == "labels" else torch.float32)
         for name, values in boxes.items()

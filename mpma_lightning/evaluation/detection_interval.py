@@ -1,4 +1,4 @@
-"""Bootstrap interval of COCO mAP: detections are matched once, patients are drawn many times."""
+"""Bootstrap interval of COCO mAP; detections are matched once for all draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +13,26 @@ RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class Matched:
-    """One class: detections by falling score, ``hits`` (10, n) at each threshold, and the boxes of every image."""
+    """Detections of one class by descending score.
+
+    Attributes:
+        hits: (10, n) whether each detection matches a box, at each threshold of IoU.
+        image: (n,) index of its image.
+        boxes: (N,) number of annotated boxes of each image.
+    """
 
     hits: np.ndarray
     image: np.ndarray
     boxes: np.ndarray
 
     def average_precision(self, weights: np.ndarray) -> float:
-        """COCO's AP@.50:.95 with image i counted ``weights[i]`` times; NaN without a box."""
+        """COCO's AP@.50:.95 where image i counts ``weights[i]`` times; NaN without a box."""
         total = float(self.boxes @ weights)
         if not total:
             return float("nan")
-        own = weights[self.image]
-        true, made = np.cumsum(self.hits * own, axis=1), np.cumsum(own)
-        precision = true / np.maximum(made, 1e-12)
+        counts = weights[self.image]
+        true, predicted = np.cumsum(self.hits * counts, axis=1), np.cumsum(counts)
+        precision = true / np.maximum(predicted, 1e-12)
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         padded = np.pad(precision, ((0, 0), (0, 1)))
         reached = [np.searchsorted(row / total, RECALLS) for row in true]
@@ -34,7 +40,7 @@ class Matched:
 
 
 def matches(found: list[Boxes], truth: list[Boxes]) -> list[Matched]:
-    """One entry a class that has a box, as pycocotools matches."""
+    """pycocotools' matches, one entry for each class that has a box."""
     coco, count = match(found, truth), len(truth)
     matched = []
     for k in range(len(coco.params.catIds)):
@@ -45,21 +51,21 @@ def matches(found: list[Boxes], truth: list[Boxes]) -> list[Matched]:
         if not boxes.any():
             continue
         scores = np.concatenate([np.asarray(one["dtScores"]) for _, one in images])
-        falling = np.argsort(-scores, kind="stable")
+        descending = np.argsort(-scores, kind="stable")
         hits = np.concatenate([one["dtMatches"] > 0 for _, one in images], axis=1)
         image = np.repeat([i for i, _ in images], [len(one["dtScores"]) for _, one in images])
-        matched.append(Matched(hits[:, falling], image[falling], boxes))
+        matched.append(Matched(hits[:, descending], image[descending], boxes))
     return matched
 
 
 def map_interval(
     found: list[Boxes], truth: list[Boxes], unit: Sequence[str] | np.ndarray, draws: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of mAP@.50:.95 over all images; units (patients) are drawn, with all their images.
+    """95 % bootstrap interval of mAP@.50:.95 over patients.
 
     Args:
         found, truth: of N images.
-        unit: N names.
+        unit: N names of patients.
     """
     matched = matches(found, truth)
 

@@ -1,4 +1,4 @@
-"""Averages and rows of an evaluation epoch; ranks meet once, at its end."""
+"""Sums, means and rows of an evaluation epoch, gathered over ranks at its end."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ class RunningMeans:
 
 
 class Rows:
-    """Columns of an evaluation epoch, one row a sample: tensors and lists, on the CPU."""
+    """Columns of an evaluation epoch, one row per sample, on the CPU."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[np.ndarray]] = {}
@@ -63,7 +63,7 @@ class Rows:
             )
 
     def gather(self) -> dict[str, np.ndarray]:
-        """The columns over all ranks, and start afresh; a collective. Empty where no rank has a row."""
+        """The columns of all ranks, and start afresh; empty if no rank has a row. A collective."""
         everywhere = gather_objects(self._columns)
         self._columns = {}
         names = {name: None for columns in everywhere for name in columns}
@@ -77,7 +77,7 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def gather_objects(mine: T) -> list[T]:
-    """One object of every rank, in rank order; a collective, so every rank must call it."""
+    """The object of every rank, in rank order; a collective."""
     if world_size() == 1:
         return [mine]
     everywhere: list[T] = [mine] * world_size()

@@ -1,5 +1,4 @@
-"""The check before anything is scored or written: a prediction that is not a number thresholds, ranks and rounds to an
-ordinary one."""
+"""Checks that predictions are finite before they are scored or written; NaN would otherwise be ranked in silence."""
 
 from collections.abc import Sequence
 
@@ -10,11 +9,11 @@ from data_modules.errors import UserError
 
 
 def refuse_broken(ids: np.ndarray | Sequence[str], **columns: np.ndarray) -> None:
-    """UserError for the first column that is not finite, with its first sample.
+    """Raise UserError for a column that is not finite, with its first such sample.
 
     Args:
         ids: (N,).
-        columns: (N, ...) what is predicted, scored or ranked by.
+        columns: (N, ...) predictions or features; underscores of the names become spaces.
     """
     for name, values in columns.items():
         broken = ~np.isfinite(values).reshape(len(values), -1).all(1)
@@ -27,5 +26,5 @@ def refuse_broken(ids: np.ndarray | Sequence[str], **columns: np.ndarray) -> Non
 
 
 def largest(values: Tensor) -> Tensor:
-    """(B,) largest magnitude of each sample's values (B, ...), at least 0; not finite where any of them is not."""
+    """(B,) largest magnitude of each sample's values (B, ...); not finite if any of them is not."""
     return values.detach().flatten(1).float().abs().amax(1)

@@ -1,4 +1,4 @@
-"""Scores chosen pairs through fusion, from image and text tokens that were encoded once."""
+"""Match scores of pairs by fusion, from image and text tokens that were encoded once."""
 
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -20,8 +20,8 @@ PAIRS_AT_ONCE = 256
 class EncodedPairs:
     """Tokens of a split, in half precision on the CPU: 2 N (L + T) d bytes.
 
-    Images stay on the rank that encoded them, texts go to every rank. Rows count as in ``Rows.gather``: the first
-    rank's, then the next one's.
+    Images stay on the rank that encoded them, texts go to every rank. Rows are numbered in the order of the ranks, as
+    in ``Rows.gather``.
     """
 
     images: list[Features] = field(default_factory=list)
@@ -30,7 +30,7 @@ class EncodedPairs:
     masks: list[Tensor] = field(default_factory=list)
 
     def add(self, image: Features, text: Features | None, ids: Tensor, mask: Tensor) -> None:
-        """Add a batch; ``text`` is None where fusion does not read text features."""
+        """Add a batch; ``text`` is None if fusion does not read text features."""
         self.images.append(image.map(_store))
         self.texts += [] if text is None else [text.map(_store)]
         self.ids.append(ids.cpu())
@@ -68,11 +68,11 @@ T = TypeVar("T")
 
 
 def _of_all_ranks(mine: list[T]) -> list[T]:
-    return [part for own in gather_objects(mine) for part in own]
+    return [part for parts in gather_objects(mine) for part in parts]
 
 
 def _pad(values: Tensor, longest: int) -> Tensor:
-    """Zeros after the T of (B, T, ...): batches are as long as their longest text."""
+    """(B, T, ...) padded with zeros to ``longest`` tokens."""
     return F.pad(values, [0, 0] * (values.ndim - 2) + [0, longest - values.shape[1]])
 
 

@@ -1,4 +1,4 @@
-"""Grounding scores: pointing game, contrast-to-noise ratio, IoU, and guesses that see no image."""
+"""Grounding metrics: pointing game, contrast-to-noise ratio, IoU, and baselines that do not read the image."""
 
 import re
 
@@ -16,14 +16,14 @@ PHRASES = count("phrases")
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 LUNGS = {"right": (0.3, 0.45), "left": (0.7, 0.45)}
-"""Centre of each lung on a frontal film, as shares of width and height; the patient's right is on the left."""
+"""Centre of each lung in a frontal image, as shares of width and height; the right lung is on the left."""
 Film = tuple[slice, slice]
-"""Rows and columns of the crop that show the image; what is outside, the bars of a letterbox, counts nowhere."""
+"""Rows and columns of the crop that show the image; the rest, the bars of a letterbox, is not evaluated."""
 WHOLE: Film = (slice(None), slice(None))
 
 
 def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool (height, width): pixels whose centre lies in one of (n, 4) corners."""
+    """bool (height, width): pixels whose centre is in one of (n, 4) boxes."""
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     region = np.zeros((height, width), bool)
     for x1, y1, x2, y2 in boxes:
@@ -32,8 +32,8 @@ def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def patches_on(film: slice, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and centre pixels of those of ``count`` patches along ``length`` pixels whose centre is on the film; of
-    the nearest patch where the film is narrower than one."""
+    """Indices and centre pixels of the patches, ``count`` along ``length`` pixels, whose centre is in the image; of the
+    nearest patch if there is none."""
     start, stop, _ = film.indices(length)
     centres = ((np.arange(count) + 0.5) * length / count).astype(int)
     found = np.flatnonzero((centres >= start) & (centres < stop))
@@ -43,7 +43,7 @@ def patches_on(film: slice, count: int, length: int) -> tuple[np.ndarray, np.nda
 
 
 def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHOLE) -> tuple[int, int]:
-    """Row and column of the pixel at the centre of the most similar patch of (h, w) on the film."""
+    """Row and column of the pixel at the centre of the most similar patch of (h, w) in the image."""
     rows, y = patches_on(film[0], similarity.shape[0], height)
     columns, x = patches_on(film[1], similarity.shape[1], width)
     row, column = np.unravel_index(similarity[np.ix_(rows, columns)].argmax(), (len(rows), len(columns)))
@@ -53,18 +53,18 @@ def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHO
 def map_scores(
     patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, film: Film = WHOLE
 ) -> dict[Metric, float]:
-    """Scores of one phrase.
+    """Metrics of one phrase.
 
-    ``pointing_game``: whether the centre of the most similar patch lies in the region; of the drawn-up map, a maximum
-    in a border patch would be at the very edge of the image. ``cnr``: |mean inside - mean outside| over
-    the root of the summed variances [BioViL]; absent when the region or its complement is empty. ``iou``: mean over
-    thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 (BioViL thresholds the cosine itself).
+    ``pointing_game``: whether the centre of the most similar patch is in the region (in the resized map, a maximum in a
+    border patch would be at the very edge of the image). ``cnr``: |mean inside - mean outside| over the root of the
+    summed variances [BioViL]; absent if the region or its complement is empty. ``iou``: mean over thresholds 0.1 to 0.5
+    [BioViL], on the map scaled to 0..1 (BioViL applies the thresholds to the cosine).
 
     Args:
-        patches: (h, w) float.
-        similarity: (H, W) float, the same drawn up.
+        patches: (h, w) similarities.
+        similarity: (H, W) the same, resized to the crop.
         region: (H, W) bool.
-        film: what of them is scored.
+        film: part of the crop that is evaluated.
     """
     height, width = region.shape
     scores = {POINTING_GAME: float(region[pointed_at(patches, height, width, film)])}
@@ -81,16 +81,16 @@ def map_scores(
 
 
 def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: Film = WHOLE) -> dict[Metric, float]:
-    """Pointing game of guesses, in expectation.
+    """Expected pointing game of baselines.
 
-    ``random_patch``: a patch drawn evenly, at its centre. ``centre_of_lung``: the centre of either lung with equal
-    chance. ``centre_of_named_lung``: of the one that the phrase names; of either when it names none or both.
+    ``random_patch``: the centre of a uniformly random patch. ``centre_of_lung``: the centre of a random lung.
+    ``centre_of_named_lung``: of the lung that the phrase names; of a random one if it names none or both.
 
     Args:
         region: (H, W) bool.
         phrase: the text.
         grid: patches (rows, columns).
-        film: where guesses are made.
+        film: part of the crop that is evaluated.
     """
     (_, rows), (_, columns) = (patches_on(*along) for along in zip(film, grid, region.shape, strict=True))
     shown = region[film]

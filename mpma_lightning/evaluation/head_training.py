@@ -14,12 +14,12 @@ class ProbeOptions:
 
     Attributes:
         lr: learning rate of AdamW.
-        weight_decay: of AdamW.
-        batch_size: features a step.
-        max_epochs: passes over the fraction at most.
-        patience: epochs without a lower validation loss before training stops.
-        standardise: features to zero mean and unit variance over the training images (no label is read for it). MGCA
-            does not; a small fraction needs it to move in few steps.
+        weight_decay: weight decay of AdamW.
+        batch_size: samples per step.
+        max_epochs: maximal number of epochs.
+        patience: number of epochs without a lower validation loss after which training stops.
+        standardise: scale features to zero mean and unit variance over all training images. MGCA does not; with a small
+            fraction of labels it helps to converge in few steps.
     """
 
     lr: float = 5e-4
@@ -38,14 +38,14 @@ def train_head(
     exclusive: bool,
     seed: int,
 ) -> int:
-    """Train in place; the weights of the lowest validation loss stay. Returns the epoch they are from.
+    """Train in place and keep the weights of the lowest validation loss. Returns their epoch.
 
     Args:
         head: (B, D) to (B, K).
         train, val: features (N, D) and labels (N, K), NaN = unknown.
-        options: see there.
-        exclusive: see :func:`label_loss`.
-        seed: of the order of samples.
+        options: of the training.
+        exclusive: every sample has exactly one class.
+        seed: of the order of the samples.
     """
     features, labels = train
     optimizer = torch.optim.AdamW(head.parameters(), lr=options.lr, weight_decay=options.weight_decay)

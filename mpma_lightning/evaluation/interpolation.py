@@ -1,4 +1,4 @@
-"""What reconstruction must beat: filling hidden patches by interpolation from the visible ones."""
+"""Baseline of image reconstruction: hidden patches interpolated from the visible ones."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from mpma_lightning.objectives.image_reconstruction import normalise_patches, pa
 
 
 def interpolate_hidden(image: Tensor, masked: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Fill hidden patches smoothly from visible pixels: a Gaussian pyramid of normalised convolutions.
+    """Interpolate hidden patches from visible pixels by a pyramid of normalised averages.
 
     Args:
         image: (B, C, H, W) floats.

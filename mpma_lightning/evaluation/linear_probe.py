@@ -25,12 +25,12 @@ def linear_probe(
 
     Args:
         train, test: (N, D) and (M, D) features.
-        train_labels, test_labels: (N, K) and (M, K); NaN is unknown and enters neither fit nor metric.
+        train_labels, test_labels: (N, K) and (M, K); NaN is unknown and not used.
         classes: K names.
-        strength: scikit-learn's C, fixed so that no label is spent on choosing it.
+        strength: scikit-learn's C; fixed, as choosing it would need more labels.
 
     Returns:
-        AUROC of the classes with both values in train and test.
+        AUROC of the classes that have positives and negatives in train and test.
     """
     scores = np.full(test_labels.shape, np.nan)
     for k in range(len(classes)):

@@ -1,25 +1,25 @@
-"""Metrics, declared where they are computed: how to name, read, order and resample each number."""
+"""Metric: the declaration of a metric, made where it is computed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Unit = Literal["share", "loss", "error", "ratio", "rank", "count"]
-"""``share`` lies in 0 to 1 and is shown in per cent; ``ratio`` has no unit; ``count`` is neither good nor bad."""
+"""``share``: 0 to 1, shown in per cent; ``ratio``: any number without unit; ``count``: a number of items."""
 PerSample = Literal["mean", "auroc"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number means; the same object serves logging, checkpoint choice, result records, reports and search.
+    """Declares a metric for logging, checkpoint choice, result records, reports and search.
 
     Attributes:
         name: as logged after the stage: ``auroc`` in ``test/auroc``.
         higher_is_better: None for numbers that are neither good nor bad, such as counts.
         unit: see :data:`Unit`.
-        headline: whether tables and the end of a run show it unasked.
-        per_sample: how the columns of ``samples_test.parquet`` give it: ``mean`` of the column of its name; ``auroc``,
-            the macro AUROC of columns ``<name>@<class>`` (scores) beside ``label/<class>``. None: they do not.
+        headline: whether tables and the end of a run show it by default.
+        per_sample: how it follows from ``samples_test.parquet``: ``mean`` of the column of its name, or macro ``auroc``
+            of the scores ``<name>@<class>`` and the labels ``label/<class>``. None: it does not.
     """
 
     name: str
@@ -29,20 +29,20 @@ class Metric:
     per_sample: PerSample | None = None
 
     def of(self, part: str) -> "Metric":
-        """The same metric of one class or subgroup: ``auroc/Edema``. Not a headline."""
+        """This metric for one class or subgroup: ``auroc/Edema``. Not a headline."""
         return replace(self, name=f"{self.name}/{part}", headline=False, per_sample=None)
 
     def under(self, prefix: str) -> "Metric":
-        """The same metric in one setting: ``rerank/i2t_r10``, ``fraction_0.1/auroc``."""
+        """This metric in one setting: ``rerank/i2t_r10``, ``fraction_0.1/auroc``."""
         return replace(self, name=f"{prefix}/{self.name}")
 
     def derived(self, suffix: str) -> "Metric":
-        """A number about this one, in its unit: ``auroc_low``, ``auroc_sd``; neither good nor bad, not a headline."""
+        """A statistic of this metric, in its unit: ``auroc_low``, ``auroc_sd``. Not a headline."""
         return replace(self, name=f"{self.name}_{suffix}", higher_is_better=None, headline=False, per_sample=None)
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """The word of ``ModelCheckpoint`` and Optuna's direction, shortened."""
+        """``mode`` of ``ModelCheckpoint``."""
         return "min" if self.higher_is_better is False else "max"
 
     def declaration(self) -> dict[str, Any]:
@@ -51,21 +51,21 @@ class Metric:
 
 
 Scores = Mapping[Metric, float]
-"""What an evaluator returns."""
+"""Values by metric, as evaluators return them."""
 
 
 def loss(name: str, headline: bool = False) -> Metric:
-    """A loss that is logged under ``name``."""
+    """A loss."""
     return Metric(name, higher_is_better=False, unit="loss", headline=headline)
 
 
 def count(name: str) -> Metric:
-    """How many there are of something."""
+    """A number of items."""
     return Metric(name, higher_is_better=None, unit="count")
 
 
 def reference(name: str, unit: Unit = "share", headline: bool = False) -> Metric:
-    """What a prediction without the model reaches, to be read beside a metric: neither good nor bad."""
+    """A baseline or setting, to be compared with a metric: neither good nor bad."""
     return Metric(name, higher_is_better=None, unit=unit, headline=headline)
 
 
@@ -75,7 +75,7 @@ def with_interval(metric: Metric, interval: tuple[float, float]) -> dict[Metric,
 
 
 def by_name(scores: Scores) -> dict[str, float]:
-    """Values by name, without what they mean."""
+    """Values by the name of the metric."""
     return {metric.name: value for metric, value in scores.items()}
 
 

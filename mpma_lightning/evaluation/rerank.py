@@ -1,16 +1,16 @@
-"""Rerank: the first k of dual retrieval, in both directions, are ordered anew by dual + α · match."""
+"""Rerank: the first k items of dual retrieval, in both directions, are sorted by dual + α · match."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 ALPHAS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-FAR = 1e6
-"""How far below the shortlist the rest of the gallery is put; it keeps its order."""
+BELOW = 1e6
+"""Subtracted from the scores of items outside the shortlist, which keep their order."""
 
 
 def shortlists(query: np.ndarray, gallery: np.ndarray, k: int, chunk: int = 1024) -> np.ndarray:
-    """(N, k) gallery items of the k largest dot products with each query, best first; all M where k is larger."""
+    """(N, k) gallery items of the k largest dot products with each query, best first; k is at most M."""
     k = min(k, len(gallery))
     parts = [np.zeros((0, k), int)]
     for start in range(0, len(query), chunk):
@@ -22,7 +22,7 @@ def shortlists(query: np.ndarray, gallery: np.ndarray, k: int, chunk: int = 1024
 
 
 def union_of_pairs(image_lists: np.ndarray, text_lists: np.ndarray) -> np.ndarray:
-    """(P, 2) image and text of every pair on a shortlist, each once, by image; P ≤ 2 N k.
+    """(P, 2) distinct pairs of image and text on any shortlist, sorted; P ≤ 2 N k.
 
     Args:
         image_lists: (N, k) texts shortlisted for each image.
@@ -61,7 +61,7 @@ class MatchScores:
 
 @dataclass
 class Shortlist:
-    """Reorders the shortlisted items of each query by dual + α · match; the rest stays behind them, as it was.
+    """Sorts the shortlisted items of each query by dual + α · match; the others follow in their old order.
 
     Attributes:
         columns: (N, k) gallery items.
@@ -74,18 +74,18 @@ class Shortlist:
     alpha: float = 0.0
 
     def of(self, queries: slice) -> "Shortlist":
-        """That of some of the queries."""
+        """The shortlist of some of the queries."""
         return Shortlist(self.columns[queries], self.match[queries], self.alpha)
 
     def __call__(self, scores: np.ndarray, start: int) -> np.ndarray:
         rows = slice(start, start + len(scores))
         columns = self.columns[rows]
         head = np.take_along_axis(scores, columns, 1) + self.alpha * self.match[rows].astype(np.float64)
-        moved = scores.astype(np.float64) - FAR
+        moved = scores.astype(np.float64) - BELOW
         np.put_along_axis(moved, columns, head, 1)
         return moved
 
 
 def best_alpha(quality: dict[float, float]) -> float:
-    """The α of highest quality; of equal ones the smallest, so that 0 is only left for a gain."""
+    """The α of highest quality; the smallest of equal ones."""
     return max(sorted(quality), key=lambda alpha: quality[alpha])

@@ -1,4 +1,4 @@
-"""Image–report retrieval with several positives: ranks, recall, mean average precision, precision of the first K."""
+"""Image–report retrieval with several positives per query: recall, precision, mean average precision, ranks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,15 @@ KS = (1, 5, 10)
 
 @dataclass
 class Retrieval:
-    """Recall at K and median rank of the best positive, mAP and precision at K over all positives.
+    """Metrics over the queries that have a positive.
 
-    Over the queries that have a positive. Recall at K is the share with a positive among the first K: the hit rate.
-    ``best`` is the rank of each query's best positive.
+    Attributes:
+        recall: by K, share of queries with a positive among the first K (hit rate).
+        median_rank: of the best positive.
+        queries: number of queries.
+        mean_average_precision: over all positives.
+        precision: by K, share of positives among the first K.
+        best: (queries,) rank of the best positive.
     """
 
     recall: dict[int, float]
@@ -28,7 +33,7 @@ class Retrieval:
 
 @dataclass
 class Ranked:
-    """Of each query that has a positive: rank of the best one, average precision, (n, len(ks)) positives in first K."""
+    """n queries with a positive: rank of the best one, average precision, (n, len(ks)) positives among the first K."""
 
     best: np.ndarray
     average_precision: np.ndarray
@@ -36,7 +41,7 @@ class Ranked:
 
     @classmethod
     def join(cls, parts: "Sequence[Ranked]") -> "Ranked":
-        """Queries that were ranked in several places."""
+        """Concatenate parts."""
         return cls(
             np.concatenate([part.best for part in parts]),
             np.concatenate([part.average_precision for part in parts]),
@@ -45,7 +50,7 @@ class Ranked:
 
 
 class Reorder(Protocol):
-    """Changes the scores of consecutive queries, the first of which is number ``start``."""
+    """Changes the scores of consecutive queries, beginning with number ``start``."""
 
     def __call__(self, scores: np.ndarray, start: int) -> np.ndarray:
         """(n, M) new scores."""
@@ -59,9 +64,9 @@ def retrieval(
     ks: tuple[int, ...] = KS,
     chunk: int = 1024,
 ) -> Retrieval:
-    """Rank the gallery for each query by dot product; a hit is any item of the query's group.
+    """Rank the gallery for each query by dot product; items of the query's group are positives.
 
-    Ties count against us: an item scored like the positive ranks before it.
+    Ties are counted pessimistically: a negative with the score of a positive ranks before it.
 
     Args:
         query, gallery: (N, e) and (M, e), normalised.
@@ -73,7 +78,7 @@ def retrieval(
 
 
 def summarise(ranked: Ranked, ks: tuple[int, ...] = KS) -> Retrieval:
-    """Figures over queries; ``ks`` as they were ranked with."""
+    """Metrics of ranked queries; ``ks`` as in :func:`rank_queries`."""
     return Retrieval(
         {k: float((ranked.best <= k).mean()) for k in ks},
         float(np.median(ranked.best)),
@@ -93,7 +98,7 @@ def rank_queries(
     chunk: int = 1024,
     reorder: Reorder | None = None,
 ) -> Ranked:
-    """Rank for each query that has a positive; see :func:`retrieval`. Memory is bounded by ``chunk`` x M."""
+    """Rank the gallery for each query that has a positive; see :func:`retrieval`. Memory grows with ``chunk`` · M."""
     parts = [Ranked(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int))]
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
@@ -114,11 +119,11 @@ def rank_queries(
 def positive_ranks(
     scores: np.ndarray, positive: np.ndarray, block: int = 1024
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every positive, by row and falling score: its row, its place among the row's positives, its rank.
+    """Of every positive, by row and descending score: its row, its place among the row's positives, its rank.
 
     Args:
-        scores, positive: (N, M); every row has a positive. Ties count against us.
-        block: positives looked at together.
+        scores, positive: (N, M); every row has a positive. Ties are counted pessimistically.
+        block: positives compared at once; limits memory.
     """
     others = np.where(positive, -np.inf, scores)
     rows, columns = np.nonzero(positive)
@@ -135,7 +140,7 @@ def positive_ranks(
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """(N,) average precision of each row: mean over its positives of (positives so far) / rank, ties against us."""
+    """(N,) average precision of each row: mean over its positives of (positives so far) / rank; ties pessimistic."""
     rows, places, ranks = positive_ranks(scores, positive)
     return np.bincount(rows, places / ranks, len(scores)) / positive.sum(1)
 

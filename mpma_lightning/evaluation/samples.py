@@ -1,4 +1,4 @@
-"""What ``test`` measured of each sample: a table, and a metric as a function of how often each sample counts."""
+"""Table of measurements of each test sample, and metrics as functions of sample weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class SampleTable:
 
     Attributes:
         ids, patients: (N,) names.
-        values: (N,) of each metric that is a mean over samples (``per_sample: mean``); NaN does not count.
+        values: (N,) by metric, for means over samples (``per_sample: mean``); NaN does not count.
         classes: K names.
         labels: (N, K) 0, 1 or NaN.
-        scores: (N, K) of each macro AUROC (``per_sample: auroc``) and head; the name of a single head is empty.
+        scores: (N, K) by metric and head, for macro AUROC (``per_sample: auroc``); a single head has an empty name.
     """
 
     ids: np.ndarray
@@ -44,12 +44,8 @@ class SampleTable:
 
 
 def weighted_metric(table: pd.DataFrame, metric: Metric) -> Callable[[np.ndarray], float] | None:
-    """``metric`` of a table as :meth:`SampleTable.frame` makes it, as a function of (N,) weights of its samples;
-    its ``per_sample`` says which columns hold it.
-
-    Returns:
-        ``None`` where the table lacks the metric.
-    """
+    """``metric`` as a function of (N,) weights of the samples of a :meth:`SampleTable.frame`; None if the table lacks
+    its columns."""
     if metric.per_sample == "mean" and metric.name in table:
         return _weighted_mean(table[metric.name].to_numpy(float))
     heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}

@@ -1,4 +1,4 @@
-"""Segmentation scores: Dice in three readings, IoU, and the baselines that see no image."""
+"""Segmentation metrics: Dice in three versions, IoU, and baselines that do not read the image."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ DICE_POSITIVE = Metric("dice_positive", headline=True, per_sample="mean")
 IOU_POSITIVE = Metric("iou_positive")
 DICE_EMPTY = reference("dice_empty_prediction", headline=True)
 MEAN_MASK = {DICE: reference("dice_mean_mask"), DICE_POSITIVE: reference("dice_positive_mean_mask", headline=True)}
-"""The same of the mean training mask."""
+"""The same metrics for the mean training mask."""
 
 SHARES = np.linspace(0.1, 0.9, 9)
 
@@ -18,12 +18,12 @@ SHARES = np.linspace(0.1, 0.9, 9)
 def segmentation_scores(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> dict[Metric, float]:
     """Means over images of Dice and IoU.
 
-    An image without the structure scores 1 when nothing is predicted and else 0 [MGCA, MRM]: ``dice`` and ``iou`` mix
-    those with the others, ``dice_positive`` and ``iou_positive`` leave them out, and ``dice_empty_prediction`` is the
-    ``dice`` of predicting nothing at all.
+    An image without the structure has a Dice of 1 if nothing is predicted, else 0 [MGCA, MRM]. ``dice`` and ``iou``
+    include these images, ``dice_positive`` and ``iou_positive`` do not; ``dice_empty_prediction`` is the ``dice`` of
+    empty predictions.
 
     Args:
-        overlap, predicted, truth: (N,) pixels of each image.
+        overlap, predicted, truth: (N,) numbers of pixels.
     """
     dice, iou = per_image(overlap, predicted, truth)
     positive = truth > 0
@@ -42,9 +42,9 @@ def per_image(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> 
 
 
 def mean_mask(masks: np.ndarray) -> np.ndarray:
-    """bool (S, S): the one mask, the same for every image, that fits the training masks best.
+    """bool (S, S) mask for all images: the mean of ``masks`` (N, S, S) above a share of its maximum.
 
-    The mean of ``masks`` (N, S, S) cut at the share of its maximum that gives the best positives-only Dice.
+    The share is the one of the best Dice over the masks that are not empty.
     """
     positive = masks[masks.any((1, 2))].astype(bool)
     if not len(positive):

@@ -9,7 +9,7 @@ from mpma_lightning.evaluation.metric import Metric, Scores, reference
 
 
 def finding_word_pieces(input_ids: Tensor, word_ids: Tensor, tokenizer: Tokenizer, words: frozenset[str]) -> Tensor:
-    """(B, T) bool: pieces that belong to one of ``words``."""
+    """(B, T) bool: word-pieces of one of ``words``."""
     found = torch.zeros_like(input_ids, dtype=torch.bool)
     for row, (ids, owners) in enumerate(zip(input_ids.tolist(), word_ids.tolist(), strict=True)):
         spelled: dict[int, list[int]] = {}
@@ -22,7 +22,7 @@ def finding_word_pieces(input_ids: Tensor, word_ids: Tensor, tokenizer: Tokenize
 
 
 def other_patient(patients: list[str]) -> Tensor | None:
-    """For each sample the index of one of another patient, half a batch away if possible; ``None`` with one patient."""
+    """(B,) index of a sample of another patient, half a batch away if possible; None if all are of one patient."""
     count = len(patients)
     partners = []
     for i, patient in enumerate(patients):

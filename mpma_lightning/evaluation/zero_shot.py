@@ -18,7 +18,7 @@ PROMPTS = Path(__file__).with_name("prompts")
 
 @dataclass
 class Prompts:
-    """Positive and negative prompts of each finding, and the words that tell findings apart."""
+    """Positive and negative prompts by finding, and words that describe findings."""
 
     positive: dict[str, list[str]]
     negative: dict[str, list[str]]
@@ -86,10 +86,10 @@ class ZeroShotEvaluator:
 
 
 def ensemble_directions(sizes: list[int]) -> Tensor:
-    """(P, K) matrix that turns similarities to P prompts into K scores: mean over positive less mean over negative.
+    """(P, K) matrix from similarities to P prompts to K scores: mean over positive less mean over negative prompts.
 
     Args:
-        sizes: prompts of each ensemble, in the order positive, negative of one finding after the other; their sum is P.
+        sizes: prompts of each ensemble, positive and negative of the first finding, then of the next; their sum is P.
     """
     matrix = torch.zeros(sum(sizes), len(sizes) // 2)
     start = 0

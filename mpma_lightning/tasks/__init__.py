@@ -1,1 +1,1 @@
-"""One LightningModule a file; the base owns the skeleton."""
+"""Tasks: one LightningModule per file."""

@@ -1,4 +1,4 @@
-"""Task: the LightningModule every task derives from; it owns the skeleton so that a task is its loss and its head."""
+"""Task: the base class of all tasks, with their training, evaluation and prediction steps."""
 
 from typing import Any
 
@@ -21,88 +21,93 @@ Step = dict[str, Any]
 
 
 class Task(BackboneModule):
-    """Losses, metrics, predictions and figures of a backbone and what is built on it.
+    """Losses, metrics, predictions and figures of a backbone with heads.
 
-    A subclass names the backbone ``parts`` it needs, builds its heads in :meth:`build_heads`, and returns
-    from :meth:`step` a dictionary: ``<name>_loss`` entries as (sum, count), weighted by ``loss_weights``,
-    and any further (sum, count) means to log.
+    A subclass names the ``parts`` of the backbone, builds its heads in :meth:`build_heads`, and returns from
+    :meth:`step` the losses ``<name>_loss`` as (sum, count), weighted by ``loss_weights``, and further means to log.
     """
 
     protocol: str
-    """Id of the evaluation protocol, such as ``cls-finetune-mrm``; results of different ids are never compared."""
+    """Id of the evaluation protocol, such as ``cls-finetune-mrm``; different ones are not compared."""
     monitor: Metric | None = None
-    """The validation metric by which ``fit`` chooses the best checkpoint; None: it chooses none."""
+    """Validation metric by which ``fit`` keeps the best checkpoint; None: it keeps none."""
     figure_samples = 6
-    """Samples in each figure, at most."""
+    """Maximal number of samples in a figure."""
     annotations: tuple[str, ...] = ()
-    """``mask``, ``boxes``: what the data should read beside image and text."""
+    """Annotations that the data should read: ``mask``, ``boxes``."""
     reads_labels = False
-    """Whether its metrics are about the labels: labels that were taken from the text are then worth a note."""
+    """Whether it evaluates labels; the data then note labels that were extracted from the text."""
     encodes_once = False
-    """Whether training reads every sample once, without augmentation, to cache its features."""
+    """Whether training reads every sample once, without augmentation, to store its features."""
     step_metrics: tuple[Metric, ...] = ()
-    """What the (sum, count) entries of :meth:`step` mean; a loss that is not here is no headline, anything else that is
-    not here is neither good nor bad."""
+    """Declarations of the (sum, count) entries of :meth:`step`. By default a loss is no headline, and any other entry
+    is neither good nor bad."""
     declared: dict[str, Metric]
-    """What every number means that was logged of a validation or a test, by its name after the stage."""
+    """Every metric that was logged in validation or test, by name without the stage."""
     samples: SampleTable | None
-    """What ``test`` measured of each sample."""
+    """Measurements of each test sample; None before the end of ``test``."""
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self.means = RunningMeans()
-        self.rank_losses: dict[str, Tensor] = {}  # of the last step, for guards
-        self.gradient_norms: dict[str, Tensor] = {}  # "<loss>/<encoder>" where the task knows it, for guards
+        self.rank_losses: dict[str, Tensor] = {}  # of the last step, for NonFinite
+        self.gradient_norms: dict[str, Tensor] = {}  # by "<loss>/<encoder>", for Liveness
         self.rows = Rows()
         self.in_evaluation_step = False  # callbacks run the backbone too, outside of it
         self.declared = {}
         self.samples = None
 
-    # what a subclass says
+    # to be overridden
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Weight of each ``<name>_loss``; 1 where absent."""
+        """Weight of ``<name>_loss`` by name; 1 if absent."""
         return {}
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
-        """Losses and further means of one batch as (sum, count); ``stage`` is train, val or test."""
+        """Losses and further means of a batch as (sum, count); ``stage`` is train, val or test."""
         raise NotImplementedError
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        """Metrics of an epoch of validation or test; not called while Lightning checks for errors.
+        """Metrics of a validation or test; not called in Lightning's sanity check.
 
         Args:
-            rows: columns that :meth:`step` added to ``self.rows``, of all ranks.
+            rows: the columns that :meth:`step` added to ``self.rows``, of all ranks.
             stage: val or test.
         """
         return {}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """``id`` and what is predicted of each sample, for :meth:`prediction_writer`."""
+        """Predictions of a batch, with ``id``, for :meth:`prediction_writer`."""
         raise NotImplementedError
 
     def result_entries(self) -> dict[str, Any]:
-        """Entries of the result record that only this task knows, such as ``classes``; plain types."""
+        """Further entries of the result record, such as ``classes``; plain types."""
         return {}
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Figures by file name of at most ``count`` samples of an evaluation batch and of what :meth:`step` returned
-        for it; called on rank 0 alone, so nothing here may wait for other ranks."""
+        """Figures of an evaluation batch by file name. Called on rank 0 only: no collectives.
+
+        Args:
+            batch: the batch.
+            outcome: what :meth:`step` returned for it.
+            stage: val or test.
+            count: maximal number of samples.
+        """
         return {}
 
     def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
-        """Figures by file name of a whole validation or test; on rank 0 alone."""
+        """Figures by file name of a whole validation or test. Called on rank 0 only: no collectives."""
         return {}
 
     def prediction_writer(self) -> PredictionWriter:
-        """What writes the batches of :meth:`predict`: a table of features, where a task says no other."""
+        """A new writer of the batches of :meth:`predict`; by default a table of features."""
         return TableWriter("features.parquet")
 
-    # skeleton
+    # common to all tasks
 
     def data_request(self) -> DataRequest:
-        """What this task asks of the data."""
+        """What this task needs from the data."""
         return DataRequest(
             modalities=self.modalities,
             annotations=self.annotations,
@@ -125,7 +130,7 @@ class Task(BackboneModule):
         return self.loss_weights.get(name.removesuffix("_loss"), 1.0)
 
     def _log_step(self, outcome: Step) -> None:
-        """Losses and further means over all ranks, which name the same ones."""
+        """Log losses and further means over all ranks, which have the same names; a collective."""
         names = [name for name, value in outcome.items() if isinstance(value, tuple)]
         pairs = sum_over_ranks(torch.stack([torch.stack([x.detach().float() for x in outcome[n]]) for n in names]))
         values = dict(zip(names, pairs[:, 0] / pairs[:, 1].clamp(min=1), strict=True))
@@ -150,14 +155,14 @@ class Task(BackboneModule):
         return self._evaluate(batch, "test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """:meth:`predict`; UserError where a number is not finite. Masks, boxes and words are checked before."""
+        """:meth:`predict`; UserError for numbers that are not finite."""
         found = self.predict(batch)
         numbers = {name: values for name, values in found.items() if torch.is_tensor(values)}
         refuse_broken(found["id"], **{name: values.float().cpu().numpy() for name, values in numbers.items()})
         return found
 
     def _log_epoch(self, stage: str) -> None:
-        """Means over all batches and ranks, then the metrics of all rows; a collective."""
+        """Log the means over all batches and ranks, then the metrics of all rows; a collective."""
         means = self.means.compute()
         self.log_scores(stage, {self._declare(name): value for name, value in means.items()})
         if losses := [self._weight(name) * value for name, value in means.items() if name.endswith("_loss")]:
@@ -172,7 +177,7 @@ class Task(BackboneModule):
         return known.get(name, plain)
 
     def log_scores(self, stage: str, scores: Scores, prog_bar: bool = False) -> None:
-        """Log each value as ``<stage>/<name>`` and remember what it means."""
+        """Log each value as ``<stage>/<name>`` and add its metric to ``declared``."""
         self.declared |= {metric.name: metric for metric in scores}
         self.log_dict({f"{stage}/{metric.name}": value for metric, value in scores.items()}, prog_bar=prog_bar)
 

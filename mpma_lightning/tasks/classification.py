@@ -1,4 +1,4 @@
-"""Classification of images, texts or both, multi-label or with exclusive classes: fine-tuning with a linear head."""
+"""Classification of images, texts or both, with several labels or one class per sample, by fine-tuning."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,17 +23,15 @@ from mpma_lightning.tasks.labelled import LabelledTask
 
 
 class ClassificationTask(LabelledTask):
-    """Fine-tuning; classes come from the data, and with ``ckpt_path`` from the checkpoint.
+    """Fine-tunes a backbone with a linear head.
 
-    ``validate`` and ``test`` match classes by name and score those the data and the head share, so a model trained on
-    one data set is tested on another. F1 takes the threshold of each class that was best on validation, stored with
-    the weights; without validation 0.5. Names for ``optim.scale``: ``head``, ``backbone.image``; ``backbone`` as the
-    protocol has it.
+    ``validate`` and ``test`` score the classes that the data and the head share by name, so that a model can be tested
+    on another data set. F1 uses the threshold of each class with the best F1 in validation, stored with the weights;
+    0.5 without a validation. Names for ``optim.scale``: ``head``, ``backbone``, ``backbone.image``.
 
     Args:
-        protocol: ``cls-finetune-benchx`` or ``cls-finetune-mrm``: decides LayerNorm before the head, the head's
-            initialisation, the encoder's learning rate and drop-path; the result record carries it. ``cls-multimodal``
-            for ``input`` of any kind.
+        protocol: ``cls-finetune-benchx`` or ``cls-finetune-mrm``, which set LayerNorm before the head, its
+            initialisation, the encoder's learning rate and drop-path; ``cls-multimodal`` for any ``input``.
     """
 
     monitor = AUROC
@@ -56,7 +54,7 @@ class ClassificationTask(LabelledTask):
         return {"label_loss": label_loss(logits, labels, self.exclusive)}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        """Metrics of an epoch; validation in ``fit`` also sets the thresholds."""
+        """Metrics; in ``fit``, also set the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
         refuse_broken(rows["id"], scores=scores)
         if stage == "val" and self.trainer.state.fn == "fit":
@@ -74,5 +72,5 @@ class ClassificationTask(LabelledTask):
         return found
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class."""
+        """Ids and a score for each class."""
         return self.named_scores(batch["id"], self.likelihoods(self.head(self.features(batch))))

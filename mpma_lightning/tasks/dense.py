@@ -1,4 +1,4 @@
-"""What segmentation and detection share: a head on feature maps of the image encoder."""
+"""DenseTask: a head on feature maps of the image encoder, for segmentation and detection."""
 
 import torch
 from torch import Tensor

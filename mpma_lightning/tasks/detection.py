@@ -1,4 +1,4 @@
-"""Detection: Faster R-CNN on the frozen or fine-tuned image encoder, scored by COCO mAP over all images."""
+"""Detection: Faster R-CNN on the frozen or fine-tuned image encoder."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ from mpma_lightning.tasks.dense import DenseTask
 
 
 class DetectionTask(DenseTask):
-    """Boxes of the data's ``box_classes``. Names for ``optim.scale``: ``head``, ``backbone.image``.
+    """Detects the data's ``box_classes``. Names for ``optim.scale``: ``head``, ``backbone.image``.
 
     Args:
         protocol: ``det-frozen-mgca`` (frozen encoder) or ``det-coco`` (fine-tuned). Both report COCO mAP over all
-            images, and the published mAP@.40-.75 as ``det-frozen-mgca/map_40_75``. MGCA's detector is YOLOv3; here it
-            is Faster R-CNN, so that figure is comparable in how it is computed, not in the detector.
-        head_width: channels of the pyramid.
+            images, and the published mAP@.40-.75 as ``det-frozen-mgca/map_40_75``. MGCA's detector is YOLOv3, here it
+            is Faster R-CNN: the metric is computed in the same way, but with another detector.
+        head_width: channels of the feature pyramid.
     """
 
     annotations = ("boxes",)
@@ -46,14 +46,14 @@ class DetectionTask(DenseTask):
         self.head = DetectionHead(self.backbone.image, len(self.classes), side, self.head_width)
 
     def targets(self, batch: dict[str, Any]) -> list[Boxes]:
-        """Boxes of what the head finds, with its labels."""
+        """Annotated boxes of the head's classes, with the labels of the head."""
         places = self.shared()
-        drawn = []
+        targets = []
         for boxes, labels in zip(batch["boxes"], batch["box_labels"], strict=True):
             known = [(i, places[k]) for i, k in enumerate(labels.tolist()) if k in places]
-            own = torch.tensor([place for _, place in known], dtype=torch.int64, device=boxes.device)
-            drawn.append({"boxes": boxes[[i for i, _ in known]], "labels": own})
-        return drawn
+            classes = torch.tensor([place for _, place in known], dtype=torch.int64, device=boxes.device)
+            targets.append({"boxes": boxes[[i for i, _ in known]], "labels": classes})
+        return targets
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         image = self.encoder_input(self.normalise(batch["image"]))
@@ -68,7 +68,7 @@ class DetectionTask(DenseTask):
                 id=batch["id"],
                 patient=batch["patient"],
                 outputs=self.head.largest,
-                found=[on_cpu(self._scored(one)) for one in found],
+                found=[on_cpu(self._of_shared_classes(one)) for one in found],
                 truth=[on_cpu(one) for one in inputs[2]],
             )
             outcome["found"] = found
@@ -76,8 +76,8 @@ class DetectionTask(DenseTask):
             outcome[f"{name.removeprefix('loss_')}_loss"] = (losses[name] * count, count)
         return outcome
 
-    def _scored(self, found: Boxes) -> Boxes:
-        """Detections of classes that the data know too."""
+    def _of_shared_classes(self, found: Boxes) -> Boxes:
+        """Detections of classes that the data have."""
         keep = torch.isin(found["labels"], torch.tensor(list(self.shared().values()), device=found["labels"].device))
         return {name: values[keep] for name, values in found.items()}
 
@@ -100,7 +100,7 @@ class DetectionTask(DenseTask):
         return BoxWriter(self.classes, self.data_spec.image_size, self.data_spec.fit)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Boxes of the data and those found."""
+        """Annotated and predicted boxes."""
         found: list[dict[str, Tensor]] = outcome["found"][:count]
         images, truth = batch["image"][:count], self.targets(batch)
         return {f"{stage}_overlay": dense.boxes(images, truth, found, self.classes)}

@@ -1,4 +1,4 @@
-"""Phrase grounding: where on the image the words of a phrase are, from the local alignment space."""
+"""Phrase grounding: the region of the image that a phrase describes, from local alignment."""
 
 from typing import Any
 
@@ -40,12 +40,11 @@ GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG)
 
 
 class GroundingTask(Task):
-    """``test`` and ``predict`` only: nothing is trained. Protocols ``ground-pointing`` and ``ground-cnr``.
+    """Grounding without training: ``test`` and ``predict`` only. Protocols ``ground-pointing`` and ``ground-cnr``.
 
-    The map of a phrase is the mean over its words of the cosine between word and patch, drawn up to the crop. Beside
-    the pointing game stand a random patch, the centre of either lung, and that of the lung which the phrase names.
-    ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
-
+    The map of a phrase is the mean over its words of the cosine between word and patch, resized to the crop. Baselines
+    of the pointing game: a random patch, the centre of a lung, the centre of the lung that the phrase names.
+    ``checkpoint_parts: []`` keeps random weights.
     """
 
     protocol = PROTOCOLS["pointing_game"]
@@ -61,13 +60,13 @@ class GroundingTask(Task):
     def build_heads(self) -> None:
         spec = self.data_spec
         if spec.tokenizer is None or not spec.box_classes:
-            raise UserError(f"{spec.name} has no phrases with boxes; grounding needs both")
+            raise UserError(f"{spec.name} has no phrases with boxes; choose a data set with both, such as MS-CXR")
 
     def on_fit_start(self) -> None:
         raise UserError("GroundingTask trains nothing; run `test` or `predict`")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        raise UserError("GroundingTask has no run of its own to go on; give the weights as --model.checkpoint")
+        raise UserError("GroundingTask cannot continue a run (ckpt_path); give the weights as --model.checkpoint")
 
     def similarity(self, batch: dict[str, Any]) -> Tensor:
         """(B, H', W') mean cosine of a phrase's words with every patch."""
@@ -83,16 +82,16 @@ class GroundingTask(Task):
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "boxes" not in batch:
-            raise UserError("grounding is scored against boxes; `predict` writes maps without")
+            raise UserError("the data have no boxes, which metrics need; run `predict`, which writes maps")
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
         films = self.films(batch, side)
-        patches, drawn = maps.float().cpu().numpy(), _drawn_up(maps, films, side).cpu().numpy()
+        patches, resized = maps.float().cpu().numpy(), _resized(maps, films, side).cpu().numpy()
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
             grid = (maps.shape[-2], maps.shape[-1])
-            own = map_scores(patches[i], drawn[i], region, films[i])
-            scores = {**own, **guess_scores(region, phrase, grid, films[i])}
+            found = map_scores(patches[i], resized[i], region, films[i])
+            scores = {**found, **guess_scores(region, phrase, grid, films[i])}
             values = torch.tensor([[scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)]], dtype=torch.float64)
             names = {name: [batch[name][i]] for name in ("id", "patient")}
             self.rows.add(
@@ -101,7 +100,7 @@ class GroundingTask(Task):
         return {"maps": maps, "films": films}
 
     def films(self, batch: dict[str, Any], side: int) -> list[Film]:
-        """Where each image lies in its crop."""
+        """The part of each crop that shows the image."""
         fit = self.data_spec.fit
         return [Placement.of(height, width, side, fit).film(side) for height, width in batch["size"].tolist()]
 
@@ -126,7 +125,7 @@ class GroundingTask(Task):
         side = batch["image"].shape[-1]
         similarity = self.similarity(batch)
         refuse_broken(batch["id"], similarity=largest(similarity).cpu().numpy())
-        maps = _drawn_up(similarity, self.films(batch, side), side).flatten(1)
+        maps = _resized(similarity, self.films(batch, side), side).flatten(1)
         low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
         scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255
         return {
@@ -139,23 +138,23 @@ class GroundingTask(Task):
         return MaskWriter(self.data_spec.fit, "maps")
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Maps and boxes, with the phrase above."""
+        """Maps and annotated boxes, with the phrase as title."""
         images, maps = batch["image"][:count], outcome["maps"][:count]
-        drawn = dense.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
-        return {f"{stage}_overlay": drawn}
+        figure = dense.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
+        return {f"{stage}_overlay": figure}
 
     def result_entries(self) -> dict[str, Any]:
         return {"protocols": PROTOCOLS, "label_fraction": 0.0}
 
 
-def _drawn_up(maps: Tensor, films: list[Film], side: int) -> Tensor:
-    """(B, H', W') to (B, side, side); what lies on a bar takes the value of the nearest patch on the film, so that it
-    does not shine into the film."""
-    shown = []
+def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:
+    """(B, H', W') to (B, side, side). Before resizing, patches on the bars of a letterbox take the value of the nearest
+    patch in the image, so that they do not affect it."""
+    filled = []
     for one, film in zip(maps.float(), films, strict=True):
         places = []
         for along, count in zip(film, one.shape, strict=True):
             found, _ = patches_on(along, count, side)
             places.append(torch.arange(count, device=one.device).clamp(int(found[0]), int(found[-1])))
-        shown.append(one[places[0]][:, places[1]])
-    return F.interpolate(torch.stack(shown).unsqueeze(1), (side, side), mode="bilinear")[:, 0]
+        filled.append(one[places[0]][:, places[1]])
+    return F.interpolate(torch.stack(filled).unsqueeze(1), (side, side), mode="bilinear")[:, 0]

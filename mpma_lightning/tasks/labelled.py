@@ -1,4 +1,4 @@
-"""What fine-tuning and linear probes on labels share: what the head reads, and its outputs as likelihoods."""
+"""LabelledTask: the input and the outputs of classification heads."""
 
 from typing import Any, Literal
 
@@ -12,12 +12,12 @@ from mpma_lightning.tasks.named_outputs import NamedOutputsTask
 
 
 class LabelledTask(NamedOutputsTask):
-    """Multi-label or exclusive classes from the pooled image, the pooled text, or both.
+    """Classification from the pooled image, the pooled text, or both.
 
     Args:
-        protocol: its id; see ``mpma_lightning/protocols.py``.
-        input: what the head reads: the pooled ``image``, the pooled ``text``, or ``both``: the fused representation.
-        pool: where ``both`` reads the fused text; see ``Backbone.fused_representation``.
+        protocol: evaluation protocol, from ``mpma_lightning/protocols.py``.
+        input: features that the head reads: the pooled ``image``, the pooled ``text``, or ``both``, after fusion.
+        pool: how ``both`` pools the fused text: at the ``mask`` token, by the ``mean``, or at ``cls``.
     """
 
     head_title = "classification head"
@@ -47,10 +47,10 @@ class LabelledTask(NamedOutputsTask):
         return image + (0 if self.input == "image" else self.backbone.text.width)
 
     def features(self, batch: dict[str, Any]) -> Tensor:
-        """(B, D) what the head reads."""
-        if lacking := [name for name in self.modalities if {"text": "input_ids"}.get(name, name) not in batch]:
+        """(B, D) input of the head."""
+        if missing := [name for name in self.modalities if {"text": "input_ids"}.get(name, name) not in batch]:
             raise UserError(
-                f"model.input is {self.input}, but the data have no {lacking[0]}; correct model.input or data"
+                f"model.input is {self.input}, but the data have no {missing[0]}; correct model.input or data"
             )
         if self.input == "text":
             return self.backbone.text(batch["input_ids"], batch["attention_mask"]).pooled
@@ -71,11 +71,11 @@ class LabelledTask(NamedOutputsTask):
         super().take_head(known)
 
     def likelihoods(self, logits: Tensor) -> Tensor:
-        """(…, K) in [0, 1]."""
+        """(…, K) probabilities: softmax over exclusive classes, else sigmoid."""
         return full(logits).softmax(-1) if self.exclusive else full(logits).sigmoid()
 
     def named_scores(self, ids: list[str], scores: Tensor) -> dict[str, Any]:
-        """(B, K) scores as columns, one a class."""
+        """Predictions with one column per class, from (B, K) scores."""
         return {"id": ids, **{name: scores[:, k] for k, name in enumerate(self.classes)}}
 
     def prediction_writer(self) -> TableWriter:

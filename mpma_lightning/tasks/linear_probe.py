@@ -1,4 +1,4 @@
-"""Linear probe: the frozen encoder sees every image once; heads for all fractions and seeds train on its features."""
+"""Linear probe: a frozen encoder encodes every image once; heads for all fractions and seeds train on the features."""
 
 from itertools import product
 from typing import Any
@@ -35,16 +35,16 @@ SUMMARISED = (AUROC, AP, F1, ACCURACY)
 
 
 class LinearProbeTask(LabelledTask):
-    """One ``fit`` of one epoch encodes training and validation images, then trains ``fractions`` x ``seeds`` heads.
+    """In one epoch, ``fit`` encodes training and validation images, then trains ``fractions`` x ``seeds`` heads.
 
-    No image is augmented. Metrics are the mean over seeds, by fraction, and its standard deviation (``_sd``); the
-    result record lists every head. Several ranks share the encoding and each train all heads.
+    Images are not augmented. Metrics are means over seeds for each fraction, with standard deviations (``_sd``); the
+    result record lists every head. Ranks share the encoding; each rank trains all heads.
 
     Args:
-        protocol: ``cls-linear-mgca``, or ``cls-linear`` for a probe of your own; the result record carries it.
-        fractions: label fractions; of each, the training samples are drawn as ``data.label_fraction`` draws them.
-        seeds: of the draws of samples, of the heads' start and of their order of samples.
-        probe: how heads are trained.
+        protocol: ``cls-linear-mgca``, or ``cls-linear`` to set ``probe``.
+        fractions: label fractions; training samples are chosen as by ``data.label_fraction``.
+        seeds: of the choice of samples, of the initialisation and of the order of samples.
+        probe: settings of the training of heads.
     """
 
     encodes_once = True
@@ -86,25 +86,25 @@ class LinearProbeTask(LabelledTask):
         self.register_buffer("feature_std", torch.ones(self.feature_width))
 
     def on_fit_start(self) -> None:
-        """The fractions are of all training samples, each of which is encoded once, before the one validation."""
+        """UserError unless the run encodes all training samples exactly once before one validation."""
         trainer: Any = self.trainer
         if trainer.fast_dev_run:
             return
-        expect(trainer.max_epochs == 1, "trainer.max_epochs", trainer.max_epochs, "1, as a probe encodes images once")
+        expect(trainer.max_epochs == 1, "trainer.max_epochs", trainer.max_epochs, "1, as every image is encoded once")
         for name in ("val_check_interval", "limit_train_batches"):
             found = getattr(trainer, name)
             whole = isinstance(found, float) and found == 1
-            expect(whole, f"trainer.{name}", found, "1.0, the whole epoch, whose features the heads train on")
+            expect(whole, f"trainer.{name}", found, "1.0, as heads train on the features of the whole epoch")
         share = self.data.label_fraction
         expect(share == 1, "data.label_fraction", share, "1, as model.fractions are drawn from all training samples")
 
     @torch.no_grad()
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:  # type: ignore[override]
-        """Encode; nothing is trained before the epoch's validation."""
+        """Store features; heads are trained at the end of the validation."""
         self.seen.add(id=batch["id"], labels=batch["labels"], features=full(self.features(batch)))
 
     def configure_optimizers(self) -> None:
-        """None: the heads have their own."""
+        """None: each head has its own optimiser."""
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         labels, features = self.aligned(batch["labels"]), full(self.features(batch))
@@ -146,12 +146,12 @@ class LinearProbeTask(LabelledTask):
 
     @torch.no_grad()
     def _scores(self, features: Tensor) -> Tensor:
-        """(heads, N, K) likelihoods."""
+        """(heads, N, K) probabilities."""
         x = self._standardised(features.to(self.device))
         return self.likelihoods(torch.stack([head(x) for head in self.heads]))
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        """Mean and standard deviation over seeds, by fraction; in ``fit`` after the heads were trained."""
+        """Mean and standard deviation over seeds for each fraction; in ``fit``, first train the heads."""
         refuse_broken(rows["id"], features=rows["features"])
         if self.trainer.state.fn == "fit":
             seen = self.seen.gather()
@@ -160,31 +160,32 @@ class LinearProbeTask(LabelledTask):
             self.trained = True
         scores = self._scores(torch.from_numpy(rows["features"])).double().cpu().numpy()
         if stage == "val" and self.trainer.state.fn == "fit":
-            best = [best_thresholds(rows["labels"], own, default=0.5) for own in scores]
+            best = [best_thresholds(rows["labels"], values, default=0.5) for values in scores]
             self.thresholds = torch.as_tensor(np.stack(best), dtype=torch.float32, device=self.device)
         if stage == "test":
             table = SampleTable(rows["id"], rows["patient"], classes=self.classes, labels=rows["labels"])
-            for record, own in zip(self.records, scores, strict=True):
-                table.scores[AUROC.under(_name(record["fraction"])), str(record["seed"])] = own
+            for record, values in zip(self.records, scores, strict=True):
+                table.scores[AUROC.under(_name(record["fraction"])), str(record["seed"])] = values
             self.samples = table
         found: dict[float, list[dict[Metric, float]]] = {}
-        for record, own, thresholds in zip(self.records, scores, self.thresholds.cpu().double().numpy(), strict=True):
-            metrics = classification_scores(rows["labels"], own, self.classes, thresholds)
+        cuts = self.thresholds.cpu().double().numpy()
+        for record, values, thresholds in zip(self.records, scores, cuts, strict=True):
+            metrics = classification_scores(rows["labels"], values, self.classes, thresholds)
             if self.exclusive:
-                metrics |= exclusive_scores(rows["labels"], own)
+                metrics |= exclusive_scores(rows["labels"], values)
             record |= {f"{stage}/{metric.name}": value for metric, value in metrics.items() if metric in SUMMARISED}
             found.setdefault(record["fraction"], []).append(metrics)
         return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class: the mean over the seeds of the largest fraction."""
+        """Ids and a score for each class, the mean over the seeds of the largest fraction."""
         largest = max(fraction for fraction, _ in self.pairs)
-        own = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
-        scores = self._scores(full(self.features(batch)))[own].mean(0)
+        heads = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
+        scores = self._scores(full(self.features(batch)))[heads].mean(0)
         return self.named_scores(batch["id"], scores)
 
     def result_entries(self) -> dict[str, Any]:
-        """Every head: its training samples, the epoch of its weights and its metrics."""
+        """Classes, fractions, seeds, and of every head its training samples, epoch and metrics."""
         fractions, seeds = (list(dict.fromkeys(values)) for values in zip(*self.pairs, strict=True))
         return {**super().result_entries(), "label_fraction": fractions, "seed": seeds, "heads": self.records}
 
@@ -204,7 +205,7 @@ def _name(fraction: float) -> str:
 
 
 def _summary(fraction: float, runs: list[dict[Metric, float]]) -> dict[Metric, float]:
-    """``fraction_0.1/auroc``, ``…/auroc_sd`` (of the sample; without it for one seed) and ``…/auroc/<class>``."""
+    """``fraction_0.1/auroc``, ``…/auroc/<class>`` and, for several seeds, the sample deviation ``…/auroc_sd``."""
     summary, names = {}, {metric.name for metric in SUMMARISED}
     for metric in runs[0]:
         values = [run[metric] for run in runs if metric in run]

@@ -1,4 +1,4 @@
-"""BackboneModule: the LightningModule around a backbone: its spec, start, inputs, optimiser and checkpoint cargo."""
+"""BackboneModule: a LightningModule with a backbone: spec, initial weights, inputs, optimiser and checkpoints."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,21 +21,21 @@ GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
 
 
 class BackboneModule(LightningModule):
-    """Builds the ``parts`` of a backbone that a task needs, and starts them from a checkpoint.
+    """Builds the ``parts`` of a backbone that a task needs and initialises them from a checkpoint.
 
     Args:
-        backbone: a name, a spec, or ``None`` for the checkpoint's (default preset without a checkpoint).
-        checkpoint: start from these weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder.
-            The backbone's spec, the tokeniser and the normalisation come with it.
-        checkpoint_parts: take only these parts of the backbone from it, such as ``[text]``; the others start at random
-            and may be others than the checkpoint's.
+        backbone: a name, a spec, or ``None`` for that of the checkpoint (without one, the default preset).
+        checkpoint: initial weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder. It also supplies
+            the backbone's spec, the tokeniser and the normalisation.
+        checkpoint_parts: load only these parts of the backbone, such as ``[text]``; other parts have random weights
+            and may differ from the checkpoint's.
         optim: optimiser and schedule.
-        mean: mean of the gray values in [0, 1], MIMIC-CXR's by default.
-        std: standard deviation of the gray values, MIMIC-CXR's by default.
+        mean: mean of the gray values in [0, 1]; default: MIMIC-CXR's.
+        std: standard deviation of the gray values; default: MIMIC-CXR's.
     """
 
     target_scale = 1
-    """Side of the crop over that of the encoder's input."""
+    """Side of the crop divided by the side of the encoder's input."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class BackboneModule(LightningModule):
         raise NotImplementedError
 
     def build_heads(self) -> None:
-        """Build what depends on the backbone and on ``data_spec``."""
+        """Build the modules that depend on the backbone and on ``data_spec``."""
 
     @property
     def data(self) -> DataModule:
@@ -87,33 +87,33 @@ class BackboneModule(LightningModule):
 
     @property
     def data_spec(self) -> DataSpec:
-        """What the data tell this task; filled before :meth:`configure_model`."""
+        """Description of the data; filled before :meth:`configure_model`."""
         return self.data.spec
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What the data must supply; fusion and the alignment heads bring both encoders."""
+        """Inputs that the data must supply; fusion and alignment heads need both image and text."""
         alone = [part for part in self.parts if part in ("image", "text")]
         return tuple(alone) if len(alone) == len(self.parts) else ("image", "text")
 
     @property
     def needs_tokenizer(self) -> bool:
-        """Whether the data must supply the tokeniser, none having come with a checkpoint."""
+        """Whether the data must supply a tokeniser, as the checkpoint has none."""
         return self.tokenizer_json is None and "text" in self.modalities
 
     @property
     def crop_size(self) -> int:
-        """Side of the crops the data module should deliver."""
+        """Side of the crops in pixels that the data should supply."""
         return (self.spec.image.size or 224) * self.target_scale
 
     def configure_model(self) -> None:
-        """Build the backbone's parts and the heads, then fill the backbone from ``checkpoint``."""
+        """Build the backbone's parts and the heads, then load the backbone's weights from ``checkpoint``."""
         if self._built:
             return
         if self.tokenizer_json is None:
             self.tokenizer_json = self.data_spec.tokenizer
         spec, text_config = self.spec, None
-        if self.source is not None:  # what it fills is not fetched again: those files may be on another machine
+        if self.source is not None:  # sources of weights it replaces are not read: they may be missing here
             filled = ("image", "text") if self.checkpoint_parts is None else self.checkpoint_parts
             spec = replace(spec, image=replace(spec.image, weights=None)) if "image" in filled else spec
             text_config = self.source.text_config if "text" in filled else None
@@ -146,13 +146,13 @@ class BackboneModule(LightningModule):
         return {name: torch.tensor(column, device=self.device) for name, column in zip(names, columns, strict=True)}
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 (B, C, S, S) crop to floats with zero mean and unit variance, on the device."""
+        """uint8 (B, C, S, S) crops to floats with zero mean and unit variance over the data set."""
         mean, std = self.normalisation
         kind = torch.promote_types(torch.float32, torch.get_default_dtype())
         return (image.to(kind) / 255 - mean) / std
 
     def encoder_input(self, normalised: Tensor) -> Tensor:
-        """Antialiased down-sampling of the crop by ``target_scale``, gray repeated to three channels."""
+        """(B, 3, s, s) crops down-sampled by ``target_scale``, gray repeated in three channels."""
         if self.target_scale != 1:
             side, rest = divmod(normalised.shape[-1], self.target_scale)
             expect(
@@ -168,15 +168,15 @@ class BackboneModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Dropout follows from (seed, step, rank) alone, so a resumed run draws what the undisturbed one drew."""
+        """Seed dropout from (seed, step, rank) only, so that a continued run equals an uninterrupted one."""
         from data_modules.index.hashing import stable_hash
 
         seed = stable_hash(self.data.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(seed % (1 << 63))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the cargo; refuse weights that are not finite, so that a good checkpoint is never replaced by them."""
-        self._stop_at_broken_weights(checkpoint["state_dict"])
+        """Add spec, tokeniser and normalisation; UserError for weights that are not finite, which are not saved."""
+        self._refuse_broken_weights(checkpoint["state_dict"])
         checkpoint[CARGO] = {
             "task": type(self).__name__,
             "spec": asdict(self.spec),
@@ -185,12 +185,12 @@ class BackboneModule(LightningModule):
             "text_config": self.backbone.text_config,
         }
 
-    def _stop_at_broken_weights(self, weights: dict[str, Tensor]) -> None:
+    def _refuse_broken_weights(self, weights: dict[str, Tensor]) -> None:
         broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
         if broken:
             raise UserError(
                 f"{len(broken)} of {len(weights)} weights are not finite at step {self.global_step} (first: "
-                f"{broken[0]}); they are not saved, an earlier checkpoint stays. Lower model.optim.lr, or add "
+                f"{broken[0]}); they are not saved, the last checkpoint is kept. Lower model.optim.lr, or add "
                 f"--config experiments/debug/anomaly.yaml --trainer.default_root_dir {self.trainer.default_root_dir} "
                 "to find the operation"
             )

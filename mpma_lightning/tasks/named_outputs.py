@@ -11,44 +11,44 @@ from mpma_lightning.backbones.checkpoint import CARGO
 from mpma_lightning.tasks.supervised import SupervisedTask
 
 HEAD = "head"
-"""Key of a checkpoint: ``names`` of the head's outputs, and what :meth:`NamedOutputsTask.head_entries` adds."""
+"""Key in a checkpoint: ``names`` of the outputs, and :meth:`NamedOutputsTask.head_entries`."""
 
 
 class NamedOutputsTask(SupervisedTask):
-    """A head with one output a name: a class, a structure, an answer.
+    """A head with one output for each name: of a class, a structure or an answer.
 
-    The names come from the data, and with ``ckpt_path`` from the checkpoint. ``validate`` and ``test`` match names and
-    score those that both know.
+    The names come from the data, or with ``ckpt_path`` from the checkpoint. ``validate`` and ``test`` score the names
+    that the head and the data share.
     """
 
     outputs = "labels"
-    """What the data must have, in words."""
+    """Name of the annotations that the data must have, for messages."""
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self.classes: list[str] = []
 
-    # what a subclass says
+    # to be overridden
 
     def annotated(self) -> list[str]:
-        """Names of what the data tell apart."""
+        """Names that the data have."""
         return list(self.data_spec.classes)
 
     def build_head(self) -> None:
-        """What has one output for each of ``self.classes``; called again when a checkpoint knows others."""
+        """Build the head with one output for each of ``self.classes``; called again if a checkpoint has others."""
         raise NotImplementedError
 
     def head_entries(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the head beside its names; plain types."""
+        """Further entries about the head in a checkpoint; plain types."""
         return {}
 
     def take_head(self, known: dict[str, Any]) -> None:
-        """Build the head that a checkpoint knows: its ``names`` and :meth:`head_entries`."""
+        """Build the head of a checkpoint, from its ``names`` and :meth:`head_entries`."""
         if known["names"] != self.classes:
             self.classes = list(known["names"])
             self.build_head()
 
-    # skeleton
+    # common to all
 
     def build_heads(self) -> None:
         self.classes, stage = self.annotated(), self.trainer.state.fn
@@ -62,12 +62,12 @@ class NamedOutputsTask(SupervisedTask):
     def refuse_without_positive(
         self, positives: dict[str, int], samples: int, fraction: float | None = None, seed: int | None = None
     ) -> None:
-        """UserError for a class of the head that no training sample has.
+        """Raise UserError for a class without a positive training sample.
 
         Args:
-            positives: training samples by class.
-            samples: all training samples.
-            fraction, seed: of the draw of training samples; those of the data unless given.
+            positives: number of positive training samples by class.
+            samples: number of training samples.
+            fraction, seed: of the choice of training samples; default: those of the data.
         """
         for name in self.classes:
             if positives.get(name) == 0:
@@ -79,25 +79,25 @@ class NamedOutputsTask(SupervisedTask):
                 )
 
     def shared(self) -> dict[int, int]:
-        """Place among the data's names -> place among the head's, of those that both know."""
-        theirs = self.annotated()
-        names = [same_class(name, theirs) for name in self.classes]
-        return {theirs.index(name): place for place, name in enumerate(names) if name}
+        """Index among the data's names to index among the head's, for shared names."""
+        available = self.annotated()
+        names = [same_class(name, available) for name in self.classes]
+        return {available.index(name): output for output, name in enumerate(names) if name}
 
     def aligned(self, labels: Tensor) -> Tensor:
-        """(B, K) labels of the head's classes out of the data's; NaN where the data lack a class."""
-        unknown = labels.new_full((len(labels), len(self.classes)), torch.nan)
-        for theirs, ours in self.shared().items():
-            unknown[:, ours] = labels[:, theirs]
-        return unknown
+        """(B, K) labels of the head's classes, from those of the data; NaN for a class that the data lack."""
+        aligned = labels.new_full((len(labels), len(self.classes)), torch.nan)
+        for column, output in self.shared().items():
+            aligned[:, output] = labels[:, column]
+        return aligned
 
     def on_test_start(self) -> None:
         super().on_test_start()
         if not self.shared():
             raise UserError(
-                f"{self.data_spec.name} has {self.outputs} of {', '.join(self.annotated()) or 'nothing'}; the "
-                f"checkpoint's head knows {', '.join(self.classes)}: none in common, so nothing can be scored; choose "
-                "data that it was trained for"
+                f"{self.data_spec.name} has {self.outputs} of {', '.join(self.annotated()) or 'nothing'}, the "
+                f"checkpoint's head predicts {', '.join(self.classes)}: none in common; choose data with classes that "
+                "it was trained for"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -106,10 +106,10 @@ class NamedOutputsTask(SupervisedTask):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        path, theirs = self.trainer.ckpt_path, checkpoint[CARGO]["task"]
-        if theirs != type(self).__name__:
+        path, task = self.trainer.ckpt_path, checkpoint[CARGO]["task"]
+        if task != type(self).__name__:
             raise UserError(
-                f"ckpt_path {path} is of a {theirs}; fit a {type(self).__name__} first, starting from "
+                f"ckpt_path {path} is of a {task}; fit a {type(self).__name__} first, starting from "
                 f"--model.checkpoint {path}"
             )
         known = head_of(checkpoint)
@@ -127,7 +127,7 @@ def _listed(names: list[str]) -> str:
 
 
 def head_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint knows of its head; older ones have a key of their own for each kind of task."""
+    """The entries about the head in a checkpoint; older checkpoints have other keys."""
     if HEAD in checkpoint:
         return dict(checkpoint[HEAD])
     if "classes" in checkpoint:

@@ -23,18 +23,17 @@ from mpma_lightning.tasks.base import Step, Task
 
 @dataclass
 class Masking:
-    """Paired masking: one pass sees the masked image and the masked report. Without a reconstruction objective nothing
-    is masked.
+    """Paired masking of image and report. Without a reconstruction objective nothing is masked.
 
     Attributes:
-        pairing: ``joint``: alignment reads that pass too; ``unmasked_align``: an extra pass over the whole image and
-            the whole report feeds alignment only. Both are our reading [ours]; the abstract does not say.
-            ``separate``: the masked report with the whole image, the masked image by itself, and alignment on whole
-            image and report [M3AE]; see :class:`PretrainingState` for what each loss reads.
-        image_ratio: share of patches hidden [MRM: 0.75].
-        report_ratio: share of words hidden [MRM: 0.5; M3AE: 0.15].
-        report_style: hidden words become ``mask`` [MRM], or ``bert``: 80 % [MASK], 10 % random, 10 % unchanged
-            [M3AE]; in training only, so that evaluation never shows a word it asks for.
+        pairing: what alignment reads. ``joint``: the masked image and the masked report, as reconstruction does;
+            ``unmasked_align``: the whole image and report, in a second pass. Both are possible readings of the
+            abstract [ours]. ``separate``: as ``unmasked_align``, and report reconstruction also reads the whole image
+            [M3AE]. See :class:`PretrainingState`.
+        image_ratio: share of masked patches [MRM: 0.75].
+        report_ratio: share of masked words [MRM: 0.5; M3AE: 0.15].
+        report_style: masked words become ``mask`` tokens [MRM], or as in ``bert`` 80 % [MASK], 10 % random, 10 %
+            unchanged [M3AE]; in training only: evaluation always masks.
     """
 
     pairing: Pairing = "joint"
@@ -44,16 +43,16 @@ class Masking:
 
 
 class PretrainingTask(Task):
-    """MPMA. A reimplementation from the abstract; unstated details follow MRM, MGCA, M3AE and Meshed-Memory.
+    """MPMA, reimplemented from the abstract; details that it leaves open follow MRM, MGCA, M3AE and Meshed-Memory.
 
     Args:
-        masking: how much of each side is hidden.
+        masking: of images and reports.
         objectives: the losses, their weights and options.
-        target_scale: side of the reconstruction target over the encoder input's (2 [MRM]; 1 is plain MAE).
-        check_every: steps between looks at the norm of each loss's gradient at the features it should train; the
-            norms are logged, and a loss that gave none in all of the first epoch stops the run.
+        target_scale: side of the reconstruction target divided by the side of the encoder's input (MRM: 2, MAE: 1).
+        check_every: steps between measurements of the norm of each loss's gradient at the features that it should
+            train. The norms are logged; a loss without any gradient in the first epoch stops the run.
         shuffle_pairs: control experiment: train every report with the image of the previous sample of the batch. What
-            such a model scores above chance (a ``local_gap`` above 0) does not come from pairing.
+            such a model reaches above chance (a ``local_gap`` above 0) does not come from the pairs.
     """
 
     protocol = "pretraining"
@@ -86,7 +85,7 @@ class PretrainingTask(Task):
         self.check_every = check_every
         self.shuffle_pairs = shuffle_pairs
         if not self.options:
-            raise UserError("every objective has weight 0; give at least one of model.objectives a weight above 0")
+            raise UserError("every objective has weight 0; set the weight of at least one of model.objectives above 0")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ class PretrainingTask(Task):
                 objective.set_target(self.target_scale, self.data_spec.channels)
 
     def state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
-        """Masked inputs of a batch; masks follow from the samples' seeds."""
+        """Input of the objectives; masks are determined by the samples' seeds."""
         state = PretrainingState(self.backbone, group=batch["group"], seed=batch["seed"], across_ranks=training)
         state.pairing = self.masking.pairing
         masks = any(option.masks for option in self.options.values())
@@ -172,16 +171,16 @@ class PretrainingTask(Task):
         return self.encode(dict(self.tokenised(texts)))["text_embedding"].float()
 
     @torch.no_grad()
-    def recover_report(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor, asked: Tensor) -> Tensor:
-        """(M,) likeliest pieces at the ``asked`` (B, T) positions of a masked report, given images (B, 3, S, S)."""
+    def recover_report(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor, places: Tensor) -> Tensor:
+        """(M,) most likely word-pieces at the ``places`` (B, T) of masked reports, given images (B, 3, S, S)."""
         features = self.backbone.image(image)
         fused = self.backbone.fuse(features, None, input_ids, attention_mask)
         objective = self.objectives["report_reconstruction"]
         assert isinstance(objective, ReportReconstruction)
-        return objective.head(fused[asked], self.backbone.text.word_embeddings).argmax(-1)
+        return objective.head(fused[places], self.backbone.text.word_embeddings).argmax(-1)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Of a validation: input, visible and predicted patches; reports with guesses; similarity; where words look."""
+        """In validation: predicted patches and reports, similarity of pairs, and of words and patches."""
         if stage != "val":
             return {}
         state, found = outcome["state"], {}
@@ -205,7 +204,7 @@ class PretrainingTask(Task):
     def _word_maps(
         self, tokenizer: Tokenizer, state: PretrainingState, batch: dict[str, Any], one: slice
     ) -> tuple[list[str], Tensor]:
-        """Up to six finding words of one report, and of each its similarity to every patch (words, H', W')."""
+        """Up to six finding words of one report, and their similarity to every patch (words, H', W')."""
         assert state.image is not None
         ids, word_ids = batch["input_ids"][one], batch["word_ids"][one]
         image = self.backbone.image(state.image[one])

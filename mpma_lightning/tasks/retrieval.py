@@ -1,4 +1,4 @@
-"""Image–text retrieval by global embeddings (`dual`), reordered by fusion (`rerank`); zero-shot or fine-tuned."""
+"""Image–text retrieval by global embeddings (`dual`) and fusion (`rerank`), zero-shot or fine-tuned."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -33,25 +33,26 @@ from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.supervised import SupervisedTask
 
 GALLERY = 5
-"""Answers to each query of a figure."""
+"""Retrieved items for each query of a figure."""
 HEAD = "image_text_matching.head"
-"""Name of the matching head in the weights, here and in pre-training."""
+"""Name of the matching head in the weights, also in pre-training."""
 
 
 class RetrievalTask(SupervisedTask):
-    """Every image and every text is encoded once; several positives: same study or same text is a hit. The matching
-    head of ``checkpoint`` comes along with its fusion.
+    """Retrieves texts for images and images for texts; items of the same study or with the same text are positives.
+
+    With ``checkpoint``, its matching head is loaded if its fusion is.
 
     Args:
-        contrast: InfoNCE of fine-tuning.
+        contrast: InfoNCE loss of fine-tuning.
         matching: matching loss of fine-tuning, off by default.
-        scorer: of ``validate`` and ``test``; ``fit`` validates by ``dual``. ``rerank`` adds ``rerank/…``: each
-            query's ``shortlist`` best by ``dual`` are ordered by dual + α · match; α is that of the best mAP on the
-            validation split, by direction, and 0 is no gain.
-        shortlist: k; at most 2 N k pairs go through fusion.
-        multiclass: in ``test``, what is of the same class is a hit; every sample has exactly one of these. Hit rate and
-            precision of the first 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]). By ``dual`` only.
-        protocol: id of the evaluation protocol, which data and ``multiclass`` make: ``ret-pairs``, ``ret-roco-2k``,
+        scorer: of ``validate`` and ``test``; ``fit`` validates by ``dual``. ``rerank`` adds metrics ``rerank/…``: the
+            first ``shortlist`` items of each query by ``dual`` are sorted by dual + α · match, where α gives the best
+            mAP on the validation split, for each direction (0: reranking does not help).
+        shortlist: k; fusion encodes at most 2 N k pairs.
+        multiclass: in ``test``, items of the same class are positives; every sample has exactly one of these classes.
+            Reports hit rate and precision at 1, 5 and 10 (``ret-mimic-5x200`` [PTUnifier]); ``dual`` only.
+        protocol: evaluation protocol, according to data and ``multiclass``: ``ret-pairs``, ``ret-roco-2k`` or
             ``ret-mimic-5x200``.
     """
 
@@ -79,9 +80,9 @@ class RetrievalTask(SupervisedTask):
         self.protocol = protocol
         self.reads_labels = bool(multiclass)
         expect(shortlist >= 1, "model.shortlist", shortlist, "at least 1")
-        judged_alike = scorer == "dual" or not multiclass
+        comparable = scorer == "dual" or not multiclass
         expect(
-            judged_alike, "model.scorer", scorer, "dual with model.multiclass: α is chosen by hits that are no classes"
+            comparable, "model.scorer", scorer, "dual with model.multiclass, as α is chosen by pairs and not by classes"
         )
         self.tokens = EncodedPairs()
         self.alpha: dict[str, float] = {}
@@ -110,9 +111,9 @@ class RetrievalTask(SupervisedTask):
 
     def build_heads(self) -> None:
         self.global_alignment = self.contrast.build(self.backbone)
-        theirs: list[str] = self.data_spec.classes
-        if odd := [name for name in self.multiclass if name not in theirs]:
-            raise UserError(f"model.multiclass names {odd[0]!r}; classes of the data: {', '.join(theirs) or 'none'}")
+        known: list[str] = self.data_spec.classes
+        if unknown := [name for name in self.multiclass if name not in known]:
+            raise UserError(f"model.multiclass names {unknown[0]!r}; classes of the data: {', '.join(known) or 'none'}")
         if not self._matches:
             return
         self.image_text_matching = self.matching.build(self.backbone)
@@ -192,8 +193,8 @@ class RetrievalTask(SupervisedTask):
     def on_fit_start(self) -> None:
         if self._matches and self.matching.weight <= 0:
             raise UserError(
-                "model.scorer is rerank, but model.matching.weight is 0, so this fit would leave fusion behind; set a "
-                "weight, or fit with --model.scorer dual"
+                "model.scorer is rerank, but model.matching.weight is 0, so fusion would not be trained; set a weight "
+                "above 0, or fit with --model.scorer dual"
             )
 
     def on_validation_start(self) -> None:
@@ -202,7 +203,7 @@ class RetrievalTask(SupervisedTask):
 
     @torch.no_grad()
     def on_test_start(self) -> None:
-        """With rerank, α is chosen on the validation split before anything is tested."""
+        """For rerank, choose α on the validation split."""
         if not self._reranks:
             return
         self.refuse_untrained()
@@ -240,7 +241,7 @@ class RetrievalTask(SupervisedTask):
         )
 
     def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
-        """Queries spread evenly over the split, with the best answers as the scorer ranks."""
+        """Some queries, spread evenly over the split, with the first items of the ranking."""
         rows = self.evaluated
         if not len(rows["group"]):
             return {}

@@ -32,17 +32,17 @@ from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.dense import DenseTask
 
 BASELINE_MASKS = 200
-"""Training masks behind the mean-mask baseline."""
+"""Training masks of the mean-mask baseline."""
 
 
 class SegmentationTask(DenseTask):
-    """Dice in its three readings beside the empty prediction and the mean training mask. Names for ``optim.scale``:
-    ``head``, ``backbone.image``.
+    """Segments one structure; baselines are the empty prediction and the mean training mask. Names for
+    ``optim.scale``: ``head``, ``backbone.image``.
 
     Args:
         protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune-mrm`` (UPerNet).
-        threshold: a pixel is inside at this likelihood; published: 0.5.
-        head_width: channels of UPerNet; the frozen decoders have the published ones.
+        threshold: probability from which a pixel belongs to the structure; published: 0.5.
+        head_width: channels of UPerNet; the other decoders have the published widths.
     """
 
     annotations = ("mask",)
@@ -79,7 +79,7 @@ class SegmentationTask(DenseTask):
             self.optim = replace(self.optim, scale=multiplied(scales, self.optim.scale))
 
     def on_fit_start(self) -> None:
-        """The mean-mask baseline, from training masks as evaluation sees them; the same on every rank."""
+        """Compute the mean mask of training samples without augmentation; the same on every rank."""
         samples = self.data.probe_samples(BASELINE_MASKS)
         masks = np.stack([samples[i]["mask"][0].numpy() for i in range(len(samples))])
         self.mean_mask = torch.from_numpy(mean_mask(masks)).to(self.device)
@@ -102,9 +102,9 @@ class SegmentationTask(DenseTask):
         return outcome
 
     def _mean_mask_like(self, masks: Tensor) -> Tensor:
-        """The baseline for crops that may be of another size than in training."""
-        drawn = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
-        return drawn.expand_as(masks)
+        """The mean mask, resized to the crops of ``masks``."""
+        resized = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
+        return resized.expand_as(masks)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         refuse_broken(rows["id"], logits=rows["logits"])
@@ -132,7 +132,7 @@ class SegmentationTask(DenseTask):
         return MaskWriter(self.data_spec.fit)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Image, truth and prediction, one row a sample."""
+        """Images with annotated and predicted masks."""
         image, truth, found = (values[:count] for values in (batch["image"], batch["mask"], outcome["mask"]))
         return {f"{stage}_overlay": dense.masks(image, truth, found, batch["id"])}
 
@@ -145,6 +145,6 @@ class SegmentationTask(DenseTask):
 
 
 def _pixels(predicted: Tensor, true: Tensor, who: str) -> dict[str, Tensor]:
-    """(B,) numbers of pixels of (B, 1, S, S) masks."""
+    """(B,) numbers of pixels of (B, 1, S, S) masks; ``who``: model or mean."""
     sizes = {"overlap": predicted & true, "predicted": predicted, "truth": true}
     return {f"{who}/{name}": pixels.sum((1, 2, 3)) for name, pixels in sizes.items()}

@@ -7,21 +7,20 @@ from mpma_lightning.tasks.base import Task
 
 
 class SupervisedTask(Task):
-    """Evaluates and predicts with a trained head only; ``frozen`` keeps the backbone as it is, in eval mode.
-
-    Weights of a head come with ``ckpt_path``; ``checkpoint`` brings those of the backbone.
+    """Evaluates and predicts with a trained head only. Its weights come with ``ckpt_path``; ``checkpoint`` initialises
+    the backbone only. ``frozen``: the backbone is not trained and stays in eval mode.
     """
 
     frozen = False
     head_title = ""
-    """The head, in words; empty: that of the task's class."""
+    """Name of the head in messages; empty: derived from the class."""
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self.trained = False
 
     def freeze_backbone(self) -> None:
-        """Keep the backbone as it is, where the task is ``frozen``."""
+        """Freeze the backbone if the task is ``frozen``."""
         if self.frozen:
             self.backbone.requires_grad_(False).eval()
 
@@ -43,7 +42,7 @@ class SupervisedTask(Task):
         self.refuse_untrained()
 
     def refuse_untrained(self) -> None:
-        """UserError unless the head's weights came with a checkpoint or were trained in this run."""
+        """Raise UserError unless the head was trained in this run or loaded by ``ckpt_path``."""
         if not self.trained:
             raise UserError(
                 f"{self.trainer.state.fn}: the {self.head_title or f'head of {type(self).__name__}'} is not trained; "

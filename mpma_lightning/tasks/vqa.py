@@ -1,4 +1,4 @@
-"""Visual question answering: the fused representation, an answer head, and the baselines beside it."""
+"""Visual question answering: classification of answers from the fused representation, with baselines."""
 
 from typing import Any, Literal
 
@@ -24,13 +24,13 @@ from mpma_lightning.tasks.named_outputs import NamedOutputsTask
 
 
 class VQATask(NamedOutputsTask):
-    """Answers as classes: binary cross-entropy summed over answers, the likeliest one counts [M3AE]. Names for
+    """Predicts the most likely answer of a vocabulary; binary cross-entropy summed over answers [M3AE]. Names for
     ``optim.scale``: ``head``, ``backbone.fusion``, ``blind_head``, ``blind``.
 
     Args:
-        pool: where the fused question is read; see ``Backbone.fused_representation``.
-        question_only: also train the baseline that sees no image: a second text encoder of the same start, with the
-            same head. It shares no weight with the model, only the norm that gradient clipping looks at.
+        pool: how the fused question is pooled: at the ``mask`` token, by the ``mean``, or at ``cls``.
+        question_only: also train a baseline without image: a second text encoder with the same initial weights and a
+            head of the same kind. It shares no weights with the model; gradient clipping uses the norm over both.
     """
 
     monitor = ACCURACY
@@ -57,7 +57,7 @@ class VQATask(NamedOutputsTask):
 
     @property
     def answers(self) -> list[str]:
-        """The vocabulary, in the order of the head's outputs."""
+        """The vocabulary, in the order of the outputs."""
         return self.classes
 
     def build_head(self) -> None:
@@ -82,7 +82,7 @@ class VQATask(NamedOutputsTask):
         return full(self.head(fused))
 
     def attention(self, batch: dict[str, Any]) -> Tensor | None:
-        """(B, H', W') where the fused question looks; see ``Backbone.fused_attention``."""
+        """(B, H', W') attention of the fused question to patches; see ``Backbone.fused_attention``."""
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         return self.backbone.fused_attention(image, batch["input_ids"], batch["attention_mask"], self.pool)
 
@@ -91,7 +91,7 @@ class VQATask(NamedOutputsTask):
         return full(self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled))
 
     def targets(self, answers: list[str]) -> Tensor:
-        """(B, answers) of 0 and 1; a row of zeros for an answer outside the vocabulary."""
+        """(B, answers) of 0 and 1; all zeros for an answer outside the vocabulary."""
         rows = torch.zeros(len(answers), len(self.answers), device=self.device)
         for row, answer in enumerate(answers):
             if answer in self.number:
@@ -138,7 +138,7 @@ class VQATask(NamedOutputsTask):
         return {"answers": answer_cards(some, likelihoods, self.answers, self.attention(some))}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Id, question, likeliest answer and the five likeliest with their probabilities."""
+        """Id, question, most likely answer, and the five most likely answers with their probabilities."""
         logits = self.logits(batch)
         refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
         best = logits.sigmoid().topk(min(5, len(self.answers)), dim=1)
@@ -153,7 +153,7 @@ class VQATask(NamedOutputsTask):
         return AnswerWriter()
 
     def take_head(self, known: dict[str, Any]) -> None:
-        """An answer is a place in the vocabulary, which therefore has to be the same."""
+        """UserError unless the vocabulary is the same."""
         if known["names"] != self.classes:
             first = next(iter(sorted(set(known["names"]) ^ set(self.classes))), "their order")
             raise UserError(

@@ -1,4 +1,4 @@
-"""Zero-shot classification: prompt ensembles against images, by global, local and combined similarity."""
+"""Zero-shot classification by global, local and combined similarity of images to prompt ensembles."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -32,23 +32,23 @@ from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.base import Step, Task
 
 CHUNK = 16
-"""Images scored at once against all prompts; bounds memory."""
+"""Images compared at once with all prompts; limits memory."""
 
 
 class ZeroShotTask(Task):
-    """``test`` and ``predict`` only: nothing is trained. Protocol ``zs-prompt``.
+    """Classification without training: ``test`` and ``predict`` only. Protocol ``zs-prompt``.
 
-    A finding's score is the similarity to its positive prompts less that to its negative ones: globally to the mean
-    embedding of each ensemble, locally the mean over prompts of the word-aggregated similarity, which local alignment
-    trains with ``negatives: batch`` only. ``combined`` is the mean of both after z-normalisation over the images
-    [GLoRIA]. ``checkpoint_parts: []`` takes spec and tokeniser only: random weights.
+    The score of a finding is the similarity to its positive prompts less that to its negative ones. ``global``: to the
+    mean embedding of each ensemble. ``local``: mean over prompts of the word-aggregated similarity, which pre-training
+    trains only with ``local_alignment.negatives: batch``. ``combined``: the mean of both after z-normalisation over the
+    images [GLoRIA]. ``checkpoint_parts: []`` keeps random weights.
 
     Args:
         prompts: a shipped prompt file (``chest_xray``) or a path.
-        similarities: which; each builds its alignment heads.
-        temperature: of the attention of words over patches: that of local alignment in pre-training.
-        multiclass: classes of which every test image has exactly one, such as the five of CheXpert 5x200: also reports
-            accuracy and macro F1 of the likeliest, scores being z-normalised over the images [GLoRIA].
+        similarities: ``global``, ``local`` or both.
+        temperature: of the attention of words over patches; as in local alignment of the pre-training.
+        multiclass: classes of which every test image has exactly one, such as the five of CheXpert 5x200. Also reports
+            accuracy and macro F1 of the class with the highest score, z-normalised over the images [GLoRIA].
     """
 
     protocol = "zs-prompt"
@@ -75,7 +75,7 @@ class ZeroShotTask(Task):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The texts are the prompts."""
+        """Images only: the texts are the prompts."""
         return ("image",)
 
     @property
@@ -101,16 +101,16 @@ class ZeroShotTask(Task):
                             f"{', '.join(self.prompts.positive)}")  # fmt: skip
         if without := [name for name in spec.classes if name not in self.classes]:
             rank_zero_info(f"not scored, without prompts: {', '.join(without)}")
-        if odd := [name for name in self.multiclass if name not in self.classes]:
+        if unknown := [name for name in self.multiclass if name not in self.classes]:
             raise UserError(
-                f"model.multiclass names {odd[0]!r}, which is not scored; scored: {', '.join(self.classes)}"
+                f"model.multiclass names {unknown[0]!r}, which is not scored; scored: {', '.join(self.classes)}"
             )
 
     def on_fit_start(self) -> None:
         raise UserError("ZeroShotTask trains nothing; run `test` or `predict`")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        raise UserError("ZeroShotTask has no run of its own to go on; give the weights as --model.checkpoint")
+        raise UserError("ZeroShotTask cannot continue a run (ckpt_path); give the weights as --model.checkpoint")
 
     def on_validation_start(self) -> None:
         self._embed_prompts()
@@ -134,7 +134,7 @@ class ZeroShotTask(Task):
             self._words: Words = words_of(pieces, batch["input_ids"], batch["word_ids"], seen)
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """``global`` and ``local`` scores (B, K), as asked for."""
+        """(B, K) scores by similarity: ``global``, ``local``."""
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         scores: dict[str, Tensor] = {}
         if "global" in self.similarities:
@@ -146,7 +146,7 @@ class ZeroShotTask(Task):
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:
-            raise UserError("zero-shot scores need labels to be compared with; `predict` writes them without")
+            raise UserError("the data have no labels, which metrics need; run `predict`, which writes scores")
         labels = batch["labels"][:, self.evaluator.columns]
         self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
         return {}
@@ -181,7 +181,7 @@ class ZeroShotTask(Task):
         return exclusive_scores(chosen, standardise(scores[:, columns]))
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ids and a score a class and similarity."""
+        """Ids and a score for each class and similarity."""
         scores = self.similarity(batch)
         columns = {f"{kind}/{c}": values[:, k] for kind, values in scores.items() for k, c in enumerate(self.classes)}
         return {"id": batch["id"], **columns}

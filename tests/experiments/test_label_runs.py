@@ -104,7 +104,7 @@ def test_zero_shot_errors(
     multiclass = ["--model.multiclass", "[Atelectasis, Edema]"]
     for subcommand_, more, line in [
         ("fit", ["--trainer.max_steps", "1"], "trains nothing"),
-        ("test", ["--ckpt_path", str(trained[0] / "checkpoints" / "last.ckpt")], "no run of its own"),
+        ("test", ["--ckpt_path", str(trained[0] / "checkpoints" / "last.ckpt")], "cannot continue a run"),
         ("test", multiclass, "expects exactly one"),
         ("test", ["--model.multiclass", "[Fracture]"], "which is not scored"),
         ("test", ["--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"], "needs the tokeniser"),

@@ -83,7 +83,7 @@ def test_error_none_in_common_another_task_another_vocabulary() -> None:
     checkpoint["head"]["names"] = ["Fracture"]
     task = task_named("image labels", "test")
     task.on_load_checkpoint(checkpoint)
-    with pytest.raises(UserError, match=r"the checkpoint's head knows Fracture: none in common"):
+    with pytest.raises(UserError, match=r"the checkpoint's head predicts Fracture: none in common"):
         task.on_test_start()
     answers: dict[str, Any] = {"state_dict": {}}
     task_named("vqa", "fit").on_save_checkpoint(answers)
