@@ -47,9 +47,6 @@ class MatchScores:
         order = np.argsort(codes)
         self._codes, self._scores = codes[order], scores[order]
 
-    def __len__(self) -> int:
-        return len(self._codes)
-
     def of(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         """Scores of pairs that were scored; ``images`` and ``texts`` broadcast."""
         codes = images * self._texts + texts

@@ -56,27 +56,6 @@ class Reorder(Protocol):
         """(n, M) new scores."""
 
 
-def retrieval(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_group: np.ndarray,
-    gallery_group: np.ndarray,
-    ks: tuple[int, ...] = KS,
-    chunk: int = 1024,
-) -> Retrieval:
-    """Rank the gallery for each query by dot product; items of the query's group are positives.
-
-    Ties are counted pessimistically: a negative with the score of a positive ranks before it.
-
-    Args:
-        query, gallery: (N, e) and (M, e), normalised.
-        query_group, gallery_group: (N,) and (M,).
-        ks: cut-offs.
-        chunk: queries scored at once.
-    """
-    return summarise(rank_queries(query, gallery, query_group, gallery_group, ks, chunk), ks)
-
-
 def summarise(ranked: Ranked, ks: tuple[int, ...] = KS) -> Retrieval:
     """Metrics of ranked queries; ``ks`` as in :func:`rank_queries`."""
     return Retrieval(
@@ -98,7 +77,17 @@ def rank_queries(
     chunk: int = 1024,
     reorder: Reorder | None = None,
 ) -> Ranked:
-    """Rank the gallery for each query that has a positive; see :func:`retrieval`. Memory grows with ``chunk`` · M."""
+    """Rank the gallery by dot product for each query that has a positive; items of the query's group are positives.
+
+    Ties are counted pessimistically: a negative with the score of a positive ranks before it.
+
+    Args:
+        query, gallery: (N, e) and (M, e), normalised.
+        query_group, gallery_group: (N,) and (M,).
+        ks: cut-offs.
+        chunk: queries ranked at once; memory grows with ``chunk`` · M.
+        reorder: changes the scores before ranking.
+    """
     parts = [Ranked(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int))]
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
@@ -137,12 +126,6 @@ def positive_ranks(
         part = slice(start, start + block)
         before[part] = (others[rows[part]] >= values[part, None]).sum(1)
     return rows, places, places + before
-
-
-def average_precision(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """(N,) average precision of each row: mean over its positives of (positives so far) / rank; ties pessimistic."""
-    rows, places, ranks = positive_ranks(scores, positive)
-    return np.bincount(rows, places / ranks, len(scores)) / positive.sum(1)
 
 
 def chance_recall(query_group: np.ndarray, gallery_group: np.ndarray, k: int) -> float:

@@ -44,7 +44,7 @@ class Objective(nn.Module):
 
     def reads(self, state: "PretrainingState", part: str) -> Features:
         """The features of ``part`` (``image`` or ``text``) through which this objective trains that encoder."""
-        return state.image_features if part == "image" else state.text_features
+        return state.aligned_image if part == "image" else state.aligned_text
 
     def monitor(self, state: "PretrainingState") -> dict[str, tuple[Tensor, Tensor]]:
         """Further metrics to log, as (sum, count); computed without gradient."""

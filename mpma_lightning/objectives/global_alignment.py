@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from data_modules.errors import expect
-from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.backbones import Backbone
 from mpma_lightning.distributed import first_local_row, gather_rows
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
@@ -94,9 +94,6 @@ class GlobalAlignment(Objective):
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
-
-    def reads(self, state: PretrainingState, part: str) -> Features:
-        return state.aligned_image if part == "image" else state.aligned_text
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the local pairs, and their number."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.backbones import Backbone
 from mpma_lightning.masking import OTHER_IMAGE_STREAM, OTHER_REPORT_STREAM, hashed_uniform
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.state import PretrainingState
@@ -63,9 +63,6 @@ class ImageTextMatching(Objective):
         super().__init__()
         self.trains = backbone.fused_parts
         self.head = nn.Linear(backbone.text.width, 1)
-
-    def reads(self, state: PretrainingState, part: str) -> Features:
-        return state.aligned_image if part == "image" else state.aligned_text
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
         """(M,) rows of images, rows of reports, and whether they match: all pairs, then the negatives."""

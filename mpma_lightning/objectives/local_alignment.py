@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_modules.errors import expect
-from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.backbones import Backbone
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.global_alignment import bounded, group_contrast
 from mpma_lightning.objectives.state import PretrainingState, Words
@@ -137,9 +137,6 @@ class LocalAlignment(Objective):
         logits = pair_scores(kept, patches[some], self.temperature, self.chunk) / self.temperature
         both = group_contrast(logits, group[some], group[some]) + group_contrast(logits.T, group[some], group[some])
         return torch.zeros(len(some), dtype=both.dtype, device=both.device).masked_scatter(some, both / 2)
-
-    def reads(self, state: PretrainingState, part: str) -> Features:
-        return state.aligned_image if part == "image" else state.aligned_text
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the samples that have an unmasked word, and their number."""

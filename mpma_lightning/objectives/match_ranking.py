@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_modules.errors import expect
-from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.backbones import Backbone
 from mpma_lightning.masking import OTHER_IMAGE_STREAM
 from mpma_lightning.objectives.base import Objective, ObjectiveOptions
 from mpma_lightning.objectives.image_text_matching import draw_negatives
@@ -46,9 +46,6 @@ class MatchRanking(Objective):
         self.negatives = negatives
         self.trains = backbone.fused_parts
         self.head = nn.Linear(backbone.text.width, 1)
-
-    def reads(self, state: PretrainingState, part: str) -> Features:
-        return state.aligned_image if part == "image" else state.aligned_text
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """(B, 1 + negatives) rows of images and of reports, the true pair first; -1 where the batch has no negative."""

@@ -197,6 +197,18 @@ def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) 
     return Words(F.normalize(mean, dim=-1), count > 0, identity)
 
 
+def whole_words(backbone: Backbone, tokens: Tensor, input_ids: Tensor, word_ids: Tensor) -> Words:
+    """All words of texts in the local alignment space.
+
+    Args:
+        backbone: with ``align_local``.
+        tokens: (B, T, D) of the text encoder.
+        input_ids, word_ids: (B, T).
+    """
+    pieces = backbone.align_local.text(tokens, normalise=False)
+    return words_of(pieces, input_ids, word_ids, torch.ones_like(input_ids, dtype=torch.bool))
+
+
 def _spell(input_ids: Tensor, slots: int, index: Tensor, within: Tensor, belongs: Tensor) -> Tensor:
     """(B, W, L) ids plus 1 of the pieces of each of ``slots`` words, in order, then zeros.
 

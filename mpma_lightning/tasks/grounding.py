@@ -29,7 +29,7 @@ from mpma_lightning.evaluation.grounding import (
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.figures import dense
-from mpma_lightning.objectives.state import words_of
+from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
 from mpma_lightning.tasks.base import Step, Task
@@ -73,8 +73,7 @@ class GroundingTask(Task):
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         ids = batch["input_ids"]
         text = self.backbone.text(ids, batch["attention_mask"])
-        pieces = self.backbone.align_local.text(text.tokens, normalise=False)
-        words = words_of(pieces, ids, batch["word_ids"], torch.ones_like(ids, dtype=torch.bool))
+        words = whole_words(self.backbone, text.tokens, ids, batch["word_ids"])
         patches = full(self.backbone.align_local.image(image.tokens))
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)

@@ -17,7 +17,7 @@ from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
-from mpma_lightning.objectives.state import Pairing, words_of
+from mpma_lightning.objectives.state import Pairing, whole_words
 from mpma_lightning.tasks.base import Step, Task
 
 
@@ -209,8 +209,7 @@ class PretrainingTask(Task):
         ids, word_ids = batch["input_ids"][one], batch["word_ids"][one]
         image = self.backbone.image(state.image[one])
         text = self.backbone.text(ids, batch["attention_mask"][one])
-        pieces = self.backbone.align_local.text(text.tokens, normalise=False)
-        words = words_of(pieces, ids, word_ids, torch.ones_like(ids, dtype=torch.bool))
+        words = whole_words(self.backbone, text.tokens, ids, word_ids)
         finding_words = load_prompts("chest_xray").finding_words
         found = finding_word_pieces(ids, word_ids, tokenizer, finding_words).to(ids.device)
         chosen = sorted(set(word_ids[found].tolist()))[:6]

@@ -26,7 +26,7 @@ from mpma_lightning.evaluation.zero_shot import (
     standardise,
 )
 from mpma_lightning.objectives.local_alignment import pair_scores
-from mpma_lightning.objectives.state import Words, words_of
+from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.base import Step, Task
@@ -129,9 +129,7 @@ class ZeroShotTask(Task):
         if "global" in self.similarities:
             self._directions = self.evaluator.directions(full(self.backbone.embed_text(features)))
         if "local" in self.similarities:
-            pieces = self.backbone.align_local.text(features.tokens, normalise=False)
-            seen = torch.ones_like(batch["input_ids"], dtype=torch.bool)
-            self._words: Words = words_of(pieces, batch["input_ids"], batch["word_ids"], seen)
+            self._words = whole_words(self.backbone, features.tokens, batch["input_ids"], batch["word_ids"])
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """(B, K) scores by similarity: ``global``, ``local``."""

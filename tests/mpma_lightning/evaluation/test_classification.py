@@ -139,9 +139,9 @@ def test_value_protocols_decide_the_head() -> None:
 @pytest.mark.parametrize(
     ("task", "options", "line"),
     [
-        (ClassificationTask, {"protocol": "cls-linear-mgca"}, r"trains the head alone .* take cls-finetune-benchx or"),
-        (LinearProbeTask, {"protocol": "cls-finetune-mrm"}, r"trains everything .* take cls-linear-mgca or cls-linear"),
-        (ClassificationTask, {"input": "both"}, r"cls-finetune-benchx: .* reads image; .* take cls-multimodal"),
+        (ClassificationTask, {"protocol": "cls-linear-mgca"}, r"trains only the head .* use cls-finetune-benchx or"),
+        (LinearProbeTask, {"protocol": "cls-finetune-mrm"}, r"trains all weights .* use cls-linear-mgca or cls-linear"),
+        (ClassificationTask, {"input": "both"}, r"cls-finetune-benchx trains .* reads image; .* use cls-multimodal"),
         (LinearProbeTask, {"probe": ProbeOptions(lr=0.1)}, r"cls-linear-mgca trains heads as .* found .*lr=0.1"),
     ],
 )

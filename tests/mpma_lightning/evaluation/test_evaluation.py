@@ -12,10 +12,14 @@ from mpma_lightning.evaluation.classification import auroc_by_class, macro
 from mpma_lightning.evaluation.interpolation import InterpolationEvaluator, interpolate_hidden
 from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe
 from mpma_lightning.evaluation.metric import by_name
-from mpma_lightning.evaluation.retrieval import average_precision, chance_recall, retrieval
+from mpma_lightning.evaluation.retrieval import Retrieval, chance_recall, rank_queries, summarise
 from mpma_lightning.evaluation.thumbnail import thumbnails
 from mpma_lightning.evaluation.word_recovery import WordRecoveryEvaluator, finding_word_pieces, other_patient
 from mpma_lightning.evaluation.zero_shot import Prompts, ZeroShotEvaluator, load_prompts
+
+
+def retrieval(*arguments: np.ndarray, ks: tuple[int, ...] = (1, 5, 10), chunk: int = 1024) -> Retrieval:
+    return summarise(rank_queries(*arguments, ks, chunk), ks)
 
 
 def test_retrieval_value() -> None:
@@ -151,9 +155,9 @@ def test_prompts_are_shipped_and_checked(tmp_path) -> None:
 def test_value_mean_average_precision_with_ties_and_several_positives() -> None:
     """Row 0: positives at ranks 1 and 3 of 4: (1/1 + 2/3) / 2. Row 1: one positive tied with a negative: 1/2."""
     scores = np.array([[0.9, 0.5, 0.4, 0.1], [0.3, 0.7, 0.7, 0.1]])
-    positive = np.array([[True, False, True, False], [False, True, False, False]])
-    assert average_precision(scores, positive).tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 2])
     group = np.array([0, 1])
+    ranked = rank_queries(scores, np.eye(4), group, np.array([0, 1, 0, 2]))
+    assert ranked.average_precision.tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 2])
     result = retrieval(scores, np.eye(4), group, np.array([0, 1, 0, 2]), ks=(1, 2), chunk=1)
     assert result.mean_average_precision == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
     assert result.recall == {1: 0.5, 2: 1.0}
