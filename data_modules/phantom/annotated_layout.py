@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_modules.files import write_whole
 from data_modules.phantom.layouts import link
 from data_modules.phantom.shapes import box_of, pieces
 from data_modules.phantom.tables import Row, write_table
@@ -35,4 +36,4 @@ def write(films: list[PhantomFilm], out: Path) -> None:
     write_table(out / "metadata.csv", ("image", "patient", "group", "split"), rows)
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(BOXED)]
     content = {"images": images, "categories": categories, "annotations": annotations}
-    (out / "boxes.json").write_text(json.dumps(content))
+    write_whole(out / "boxes.json", json.dumps(content))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_modules.files import write_whole
 from data_modules.phantom.layouts import link
 from data_modules.phantom.truth import PhantomFilm
 
@@ -17,7 +18,7 @@ def write(films: list[PhantomFilm], out: Path) -> None:
         link(film.image, out / split / f"{film.id}.jpg")
         lists[split].append(f"{film.patient} {film.id}.jpg {name} phantom")
     for split, lines in lists.items():
-        (out / f"{split}_COVIDx9A.txt").write_text("\n".join(lines) + "\n")
+        write_whole(out / f"{split}_COVIDx9A.txt", "\n".join(lines) + "\n")
 
 
 def _class(labels: dict[str, int]) -> str | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_modules.files import write_whole
 from data_modules.phantom.patient import decode_mask
 from data_modules.phantom.shapes import box_of, pieces
 from data_modules.phantom.truth import PhantomFilm
@@ -47,7 +48,7 @@ def write(films: list[PhantomFilm], out: Path) -> None:
                 )
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CATEGORIES)]
     content = {"images": images, "categories": categories, "annotations": annotations}
-    (out / "MS_CXR_Local_Alignment_v1.0.0.json").write_text(json.dumps(content))
+    write_whole(out / "MS_CXR_Local_Alignment_v1.0.0.json", json.dumps(content))
 
 
 def _category(finding: dict[str, Any]) -> str:

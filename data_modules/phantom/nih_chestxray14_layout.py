@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from data_modules.files import write_whole
 from data_modules.phantom.truth import PhantomFilm
 
 HEADER = (
@@ -45,10 +46,10 @@ def write(films: list[PhantomFilm], out: Path) -> None:
         lists["test_list.txt" if film.split == "test" else "train_val_list.txt"].append(name)
         if film.split == "test":
             boxes += [f"{name},{label},{x},{y},{w},{h}" for label, (x, y, w, h) in _boxes(film)]
-    (out / "Data_Entry_2017_v2020.csv").write_text("\n".join(table) + "\n")
-    (out / "BBox_List_2017.csv").write_text("\n".join(boxes) + "\n")
+    write_whole(out / "Data_Entry_2017_v2020.csv", "\n".join(table) + "\n")
+    write_whole(out / "BBox_List_2017.csv", "\n".join(boxes) + "\n")
     for file, names in lists.items():
-        (out / file).write_text("\n".join(names) + "\n")
+        write_whole(out / file, "\n".join(names) + "\n")
 
 
 def _lesion(finding: dict[str, object]) -> str:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from data_modules.files import write_whole
 from data_modules.phantom.layouts import link
 from data_modules.phantom.truth import PhantomFilm
 from data_modules.text.sections import extract
@@ -22,4 +23,4 @@ def write(films: list[PhantomFilm], out: Path) -> None:
                 "split": {"validate": "val"}.get(film.split, film.split),
             }
         )
-    (out / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(out / "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from data_modules.files import write_whole
 from data_modules.phantom.layouts import link
 from data_modules.phantom.truth import PhantomFilm
 
@@ -34,8 +35,8 @@ def write(films: list[PhantomFilm], out: Path) -> None:
             if number % LOST:
                 link(film.image, base / "images" / f"{name}.jpg")
         for file, rows in lines.items():
-            (base / f"{file}.txt").write_text("".join(f"{row}\n" for row in rows))
-        (base / "licences.txt").write_text("\n".join(licences) + "\n")
+            write_whole(base / f"{file}.txt", "".join(f"{row}\n" for row in rows))
+        write_whole(base / "licences.txt", "\n".join(licences) + "\n")
 
 
 def caption(film: PhantomFilm) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_modules.files import write_whole
 from data_modules.images.run_lengths import encode_runs
 from data_modules.phantom.dicom_files import write_dicom
 from data_modules.phantom.tables import write_lists
@@ -26,4 +27,4 @@ def write(films: list[PhantomFilm], out: Path) -> None:
         upper = np.arange(film.rows)[:, None] < middle
         parts = [part for part in (mask & upper, mask & ~upper) if part.any()] or [mask]
         lines += [f"{film.id}, {encode_runs(part)}" for part in parts]
-    (out / "train-rle.csv").write_text("\n".join(lines) + "\n")
+    write_whole(out / "train-rle.csv", "\n".join(lines) + "\n")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_modules.files import write_whole
 from data_modules.index.hashing import stable_hash
 from data_modules.phantom.layouts import link
 from data_modules.phantom.questions import questions
@@ -46,4 +47,4 @@ def write(films: list[PhantomFilm], out: Path) -> None:
                 rows[chinese].append({**row, **translated})
                 number += 1
     for split, file in FILES.items():
-        (out / file).write_text(json.dumps(rows[split], ensure_ascii=False), encoding="utf-8")
+        write_whole(out / file, json.dumps(rows[split], ensure_ascii=False))

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from data_modules.files import write_whole
 from data_modules.phantom.plan import LABELS
 
 METADATA = (
@@ -41,7 +42,7 @@ def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> No
     writer.writerows(rows)
     data = text.getvalue().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
+    write_whole(path, gzip.compress(data, 6, mtime=0) if path.suffix == ".gz" else data)
 
 
 def write_lists(folder: Path, splits: Iterable[tuple[str, str]]) -> None:
@@ -51,4 +52,4 @@ def write_lists(folder: Path, splits: Iterable[tuple[str, str]]) -> None:
         names[LISTS[split]].append(f"{name}\n")
     folder.mkdir()
     for split, lines in names.items():
-        (folder / f"{split}.txt").write_text("".join(lines))
+        write_whole(folder / f"{split}.txt", "".join(lines))

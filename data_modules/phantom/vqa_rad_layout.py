@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_modules.files import write_whole
 from data_modules.index.hashing import stable_hash
 from data_modules.phantom.layouts import link
 from data_modules.phantom.questions import Question, questions
@@ -44,7 +45,7 @@ def write(films: list[PhantomFilm], out: Path) -> None:
                 other = question.wordings[(wording + 1) % len(question.wordings)]
                 rows[file].append(_row(number, name, question, other, "frame"))
     for file, records in rows.items():
-        (out / file).write_text(json.dumps(records))
+        write_whole(out / file, json.dumps(records))
 
 
 def _row(number: int, image: str, question: Question, wording: str, phrase: str) -> dict[str, Any]:

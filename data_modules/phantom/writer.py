@@ -148,11 +148,11 @@ def _write_tables(out: Path, rows: Rows) -> None:
     tables.write_table(jpg / "mimic-cxr-2.0.0-split.csv.gz", tables.SPLIT, images)
     for labeller in ("chexpert", "negbio"):
         tables.write_table(jpg / f"mimic-cxr-2.0.0-{labeller}.csv.gz", tables.STUDY_LABELS, studies)
-    (jpg / "IMAGE_FILENAMES").write_text("".join(f"{row['path']}\n" for row in images))
-    (jpg / "README").write_text(_README)
+    write_whole(jpg / "IMAGE_FILENAMES", "".join(f"{row['path']}\n" for row in images))
+    write_whole(jpg / "README", _README)
     records = [{**row, "path": str(row["path"])[:-4] + ".dcm"} for row in images]
     tables.write_table(cxr / "cxr-record-list.csv.gz", tables.RECORDS, records)
     tables.write_table(cxr / "cxr-study-list.csv.gz", tables.STUDIES, studies)
     tables.write_table(truth / "labels.csv", tables.IMAGE_LABELS, rows.truth)
     lines = (json.dumps(row, separators=(",", ":")) + "\n" for row in rows.findings)
-    (truth / "findings.jsonl").write_text("".join(lines))
+    write_whole(truth / "findings.jsonl", "".join(lines))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from full_disk import full_disk
+from toy_run import fit, toy
 
 from data_modules.phantom import write_phantom
 from mpma_lightning.cli.main import main
@@ -34,6 +35,7 @@ def test_error_full_disk(name: str, pairs: Path, tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("error: ") and "File too large" in lines[-1] and str(out) in lines[-1]
     assert name == "phantom" or not list(out.iterdir()), "nothing half"
+    assert not list(out.rglob("*.csv*")) and not list(out.rglob("*.partial"))
     assert main(words) == 0 or name == "check"
     assert "exists" not in capsys.readouterr().err
 
@@ -47,3 +49,15 @@ def test_value_the_data_set_is_the_word_of_no_option(pairs: Path, tmp_path: Path
     for words in (["--root", str(pairs), "pairs"], [f"--root={pairs}", "pairs"]):
         assert main(["split", *words, "--out", str(tmp_path / f"{len(words)}.csv")]) == 0
     assert (tmp_path / "2.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
+
+
+def test_error_full_disk_at_the_record_of_a_run(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with full_disk(300):
+        assert fit("--trainer.logger", "false", "--trainer.enable_checkpointing", "false") == 1
+    run = toy / "runs" / "toy" / "first"
+    assert "config.yaml could not be written (File too large)" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(run.glob("*.yaml")) and not list(run.rglob("*.partial"))
+    assert fit() == 0 and (run / "config.yaml").is_file()
+
+
+__all__ = ["toy"]

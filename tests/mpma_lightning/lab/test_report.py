@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from full_disk import full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_runs import AUROC as MACRO_AUROC
@@ -366,3 +367,12 @@ def test_value_verify(
 def test_error_verify_of_an_unknown_cell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(sweep), "--verify", "probe/mpma/seed_9"]) == 1
     assert "found 0 such runs" in capsys.readouterr().err
+
+
+def test_error_full_disk_at_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "runs" / "first", row())
+    with full_disk(60):
+        assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")]) == 1
+    assert "page.html could not be written (File too large)" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.glob("*.html")) and not list(tmp_path.rglob("*.partial"))
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "page.html")]) == 0
