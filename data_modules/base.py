@@ -238,9 +238,10 @@ class DataModule(IndexLoaders):
     def _settle_tokenizer(self, frame: pd.DataFrame) -> Tokenizer:
         if self.request.tokenizer is not None:
             return Tokenizer.from_json(self.request.tokenizer)
-        train_texts = frame.loc[frame["split"] == "train", "text"]
-        texts = (train_texts if len(train_texts) else frame["text"]).tolist()
-        return Tokenizer.make(self.text, texts)
+        train = frame[frame["split"] == "train"]
+        rows = train if len(train) else frame
+        patients = rows["patient"].where(rows["patient"].notna(), rows["id"]).tolist()
+        return Tokenizer.make(self.text, rows["text"].tolist(), patients)
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
         train = None if self.index is None else self._split("train")

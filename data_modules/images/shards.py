@@ -1,12 +1,12 @@
 """The images of a prepared store: memory-mapped Arrow shards in its folder ``images``, listed by its manifest."""
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from data_modules.boundary import boundary, read_json
 from data_modules.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def image_table(folder: str) -> "Dataset":
     import datasets  # takes a second to import: only where there is a store
 
     paths = sorted(Path(folder, IMAGES).glob("*.arrow"))
-    expected = json.loads(Path(folder, MANIFEST).read_text())["shards"]
-    if [path.name for path in paths] != sorted(expected):
+    with boundary(f"{folder}: broken manifest", "copy the store again"):
+        expected = sorted(read_json(Path(folder, MANIFEST), "the manifest of a prepared store")["shards"])
+    if [path.name for path in paths] != expected:
         raise UserError(f"{folder}: found {len(paths)} shards, expected {len(expected)}; copy the store again")
-    try:
-        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in paths])
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{folder}: broken shard ({reason}); copy the store again") from None
+    with boundary(f"{folder}: broken shard", "copy the store again"):
+        table = datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in paths])
+        if not table.data.schema.equals(SCHEMA):
+            raise ValueError(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
+        table.data.table.validate(full=True)
+        return table

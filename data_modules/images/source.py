@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_modules.boundary import refuse_special
+from data_modules.boundary import boundary, refuse_special
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, encoded_size, with_channels
 from data_modules.images.shards import image_table
@@ -112,10 +112,11 @@ class StoredImage:
         payload = self._payload(record)
         if not record.column("raw")[0].as_py():
             return with_channels(decode(pa.BufferReader(payload), str(self), enough=enough, upright=True), channels)
-        width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
-        pixels = np.frombuffer(payload, np.uint8)
-        shape = (height, width) if len(pixels) == height * width else (height, width, 3)
-        return with_channels(pixels.reshape(shape), channels)
+        with boundary(f"{self}: pixels do not fit their size", "prepare the store again"):
+            width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
+            pixels = np.frombuffer(payload, np.uint8)
+            shape = (height, width) if len(pixels) == height * width else (height, width, 3)
+            return with_channels(pixels.reshape(shape), channels)
 
     def size(self) -> tuple[int, int]:
         record = self._record()

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_modules.boundary import boundary, read_json
 from data_modules.errors import UserError
 from data_modules.images.shards import MANIFEST, image_table
 from data_modules.images.source import stored_references
@@ -29,6 +30,18 @@ OLDER = {
 VERSION = 6
 """Raise when the same sources and options give other bytes."""
 ROWS = "rows.parquet"
+KEYS = {
+    "module": str, "phantom": bool, "options": dict, "short_side": int, "label_names": list, "exclusive_classes": bool,
+    "box_classes": list, "notes": list, "excluded": dict, "seed": int, "drawn": bool, "counts": dict, "dropped": dict,
+    "manifest_hash": str, "split_hashes": dict, "rows_sha256": str, "shards": dict, "seal": str,
+}  # fmt: skip
+"""Fields of a manifest that are read, with their JSON type."""
+ITEMS = {
+    "label_names": str, "box_classes": str, "notes": str, "excluded": int, "counts": int, "dropped": int,
+    "split_hashes": str, "shards": str,
+}  # fmt: skip
+"""Fields that are lists or objects, with the type of their values."""
+COPY = "copy the store again, or prepare it again"
 
 
 class Store:
@@ -64,19 +77,26 @@ class Store:
             )
 
     def table(self) -> pd.DataFrame:
-        """As ``read_index`` gives them, but ``image`` is a row of the image table. ArrowException, OSError."""
-        table = pq.read_table(self.folder / ROWS)
-        frame = table.to_pandas()
-        for field in table.schema:  # lists of lists, not arrays of arrays
-            if pa.types.is_list(field.type):
-                frame[field.name] = pd.Series(table[field.name].to_pylist(), frame.index, dtype=object)
+        """As ``read_index`` gives them, but ``image`` is a row of the image table; UserError where it is broken."""
+        path = self.folder / ROWS
+        with boundary(f"{path}: cannot be read", COPY):
+            table = pq.read_table(path)
+            frame = table.to_pandas()
+            for field in table.schema:  # lists of lists, not arrays of arrays
+                if pa.types.is_list(field.type):
+                    frame[field.name] = pd.Series(table[field.name].to_pylist(), frame.index, dtype=object)
+        needed = ["id", "patient", "study", "split", *self.label_names]
+        if absent := [name for name in needed if name not in frame]:
+            raise UserError(f"{path}: found no column {absent[0]}, expected {', '.join(needed)}; {COPY}")
         return frame
 
     def rows(self) -> pd.DataFrame:
         """As ``read_index`` gives them, with references in ``image``; opens the images, so that workers share them."""
         frame = self.table()
         if "image" in frame:
-            image_table(str(self.folder))
+            count = len(image_table(str(self.folder)))
+            if not pd.api.types.is_integer_dtype(frame["image"]) or not frame["image"].between(0, count - 1).all():
+                raise UserError(f"{self.folder / ROWS}: found image numbers outside 0 to {count - 1}; {COPY}")
             frame["image"] = stored_references(self.folder, frame["image"])
         return frame
 
@@ -95,13 +115,19 @@ def open_store(folder: Path) -> Store | None:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a store; UserError where it is gone, broken or of another version."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: found no readable JSON ({error}); copy the store again") from None
+    manifest = read_json(path, "the manifest of a prepared store")
     version = manifest.get("version") if isinstance(manifest, dict) else None
     if version not in (*OLDER, VERSION):
         raise UserError(f"{path}: found version {version}, expected {VERSION}; prepare the store again")
+    for key, kind in KEYS.items():
+        if not isinstance(value := manifest.get(key), kind):
+            raise UserError(
+                f"{path}: found {key} {str(value)[:80]!r}, expected a value of type {kind.__name__}; {COPY}"
+            )
+    for key, kind in ITEMS.items():
+        value = manifest[key]
+        if odd := [item for item in (value.values() if isinstance(value, dict) else value) if type(item) is not kind]:
+            raise UserError(f"{path}: found {str(odd[0])[:80]!r} in {key}, expected type {kind.__name__}; {COPY}")
     return manifest
 
 

@@ -1,6 +1,8 @@
 """Tokenisers: trained here on the reports, or loaded from a hub or a folder, and carried in checkpoints as text."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +29,12 @@ ALIASES = {
 """The same roles in BERT-like and in RoBERTa-like vocabularies."""
 ASCII = [chr(code) for code in range(33, 127)]
 LONGEST_WORD = 1000
-"""Characters; a longer word becomes [UNK] in WordPiece."""
+"""Characters; a longer word becomes [UNK] in WordPiece and is refused in training."""
+LARGEST_VOCABULARY = 1_000_000
+"""Pieces of a trained tokeniser."""
+_DIGIT = re.compile(r"\d")
+_BRACKETED = re.compile(r"\[\*\*.*?\*\*\]", re.DOTALL)
+"""De-identification marks with a content, such as ``[**Name**]``."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,11 @@ class TextOptions:
     Args:
         tokenizer: "train" (WordPiece on the training texts), a hub name, a local folder, or a tokenizer.json.
         max_tokens: length T of ``input_ids``, special tokens included; longer texts are cut.
-        vocab_size: of a trained tokeniser.
+        vocab_size: largest number of pieces of a trained tokeniser.
+        min_count: a trained tokeniser learns pieces only from words that occur in the texts of at least this many
+            patients and hold no digit, so that it does not spell out names, dates or numbers of the reports; other
+            words are written in shorter pieces, down to characters. 1 learns from every word. Set 5 where a checkpoint,
+            which holds its tokeniser, is to leave the hospital.
         min_tokens: texts of fewer words are dropped and counted.
         sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
@@ -51,6 +62,7 @@ class TextOptions:
     min_tokens: int = 3
     sentence_dropout: float = 0.0
     length_window: int = 0
+    min_count: int = 1
 
 
 DEFAULT_TEXT = TextOptions()
@@ -77,23 +89,42 @@ class Tokenizer:
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[role] for role in SPECIAL)
 
     @classmethod
-    def make(cls, options: TextOptions, texts: Sequence[str]) -> "Tokenizer":
-        """The tokeniser ``options`` ask for, checked on ``texts`` (the training texts)."""
+    def make(cls, options: TextOptions, texts: Sequence[str], patients: Sequence[str] | None = None) -> "Tokenizer":
+        """The tokeniser ``options`` ask for, checked on ``texts`` (the training texts); ``patients`` as in `train`."""
         if options.max_tokens < 3:
             raise UserError(f"text.max_tokens: found {options.max_tokens}, expected 3 or more")
         if options.tokenizer == "train":
-            return cls.train(texts, options.vocab_size)
+            return cls.train(texts, options.vocab_size, options.min_count, patients)
         made = cls.load(options.tokenizer)
         made.check(texts, options.tokenizer)
         return made
 
     @classmethod
-    def train(cls, texts: Sequence[str], vocab_size: int = DEFAULT_TEXT.vocab_size) -> "Tokenizer":
+    def train(
+        cls,
+        texts: Sequence[str],
+        vocab_size: int = DEFAULT_TEXT.vocab_size,
+        min_count: int = 1,
+        patients: Sequence[str] | None = None,
+    ) -> "Tokenizer":
         """WordPiece, lower case, accents stripped; no character of ``texts`` (nor of ASCII) becomes [UNK].
 
         The library's trainer numbers ``##x`` pieces in the order of a randomly seeded hash map, and breaks ties by
         these numbers, so that two runs differ. Giving it every ``x`` and ``##x`` beforehand makes it deterministic.
+
+        Args:
+            texts: to learn from.
+            vocab_size: largest number of pieces.
+            min_count: see :class:`TextOptions`.
+            patients: (len(texts),) whose texts they are; without it every text counts as a patient.
+
+        Raises:
+            UserError: ``vocab_size`` or ``min_count`` out of range, or a word of more than 1,000 characters.
         """
+        if min_count < 1:
+            raise UserError(f"text.min_count: found {min_count}, expected 1 or more")
+        if vocab_size > LARGEST_VOCABULARY:
+            raise UserError(f"text.vocab_size: found {vocab_size}, expected at most {LARGEST_VOCABULARY:,}")
         lower = normalizers.BertNormalizer(lowercase=True)
         seen = {c for text in texts for c in lower.normalize_str(text) if not c.isspace()}
         alphabet = sorted(seen | {lower.normalize_str(c) for c in ASCII})
@@ -101,10 +132,14 @@ class Tokenizer:
         if vocab_size < len(given):
             raise UserError(f"text.vocab_size: found {vocab_size}, expected {len(given)} or more")
         trained = _wordpiece({}, lowercase=True)
+        learnt = [text.replace(DEIDENTIFIED, " ") for text in texts]
+        _refuse_long_words(trained, learnt)
+        if min_count > 1:
+            learnt = _shared_words(trained, learnt, min_count, patients)
         trainer = trainers.WordPieceTrainer(
             vocab_size=vocab_size, special_tokens=given, limit_alphabet=len(given), show_progress=False
         )
-        trained.train_from_iterator((text.replace(DEIDENTIFIED, " ") for text in texts), trainer)
+        trained.train_from_iterator(learnt, trainer)
         return cls(_wordpiece(trained.get_vocab(), lowercase=True))
 
     @classmethod
@@ -179,6 +214,37 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens: words and punctuation joined by single spaces, as the tokeniser saw them."""
         return self._backend.decode(list(ids), skip_special_tokens=True)
+
+
+def _words(backend: tokenizers.Tokenizer, text: str) -> list[str]:
+    """The pre-tokens of ``text``: words and punctuation marks, normalised."""
+    assert backend.normalizer is not None and backend.pre_tokenizer is not None
+    return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))]
+
+
+def _refuse_long_words(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
+    for text in texts:
+        if len(text) <= LONGEST_WORD:
+            continue
+        longest = max(_words(backend, text), key=len, default="")
+        if len(longest) > LONGEST_WORD:
+            raise UserError(
+                f"tokeniser training: found a word of {len(longest):,} characters ({longest[:20]}…), expected at most "
+                f"{LONGEST_WORD:,}; remove it from the texts"
+            )
+
+
+def _shared_words(
+    backend: tokenizers.Tokenizer, texts: Sequence[str], min_count: int, patients: Sequence[str] | None
+) -> list[str]:
+    """``texts`` without bracketed names, words with a digit, and words of fewer than ``min_count`` patients."""
+    shown = [_BRACKETED.sub(" ", text) for text in texts]
+    owned: dict[object, list[str]] = {}
+    for owner, text in zip(range(len(texts)) if patients is None else patients, shown, strict=True):
+        owned.setdefault(owner, []).append(text)
+    counts = Counter(word for own in owned.values() for word in set(_words(backend, "\n".join(own))))
+    shared = {word for word, count in counts.items() if count >= min_count and not _DIGIT.search(word)}
+    return [" ".join(word for word in _words(backend, text) if word in shared) for text in shown]
 
 
 def _wordpiece(vocab: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:

@@ -35,7 +35,7 @@ def phantom(argv: Sequence[str]) -> None:
 
 
 def tokenizer(argv: Sequence[str]) -> None:
-    """``--texts FILE|FOLDER --out FILE [--vocab_size N]``."""
+    """``--texts FILE|FOLDER --out FILE [--vocab_size N] [--min_count N]``."""
     from mpma_lightning.cli.tokenizer import train_tokenizer
 
     if made := _call(train_tokenizer, argv, "tokenizer"):

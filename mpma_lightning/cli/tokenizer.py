@@ -8,7 +8,7 @@ from data_modules.text.sections import clean
 from data_modules.text.text_files import EXPECTED, read_texts
 
 
-def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192) -> str:
+def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192, min_count: int = 1) -> str:
     """Train a WordPiece tokeniser and write it as a tokenizers JSON file.
 
     Use it with ``--data.text.tokenizer FILE``.
@@ -18,6 +18,7 @@ def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192) -> str:
             .tgz; the column of a table is text, caption, report or another usual name.
         out: the .json file to write.
         vocab_size: largest number of pieces.
+        min_count: learn pieces only from words without digits that occur in at least this many texts; 1: from all.
 
     Returns:
         One line that says what was written.
@@ -29,6 +30,6 @@ def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192) -> str:
     found = [text for text in map(clean, read_texts(texts)) if text]
     if not found:
         raise UserError(f"{texts} holds no text; expected {EXPECTED}")
-    tokenizer = Tokenizer.train(found, vocab_size)
+    tokenizer = Tokenizer.train(found, vocab_size, min_count)
     write_whole(out, tokenizer.to_json())
     return f"{out}: {len(tokenizer)} pieces from {len(found)} texts; use it with --data.text.tokenizer {out}"

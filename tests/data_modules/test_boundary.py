@@ -22,11 +22,13 @@ from data_modules import boundary
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, decode_mask, encoded_size
 from data_modules.images.run_lengths import decode_runs
+from data_modules.images.source import image_source
 from data_modules.index.coco import read_coco
 from data_modules.index.exclusion import read_manifest
 from data_modules.index.hub import image_bytes, read_columns
 from data_modules.index.pair_tables import label_columns_to_numbers, read_pairs
 from data_modules.index.tables import read_table
+from data_modules.store.store import KEYS, open_store
 from data_modules.text.mimic_reports import ReportStore
 from data_modules.text.openi_reports import read_openi
 from data_modules.text.question_files import read_records
@@ -112,6 +114,23 @@ def picture(path: Path) -> object:
     return encoded_size(path, path)
 
 
+MADE_BEFORE = Path(__file__).parent / "store" / "made_before"
+SHARD = next(MADE_BEFORE.glob("images/*.arrow"))
+
+
+def read_store(root: Path) -> object:
+    """The rows and the first image of a store of which ``root`` has one file and ``MADE_BEFORE`` the others."""
+    for file in filter(Path.is_file, MADE_BEFORE.rglob("*")):
+        place = root / file.relative_to(MADE_BEFORE)
+        place.parent.mkdir(exist_ok=True)
+        if not place.exists():
+            place.write_bytes(file.read_bytes())
+    store = open_store(root)
+    assert store is not None
+    store.check_options(store.manifest["module"], store.manifest["options"], None)
+    return [image_source(reference).read() for reference in store.rows()["image"]]
+
+
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "png": ("a.png", png, picture),
     "jpeg": ("a.jpg", jpeg, picture),
@@ -127,6 +146,13 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "parquet": ("pairs.parquet", parquet, lambda p: read_pairs(p.parent, p.name)),
     "hub": ("train-0.parquet", parquet, read_hub),
     "open-i": ("r.tgz", archive, lambda p: list(read_openi(p))),
+    "store manifest": (
+        "manifest.json",
+        lambda: (MADE_BEFORE / "manifest.json").read_bytes(),
+        lambda p: read_store(p.parent),
+    ),
+    "store rows": ("rows.parquet", lambda: (MADE_BEFORE / "rows.parquet").read_bytes(), lambda p: read_store(p.parent)),
+    "store shard": (f"images/{SHARD.name}", SHARD.read_bytes, lambda p: read_store(p.parent.parent)),
     "report zip": ("r.zip", reports, lambda p: ReportStore(p).read("files/p10/p10000032/s1.txt")),
 }
 
@@ -135,7 +161,7 @@ def attempt(kind: str, raw: bytes, folder: Path) -> str | None:
     """The message of the UserError, None for a value; every other exception fails the test."""
     name, _, read = READERS[kind]
     place = folder / f"{len(os.listdir(folder))}"  # noqa: PTH208  readers may keep what they opened, by path
-    place.mkdir()
+    (place / name).parent.mkdir(parents=True)
     (place / name).write_bytes(raw)
     try:
         read(place / name)
@@ -239,3 +265,30 @@ def test_error_unknown_encoding(tmp_path: Path) -> None:
         tar.addfile(info, io.BytesIO(raw))
     with pytest.raises(UserError, match=r"r\.tgz: 1\.xml: broken XML"):
         list(read_openi(tmp_path / "r.tgz"))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(key=st.sampled_from(sorted(KEYS)), value=VALUES)
+def test_property_odd_fields_of_a_store_manifest(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: Any
+) -> None:
+    manifest = json.loads((MADE_BEFORE / "manifest.json").read_text()) | {key: value}
+    message = attempt("store manifest", json.dumps(manifest).encode(), tmp_path_factory.getbasetemp())
+    assert message is None or ("\n" not in message and len(message) < 2000)
+
+
+def test_error_a_store_manifest_says_what_is_wrong(tmp_path: Path) -> None:
+    manifest = json.loads((MADE_BEFORE / "manifest.json").read_text())
+    for key, value, line in (
+        ("short_side", "64", "found short_side '64', expected a value of type int"),
+        ("dropped", {"view": "2"}, "found '2' in dropped, expected type int"),
+        ("label_names", ["other"], "rows.parquet: found no column other"),
+    ):
+        message = attempt("store manifest", json.dumps(manifest | {key: value}).encode(), tmp_path)
+        assert message is not None and line in message and "copy the store again" in message

@@ -144,3 +144,33 @@ def test_value_openi_sentences_round_trip(sample_data: Path) -> None:
         ids, mask, _ = tokenizer.encode(sentence, 512)
         assert mask[-1] == 0 and tokenizer.unk_id not in ids
         assert squash(tokenizer.decode(ids)) == squash(sentence)
+
+
+def test_value_min_count_keeps_names_dates_and_numbers_out_of_the_vocabulary() -> None:
+    """A name in four texts of one patient is one patient's; pieces of single characters stay, so nothing is [UNK]."""
+    texts = [f"No effusion for Kowalczyk on 2{n}31. [**Nowakowska**] ___ saw the patient." for n in range(4)]
+    texts += ["No effusion is seen in the patient. [**Nowakowska**] 2031"] * 6
+    patients = ["one"] * 4 + [f"p{n}" for n in range(6)]
+    every = json.loads(Tokenizer.train(texts, 400).to_json())["model"]["vocab"]
+    assert {"kowalczyk", "nowakowska", "2031", "effusion"} <= every.keys()
+    tokenizer = Tokenizer.train(texts, 400, 3, patients)
+    learnt = json.loads(tokenizer.to_json())["model"]["vocab"]
+    assert {"effusion", "patient", "seen"} <= learnt.keys()
+    spelt = {piece.removeprefix("##") for piece in learnt if piece not in (*SPECIAL, "___")}
+    assert not [
+        piece for piece in spelt if len(piece) > 1 and (re.search(r"\d", piece) or piece in "kowalczyk nowakowska")
+    ]
+    ids, _, _ = tokenizer.encode("Kowalczyk 2031", 64)
+    assert tokenizer.unk_id not in ids and tokenizer.decode(ids) == "kowalczyk 2031"
+    assert "kowalczyk" in json.loads(Tokenizer.train(texts, 400, 3).to_json())["model"]["vocab"]  # four texts
+
+
+def test_error_training_is_bounded() -> None:
+    for text in ("x" * 100_000, "short " * 300 + "ab" * 501):
+        with pytest.raises(UserError, match=r"a word of (100,000|1,002) characters \((x|ab).*expected at most 1,000;"):
+            Tokenizer.train(["the heart", text])
+    assert len(Tokenizer.train(["the heart " * 20_000, "-" * 5000], 200)) <= 200
+    with pytest.raises(UserError, match=r"text.vocab_size: found 1000000000, expected at most 1,000,000"):
+        Tokenizer.train(TEXTS, 10**9)
+    with pytest.raises(UserError, match=r"text.min_count: found 0, expected 1 or more"):
+        Tokenizer.make(TextOptions(min_count=0), TEXTS)
