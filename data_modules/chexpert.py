@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.errors import UserError, expect
+from data_modules.errors import expect
 from data_modules.index.draws import hold_out
 from data_modules.index.faulty import few
+from data_modules.index.files import require_folder
 from data_modules.index.labels import Blank, Uncertain, join_labels
 from data_modules.index.listed_splits import pin_test, read_pinned
 from data_modules.index.tables import find_table, read_table, row_names
@@ -59,8 +60,7 @@ class CheXpertDataModule(DataModule):
         self.uncertain, self.blank = uncertain, blank
 
     def read_index(self) -> pd.DataFrame:
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: folder not found; set data.root to the folder of CheXpert")
+        require_folder(self.root, "CheXpert")
         train, test = self._table("train"), self._table("valid")
         listed = read_table(find_table([self.root], "train", SOURCE), ["Path"], optional=COMPETITION)
         known = listed.loc[train.index].isin(["1.0", "1"])

@@ -14,11 +14,11 @@ class DataRequest:
 
     Attributes:
         modalities: which of ``image`` and ``text`` to read.
-        annotations: which of ``mask`` and ``boxes`` to read beside them; with any, samples have their ``size``.
+        annotations: which of ``mask`` and ``boxes`` to read as well; with either, samples have their ``size``.
         crop_size: side of the crops in pixels; None leaves it to the data.
         tokenizer: a tokeniser that came with a checkpoint, as JSON text.
         needs_tokenizer: the data must supply a tokeniser, even if only images are read.
-        reads_labels: its metrics are about the labels, so where labels come from is worth a note.
+        reads_labels: the task trains on labels or evaluates them; the data set then notes where its labels come from.
         encodes_once: training reads every sample once, without augmentation, as evaluation does.
     """
 
@@ -66,7 +66,7 @@ class Batch(TypedDict, total=False):
     boxes: list[Tensor]
     """float32 (n, 4) each: x1, y1, x2, y2 in pixels of the crop; n may be 0."""
     box_labels: list[Tensor]
-    """int64 (n,) each: places in the data set's box classes."""
+    """int64 (n,) each: index of each box's class in the data set's box classes."""
     size: Tensor
     """int64 (B, 2): height and width of the image file, to which masks and boxes refer."""
     text: list[str]

@@ -10,6 +10,7 @@ from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import hold_out
 from data_modules.index.faulty import few
+from data_modules.index.files import require_folder
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
@@ -46,8 +47,7 @@ class COVIDxDataModule(DataModule):
         self.root, self.version, self.val_share = Path(root), version, val_share
 
     def read_index(self) -> pd.DataFrame:
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: folder not found; set data.root to the folder of COVIDx")
+        require_folder(self.root, "COVIDx")
         frame = pd.concat([self._list("train"), self._list("test")], ignore_index=True)
         self.label_names = self._classes(frame)
         frame = frame[frame["class"].isin(self.label_names)].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Mistakes a user can mend: one line each, printed without a traceback, with the nearest right spelling."""
+"""Errors that a user can correct: one line each, printed without a traceback, with the nearest valid spelling."""
 
 import difflib
 import re
@@ -20,10 +20,10 @@ class UserError(Exception):
 
 
 def expect(holds: bool, name: str, found: object, expected: str) -> None:
-    """UserError unless ``holds``: for what a user may set and the type alone does not rule out.
+    """Raise a UserError unless ``holds``: for settings whose type alone does not exclude invalid values.
 
     Args:
-        holds: whether the value will do.
+        holds: whether the value is valid.
         name: of the argument, as it is written in a config.
         found: the value.
         expected: in words.
@@ -44,7 +44,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def suggest(word: str, words: Iterable[str]) -> str:
-    """:func:`nearest`, or else the list of what there is, shortened."""
+    """:func:`nearest`, or, where no word is near, the first known words."""
     known = sorted(set(words))
     near = nearest(word, known)
     if near or not known:

@@ -13,7 +13,7 @@ from data_modules.boundary import boundary, read_text
 from data_modules.errors import UserError, suggest
 from data_modules.index.draws import hold_out, stratified_splits
 from data_modules.index.faulty import few
-from data_modules.index.files import files_below
+from data_modules.index.files import files_below, require_folder
 from data_modules.index.labels import same_class
 from data_modules.index.listed_splits import listed_splits, take_lists
 from data_modules.index.tables import find_table, read_table, row_names
@@ -130,8 +130,7 @@ class NIHChestXray14DataModule(DataModule):
 
 def read_entries(root: Path) -> tuple[Path, pd.DataFrame]:
     """Path and rows of the label table: image, labels, patient (``OriginalImage[Width,Height]`` is two columns)."""
-    if not root.is_dir():
-        raise UserError(f"{root}: folder not found; set data.root to the folder of NIH ChestX-ray14")
+    require_folder(root, "NIH ChestX-ray14")
     try:
         path = find_table([root], "Data_Entry_2017_v2020", SOURCE)
     except UserError:

@@ -10,6 +10,7 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.source import table_references
+from data_modules.index.files import require_folder
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import normalise_splits
 from data_modules.text.roco_captions import read_flat, read_original, read_v2
@@ -80,8 +81,7 @@ class ROCODataModule(DataModule):
 
     def _figures(self) -> pd.DataFrame:
         root = self.root
-        if not root.is_dir():
-            raise UserError(f"{root}: folder not found; set data.root to the folder of ROCO")
+        require_folder(root, "ROCO")
         for read in (read_original, read_flat, read_v2):
             frame = read(root, self.non_radiology, self.drop)
             if frame is not None:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.errors import UserError
 from data_modules.index.draws import stratified_splits
 from data_modules.index.faulty import few
+from data_modules.index.files import require_folder
 from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table, row_names
 
@@ -50,8 +50,7 @@ class RSNAPneumoniaDataModule(DataModule):
         self.label_names, self.box_classes = [CLASS], [CLASS]
 
     def read_index(self) -> pd.DataFrame:
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: folder not found; set data.root to the folder of RSNA Pneumonia")
+        require_folder(self.root, "RSNA Pneumonia")
         path = find_table([self.root], "stage_2_train_labels", SOURCE)
         table = read_table(path, ["patientId", *SIDES, "Target"])
         odd = ~table["Target"].isin(["0", "1"])

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
-from data_modules.errors import UserError
 from data_modules.images.run_lengths import EMPTY
 from data_modules.index.draws import stratified_splits
 from data_modules.index.faulty import few
-from data_modules.index.files import files_below
+from data_modules.index.files import files_below, require_folder
 from data_modules.index.hashing import stable_hash
 from data_modules.index.listed_splits import take_lists
 from data_modules.index.tables import find_table, read_table, row_names
@@ -47,8 +46,7 @@ class SIIMPneumothoraxDataModule(DataModule):
         self.label_names = [CLASS]
 
     def read_index(self) -> pd.DataFrame:
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: folder not found; set data.root to the folder of SIIM-ACR Pneumothorax")
+        require_folder(self.root, "SIIM-ACR Pneumothorax")
         stem = next((name for name in TABLES if any(self.root.glob(f"{name}.csv*"))), TABLES[0])
         path = find_table([self.root], stem, SOURCE)
         table = read_table(path, ["ImageId", "EncodedPixels"])

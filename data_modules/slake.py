@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from data_modules.errors import UserError
+from data_modules.index.files import require_folder
 from data_modules.questions import VQADataModule
 from data_modules.text.question_files import question_frame, read_records
 
@@ -47,8 +48,7 @@ class SLAKEDataModule(VQADataModule):
 
     def read_index(self) -> pd.DataFrame:
         root = self.root / "Slake1.0" if (self.root / "Slake1.0").is_dir() else self.root
-        if not root.is_dir():
-            raise UserError(f"{root}: folder not found; set data.root to the folder of SLAKE")
+        require_folder(root, "SLAKE")
         if not (root / "imgs").is_dir():
             raise UserError(f"{root / 'imgs'}: folder not found; unpack imgs.zip there")
         parts = []

@@ -10,6 +10,7 @@ from data_modules.errors import UserError
 from data_modules.images.source import image_source, table_references
 from data_modules.index.draws import random_splits
 from data_modules.index.faulty import Drop
+from data_modules.index.files import require_folder
 from data_modules.index.hashing import stable_hash
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import check_disjoint, normalise_splits
@@ -70,8 +71,7 @@ class VQARADDataModule(VQADataModule):
             check_disjoint(frame[frame["split"] != "test"])
 
     def read_index(self) -> pd.DataFrame:
-        if not self.root.is_dir():
-            raise UserError(f"{self.root}: folder not found; set data.root to the folder of VQA-RAD")
+        require_folder(self.root, "VQA-RAD")
         frame = self._questions()
         frame["study"] = frame["id"]
         self._report_leaks(frame)

@@ -1,4 +1,4 @@
-"""Images that are not there: left out as far as the user allows it."""
+"""Missing images: dropped up to the share that ``max_missing`` allows."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

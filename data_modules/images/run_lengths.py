@@ -10,7 +10,7 @@ from data_modules.errors import UserError
 
 EMPTY = "-1"
 LONGEST = 18
-"""Digits of a count."""
+"""Largest number of digits of a run length."""
 
 
 def decode_runs(rows: Iterable[str], height: int, width: int, where: str) -> NDArray[np.bool_]:

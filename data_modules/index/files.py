@@ -1,19 +1,21 @@
-"""Files as people store them: names in other Unicode forms, Windows paths, hidden companions, links to folders."""
+"""File names as users have them: other Unicode forms, Windows paths, macOS metadata files, linked folders."""
 
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from data_modules.errors import UserError
+
 APPLE_DOUBLE = "._"
-"""How the names of the files begin in which macOS keeps its own notes about others."""
+"""Prefix of the metadata files of macOS."""
 
 
 def files_below(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """Every file below ``folder`` with one of ``suffixes`` (lower case), sorted.
 
-    Linked folders are entered, once each, and a link that leads nowhere is listed, so that whoever reads it says so.
-    The notes of macOS (``._scan.png``) are no files of ours.
+    Linked folders are followed, each once. A broken link is listed, so that reading it fails. Metadata files of macOS
+    (``._scan.png``) are not listed.
     """
     wanted = tuple(suffixes)
     return sorted(Path(path) for path in _walk(folder) if Path(path).suffix.lower() in wanted)
@@ -26,6 +28,12 @@ def _walk(folder: Path) -> Iterator[str]:
         folders[:] = [name for name, real in reals.items() if real not in entered]
         entered.update(reals.values())
         yield from (f"{place}/{name}" for name in names if not name.startswith(APPLE_DOUBLE))
+
+
+def require_folder(folder: Path, of: str, setting: str = "data.root") -> None:
+    """UserError unless ``folder`` exists; ``of`` names the data set, ``setting`` the argument to correct."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: folder not found; set {setting} to the folder of {of}")
 
 
 def same_name(name: str) -> str:

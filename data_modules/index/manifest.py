@@ -1,4 +1,4 @@
-"""What names a set of rows in a result: hashes of an index and of its ids."""
+"""Hashes that identify the rows of an index in a result."""
 
 import hashlib
 import json

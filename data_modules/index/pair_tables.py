@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.index.files import existing_file
+from data_modules.index.files import existing_file, require_folder
 from data_modules.index.labels import Uncertain, fill_uncertain
 from data_modules.index.records import STUDY, read_json_table, read_parquet_table
 from data_modules.index.tables import missing_column, read_table, row_names
@@ -33,8 +33,7 @@ def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[
     The images of a list are of one study: without a column for it, ``study`` is the first of them. A list of texts
     becomes one text. A list in the column ``image`` (default: the first usual name) is one of images.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: folder not found; set data.root to the folder of the pairs")
+    require_folder(root, "the pairs")
     path = root / name if name else next((root / n for n in NAMES if (root / n).is_file()), None)
     if path is None or not path.is_file():
         raise UserError(f"{path or root}: found no table, expected one of {', '.join(NAMES)}; set data.table")

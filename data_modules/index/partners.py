@@ -1,4 +1,4 @@
-"""Which annotation file belongs to which image: the one of the same path, else the only one of the same name."""
+"""Matches annotation files to images: by the same relative path, else by a file name that is unique."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Answers of visual questions: the one normal form, the vocabulary, what a majority says, and near-duplicates."""
+"""Answers of visual questions: normal form, vocabulary, majority answers, near-duplicate questions."""
 
 from difflib import SequenceMatcher
 
@@ -39,7 +39,8 @@ def majority_answers(train: pd.DataFrame) -> dict[str, str]:
 
 
 def contrasted(frame: pd.DataFrame) -> pd.Series:
-    """Whether the same question, case and punctuation aside, has another answer elsewhere: the text cannot tell."""
+    """Whether the same question (case and punctuation ignored) has another answer on another image, so that the
+    question alone does not determine the answer."""
     question = frame["text"].str.lower().str.replace(r"\W+", " ", regex=True).str.strip()
     return frame.groupby(question)["answer"].transform("nunique") > 1
 
