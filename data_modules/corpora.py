@@ -11,15 +11,16 @@ from data_modules.index.splits import SPLITS
 
 
 class CorporaDataModule(DataModule):
-    """The union of other data sets: their rows, splits and labels; everything else is said here, for all alike.
+    """Several data sets as one. Rows, splits and labels are those of each corpus; all other settings are given here.
 
-    Ids, patients and studies get the corpus's name in front; a label that a corpus does not have is unknown there. The
-    tokeniser is trained on the training texts of all.
+    Ids, patients and studies are prefixed with the name of the corpus. A label that a corpus does not have is unknown
+    (NaN) there. The tokeniser is trained on the training texts of all corpora.
 
     Args:
-        corpora: data modules by name; of their arguments only those that decide the rows count.
-        weights: how often a training epoch shows each sample of a corpus, 1 where not given: 0.5 shows half of them,
-            others every epoch; 3 shows each three times, differently augmented and masked.
+        corpora: data modules by name; only those of their arguments are used that decide the rows.
+        weights: how often a training epoch shows each sample of a corpus, by default 1. With 0.5, an epoch shows half
+            of the samples, another half each time; with 3, it shows each sample three times, differently augmented and
+            masked.
         study_sampling: training shows one image per study and epoch, or all images.
 
     The other arguments are those of ``DataModule``.

@@ -92,7 +92,7 @@ class VQARADDataModule(VQADataModule):
                     records = read_records(path, tuple(COLUMNS.values()), self.drop)
                     parts.append(question_frame(path, records, COLUMNS, self.drop).assign(split=split))
             frame = pd.concat(parts, ignore_index=True)
-            self._refuse_test_again(frame)
+            self._refuse_test_as_validation(frame)
             return self._located(frame)
         if is_hub_form(self.root):
             self.note("answer types guessed: yes and no are CLOSED, every other answer is OPEN")
@@ -102,7 +102,7 @@ class VQARADDataModule(VQADataModule):
             "download VQA-RAD (osf.io/89kps)"
         )
 
-    def _refuse_test_again(self, frame: pd.DataFrame) -> None:
+    def _refuse_test_as_validation(self, frame: pd.DataFrame) -> None:
         """People copy the test set as the validation set that M3AE asks for."""
         asked = pd.MultiIndex.from_frame(frame[["patient", "text"]])
         val, test = (asked[frame["split"] == split] for split in ("val", "test"))

@@ -4,7 +4,7 @@ There is one optional module here a data set, for what only it has.
 
 A module `<name>.py` holds `examine(data, result)`: it adds its findings to the result and returns the rows as
 ``read_index`` does (also those with a fault), or None when there is nothing to go on with. A data set without one is
-read by its data module, whose first complaint then is the only one.
+read by its data module, whose first error is then the only finding.
 """
 
 import json
@@ -42,7 +42,7 @@ def check(
     against: Path | None = None,
     exclude_to: Path | None = None,
 ) -> CheckResult:
-    """Look at everything and stop at nothing.
+    """Check everything; one fault does not hide the others.
 
     Args:
         name: of the data set; ``checks/<name>.py`` is used where there is one.

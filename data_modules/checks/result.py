@@ -81,7 +81,7 @@ class CheckResult:
 
 
 def examine_rows(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
-    """The rows of the data module, and what it leaves out; its complaint where it cannot read them."""
+    """The rows of the data module, with findings about what it drops; None, and its error, where it cannot read."""
     try:
         frame = data.read_index().reset_index(drop=True)
     except UserError as error:

@@ -18,10 +18,16 @@ EXPECTED = (
 
 @dataclass
 class CocoBoxes:
-    """``images``: one row an image (file_name, width, height: NaN where not said; and what else the file has), index
-    = its COCO id; ``boxes``: one row a box: image_id, category (a name), x1, y1, x2, y2, ``label_text`` where there is
-    one; ``classes``: category names in the order of their ids; ``unusable``: annotations by reason: crowds (a region
-    of many, no box) and boxes without area; ``unknown``: ids of images that have such annotations only."""
+    """The content of a COCO file.
+
+    Attributes:
+        images: one row an image, index = its COCO id: file_name, width, height (NaN where the file has none), and any
+            other field of the file.
+        boxes: one row a box: image_id, category (name), x1, y1, x2, y2, and label_text where the file has it.
+        classes: category names in the order of their ids.
+        unusable: number of annotations that are not read, by reason: crowd region, box without area.
+        unknown: ids of the images that have only such annotations.
+    """
 
     images: pd.DataFrame
     boxes: pd.DataFrame

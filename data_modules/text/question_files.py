@@ -36,7 +36,8 @@ def read_records(path: Path, fields: tuple[str, ...], drop: Drop) -> list[dict[s
 
 
 def question_frame(path: Path, records: list[dict[str, Any]], columns: Mapping[str, str], drop: Drop) -> pd.DataFrame:
-    """``columns`` (ours to the file's) as text; answers and answer types in their normal form.
+    """A table of ``records``, as text, with answers and answer types in normal form; ``columns`` maps our column names
+    to the fields of the file.
 
     A few questions without an answer, or with a type other than OPEN and CLOSED, are counted, see :func:`few`.
 
