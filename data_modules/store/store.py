@@ -121,13 +121,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: found version {version}, expected {VERSION}; prepare the store again")
     for key, kind in KEYS.items():
         if not isinstance(value := manifest.get(key), kind):
-            raise UserError(
-                f"{path}: found {key} {str(value)[:80]!r}, expected a value of type {kind.__name__}; {COPY}"
-            )
+            raise UserError(f"{path}: found {key} {repr(value)[:80]}, expected a value of type {kind.__name__}; {COPY}")
     for key, kind in ITEMS.items():
         value = manifest[key]
         if odd := [item for item in (value.values() if isinstance(value, dict) else value) if type(item) is not kind]:
-            raise UserError(f"{path}: found {str(odd[0])[:80]!r} in {key}, expected type {kind.__name__}; {COPY}")
+            raise UserError(f"{path}: found {repr(odd[0])[:80]} in {key}, expected type {kind.__name__}; {COPY}")
     return manifest
 
 

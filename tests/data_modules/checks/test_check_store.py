@@ -172,9 +172,9 @@ def test_value_an_edited_manifest(store: Path) -> None:
         edit_manifest(store, sealed=True, **values)
         assert words in str(faults(store)), words
     (store / "manifest.json").write_text(whole[:100])
-    assert "manifest.json: found no readable JSON" in str(faults(store))
+    assert "manifest.json: found broken JSON" in str(faults(store))
     (store / "manifest.json").unlink()
-    assert "manifest.json: found no readable JSON" in str(faults(store))
+    assert "manifest.json: cannot be read" in str(faults(store))
 
 
 def test_value_rows_lost_or_unreadable(store: Path) -> None:
