@@ -101,8 +101,8 @@ def _open(folder: Path, data: DataModule | None, result: CheckResult) -> Store |
 def _rows(store: Store, result: CheckResult) -> pd.DataFrame | None:
     path, manifest = store.folder / ROWS, store.manifest
     try:
-        problems = _differences(path, manifest["rows_sha256"])
         frame = store.table()
+        problems = _differences(path, manifest["rows_sha256"])
     except UserError as error:
         result.add("error", "rows", str(error))
         return None
