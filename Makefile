@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
@@ -26,10 +27,10 @@ demo: $(STAMP) ## the whole story on synthetic data: CPU, minutes
 	@$(BIN)/python -m mpma_lightning demo
 
 test: $(STAMP) ## the tests, without those marked full
-	@$(BIN)/python -m pytest -m "not full"
+	@$(TESTS) -m "not full"
 
 test-full: $(STAMP) ## all tests, with many examples of each property
-	@$(BIN)/python -m pytest --hypothesis-profile=many
+	@$(TESTS) --hypothesis-profile=many
 
 check: $(STAMP) ## ruff, mypy and the direction of imports
 	@$(BIN)/python -m ruff check .

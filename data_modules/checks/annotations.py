@@ -24,7 +24,7 @@ def check_annotations(frame: pd.DataFrame, result: CheckResult, sample: int | No
     looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
     problems = [problem for record in looked_at if (problem := _problem(record, masked, boxed))]
     empty = [record["id"] for record in records if masked and "mask" in record and _is_empty(record)]
-    result.found("warning", "empty mask", empty, "nothing is annotated there; is that meant?")
+    result.found("info", "empty mask", empty, "nothing is annotated there; is that meant?")
     result.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
 
 
