@@ -15,7 +15,7 @@ from data_modules.phantom import write_phantom
 from data_modules.prepare import Options, prepare
 from data_modules.text.tokenizer import TextOptions
 
-WARNED = {"annotated": {"empty mask"}, "vqa_rad": {"frame questions"}}
+WARNED = {"vqa_rad": {"frame questions"}}
 """What is officially wrong is part of the layout."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
