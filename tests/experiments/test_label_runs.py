@@ -79,7 +79,8 @@ def test_linear_probe_encodes_once(
     assert len(pq.read_table(tmp_path / "scores.parquet")) == row["split_sizes"]["test"]
     none = ["--trainer.default_root_dir", f"{tmp_path}/none", "--data.labels", "[Atelectasis, Pleural Other]"]
     assert main(["fit", *words, *none]) == 1
-    assert "'Pleural Other' has no positive among the 14 samples of val" in capsys.readouterr().err.strip().splitlines()[-1]
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "'Pleural Other' has no positive among the 14 samples of val" in told
 
 
 def test_zero_shot_scores_three_ways(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:
