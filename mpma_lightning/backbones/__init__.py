@@ -2,12 +2,11 @@
 
 import fnmatch
 
-from mpma_lightning.backbones import image, text  # noqa: F401  (importing them registers the encoders)
 from mpma_lightning.backbones.backbone import PARTS, Backbone
 from mpma_lightning.backbones.families import supported_names
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.presets import resolve
-from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.registry import REGISTRY, written
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec, Vocabulary
 
 __all__ = [
@@ -22,6 +21,7 @@ __all__ = [
     "TextSpec",
     "Vocabulary",
     "list_backbones",
+    "list_parts",
     "resolve",
 ]
 
@@ -39,4 +39,18 @@ def list_backbones(pattern: str | None = None) -> list[tuple[str, str]]:
             ("hf/<model>", "any BERT-like text encoder from the hub or a local folder"),
         ]
     timm_names = [(f"timm/{name}", "image encoder from timm") for name in supported_names()]
-    return [entry for entry in [*entries, *timm_names] if fnmatch.fnmatch(entry[0], pattern) or pattern in entry[0]]
+    return [entry for entry in [*entries, *timm_names] if _matches(entry[0], pattern)]
+
+
+def list_parts(pattern: str | None = None) -> list[tuple[str, str]]:
+    """How ``model.backbone`` names each registered encoder and fusion, and its description; those that match."""
+    return [
+        (written(kind, f"{name}<model>" if name.endswith("/") else name), summary)
+        for kind in ("image", "text", "fusion")
+        for name, summary in REGISTRY.entries(kind)
+        if pattern is None or _matches(name, pattern)
+    ]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatch(name, pattern) or pattern in name

@@ -1,7 +1,7 @@
 """Backbone: image encoder, text encoder, fusion and alignment heads, as far as a task needs them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -55,6 +55,7 @@ class Backbone(nn.Module):
         self.vocabulary = vocabulary
         if "image" in wanted:
             self.image = REGISTRY.build("image", spec.image.encoder, spec.image)
+            refuse_unused_fields(spec, self.image)
             if not self.image.has_maps and {"fusion", "align_local"} & set(wanted):
                 raise UserError(
                     f"model.backbone.image.encoder is {spec.image.encoder}, whose feature maps do not align with the "
@@ -159,3 +160,22 @@ def with_encoders(parts: Iterable[str]) -> tuple[str, ...]:
     if wanted & {"fusion", "align_global", "align_local"}:
         wanted |= {"image", "text"}
     return tuple(part for part in PARTS if part in wanted)
+
+
+def refuse_unused_fields(spec: BackboneSpec, encoder: ImageEncoder) -> None:
+    """Refuse a field of the image spec that was set although the encoder does not use it.
+
+    What the preset chose for its own encoder, such as a stem, stays in the spec of another encoder and is no error.
+
+    Raises:
+        UserError: with the field and its value.
+    """
+    found, chosen = asdict(spec.image), asdict(resolve(spec.name).image)
+    neutral: dict[str, object] = {"options": {}, "weights": None, "stem": "linear", "pool": "mean"}
+    for name, usual in neutral.items():
+        value = found[name]
+        if name not in encoder.honours and value not in (None, usual, chosen[name]):
+            raise UserError(
+                f"model.backbone.image.{name} is {value}, which {spec.image.encoder} does not use; leave it out or "
+                "choose an encoder that does"
+            )

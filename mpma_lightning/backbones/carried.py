@@ -8,26 +8,34 @@ from typing import Any
 
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.backbones.registry import REGISTRY, SETTINGS
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 from mpma_lightning.backbones.spec_check import check_spec
 
 _PARTS = {"image": ImageSpec, "text": TextSpec, "fusion": FusionSpec, "align": AlignSpec}
-_TIMM_NAME = re.compile(r"timm/\w+(\.\w+)?")  # no hub address, no folder
+_PREFIXED = {
+    "image": (
+        re.compile(r"timm/\w+(\.\w+)?"),
+        "timm/ and the name of one of timm's architectures",
+    ),  # no hub, no folder
+    "text": (re.compile(r"hf/.+"), "hf/ and a name"),  # opened only as refuse_foreign_sources allows
+}
+"""Names besides the registered ones that a checkpoint may hold, by kind of part."""
 _LONGEST = 1000
 
 
 def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpec:
     """The spec stored in a checkpoint, nested or in the older flat form.
 
-    Of the image encoder it may name a timm architecture only; other names that it contains are not downloaded or
-    opened, see :func:`refuse_foreign_sources`.
+    It may name registered parts and, as image encoder, an architecture of timm; other names that it contains are not
+    downloaded or opened, see :func:`refuse_foreign_sources`.
 
     Args:
         cargo: what the task stored, with the spec as plain types.
         path: the checkpoint, for error messages.
 
     Raises:
-        UserError: a field is unknown, of another type, out of range, or names a source other than timm.
+        UserError: a field is unknown, of another type, out of range, or names an unknown part.
     """
     where = f"checkpoint {path}: its backbone"
     plain = cargo.get("spec")
@@ -52,10 +60,18 @@ def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpe
             fits = len(value) <= _LONGEST and value.isprintable()
             expect(fits, f"{where}.{key}", repr(value)[:80], f"at most {_LONGEST} printable characters")
     check_spec(spec, where)
-    encoder = spec.image.encoder
-    named = encoder is None or _TIMM_NAME.fullmatch(encoder) is not None
-    expect(named, f"{where}.image.encoder", encoder, "timm/ and the name of one of timm's architectures")
+    named = dict(spec.items())
+    for part in ("image", "text", "fusion"):
+        _check_name(f"{where}.{SETTINGS[part]}", named[SETTINGS[part]], part)
     return spec
+
+
+def _check_name(key: str, name: str | None, kind: str) -> None:
+    """Refuse a part that is neither registered by exactly this name nor of an allowed family."""
+    pattern, family = _PREFIXED.get(kind, (None, ""))
+    known = REGISTRY.names(kind)
+    fits = name is None or name in known or (pattern is not None and pattern.fullmatch(name) is not None)
+    expect(fits, key, name, " or ".join(filter(None, [family, *known])))
 
 
 def refuse_foreign_sources(

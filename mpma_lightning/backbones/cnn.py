@@ -18,6 +18,7 @@ class CNNEncoder(nn.Module):
     """
 
     can_drop_patches = False
+    honours = ("options", "weights")
 
     def __init__(self, cnn: Any, has_maps: bool = True) -> None:
         super().__init__()

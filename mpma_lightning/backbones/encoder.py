@@ -41,6 +41,9 @@ class ImageEncoder(Protocol):
     """Side in pixels of the patch that a token represents."""
     can_drop_patches: bool
     """Whether ``visible`` may be given."""
+    honours: tuple[str, ...]
+    """The fields of :class:`ImageSpec` that it uses, of ``options``, ``weights``, ``stem`` and ``pool``; another value
+    than the preset's of any other is refused. ``size``, the side of the crop, every encoder must accept or refuse."""
     has_maps: bool
     """Whether tokens and feature maps align with the image; otherwise only the pooled feature can be used."""
 

@@ -1,7 +1,7 @@
 """Presets: complete backbones by name."""
 
 from data_modules.errors import UserError, suggest
-from mpma_lightning.backbones.registry import REGISTRY
+from mpma_lightning.backbones.registry import REGISTRY, written
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 
 
@@ -48,7 +48,7 @@ def resolve(spec: BackboneSpec | str) -> BackboneSpec:
     """Complete a name or a partial spec with the choices of its preset.
 
     Raises:
-        UserError: no preset has that name.
+        UserError: no preset has that name; the message says how to name an encoder or a fusion.
     """
     if isinstance(spec, str):
         spec = BackboneSpec(name=spec)
@@ -63,4 +63,10 @@ def resolve(spec: BackboneSpec | str) -> BackboneSpec:
         else:
             named.text.encoder = spec.name
         return spec.over(named.over(mpma_vit_b16()))
+    for kind in ("image", "text", "fusion"):
+        if spec.name in REGISTRY.names(kind):
+            raise UserError(
+                f"model.backbone is {spec.name}, which is one part of a backbone; expected a whole backbone: write "
+                f"model.backbone: {{{written(kind, spec.name)}}}"
+            )
     raise UserError(f"unknown backbone '{spec.name}'{suggest(spec.name, [*known, 'timm/<model>', 'hf/<model>'])}")

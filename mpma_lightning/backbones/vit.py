@@ -22,6 +22,7 @@ class ViTEncoder(nn.Module):
     """
 
     can_drop_patches = True
+    honours = ("options", "weights", "stem", "pool")
     has_maps = True
 
     def __init__(self, vit: Any, pool: str) -> None:

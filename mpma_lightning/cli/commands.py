@@ -14,7 +14,7 @@ from mpma_lightning.cli.trust import take_flag
 _BACKBONES_HELP = """usage: python -m mpma_lightning backbones [PATTERN]
 
 Lists the backbones whose name contains or matches PATTERN, such as 'timm/vit_*' (quote the *). Without PATTERN: the
-backbones of this package, and the families of timm and Hugging Face."""
+backbones of this package, the families of timm and Hugging Face, and the parts that a backbone is made of."""
 
 
 def training(argv: Sequence[str]) -> None:
@@ -50,13 +50,18 @@ def backbones(argv: Sequence[str]) -> None:
             print(_BACKBONES_HELP)
             return
         raise UsageError(f"backbones takes one PATTERN at most, found {' '.join(argv)!r}; quote a pattern with *")
-    from mpma_lightning.backbones import list_backbones
+    from mpma_lightning.backbones import list_backbones, list_parts
 
-    found = list_backbones(pattern)
-    if not found:
+    found, parts = list_backbones(pattern), list_parts(pattern)
+    if not found and not parts:
         raise UsageError(f"no backbone matches {pattern!r}; `backbones` alone lists the families")
-    width = max(len(name) for name, _ in found)
-    print("\n".join(f"{name:<{width}}  {description}" for name, description in found))
+    width = max(len(name) for name, _ in [*found, *parts])
+    lines = {"": found, "\nparts of a backbone, written below model.backbone:": parts}
+    for heading, entries in lines.items():
+        if entries and heading:
+            print(heading)
+        for name, description in entries:
+            print(f"{name:<{width}}  {description}")
 
 
 def _call(function: Callable[..., Any], argv: Sequence[str], command: str) -> Any:

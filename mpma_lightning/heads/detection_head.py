@@ -57,7 +57,7 @@ class DetectionHead(nn.Module):
 
     def __init__(self, encoder: ImageEncoder, classes: int, side: int, width: int = 256) -> None:
         super().__init__()
-        self.levels: Levels = last_levels(encoder, len(STRIDES))
+        self.levels: Levels = last_levels(encoder, len(STRIDES), least=len(STRIDES))
         self.neck: nn.Module
         if encoder.levels.one_resolution:
             self.neck = Pyramid(self.levels.at((0,) * len(STRIDES)), STRIDES, width)

@@ -6,23 +6,35 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.encoder import ImageEncoder, Levels
 
 VIT_SHARES = (4 / 12, 6 / 12, 8 / 12, 1.0)
 """Depth of the four levels of a ViT: blocks 4, 6, 8 and 12 of 12 [MRM]."""
 
 
-def last_levels(encoder: ImageEncoder, count: int) -> Levels:
-    """The last ``count`` maps; only the last one if all have the same resolution."""
+def last_levels(encoder: ImageEncoder, count: int, least: int = 1) -> Levels:
+    """The last ``count`` maps, or all of fewer; only the last one if all have the same resolution.
+
+    Raises:
+        UserError: the encoder has maps of several resolutions, but fewer than ``least``.
+    """
     every = encoder.levels
-    return every.at((-1,)) if every.one_resolution else every.at(range(len(every.indices))[-count:])
+    if every.one_resolution:
+        return every.at((-1,))
+    if len(every.indices) < least:
+        raise UserError(
+            f"the image encoder has {len(every.indices)} feature maps; expected {least} or more for this head: choose "
+            "another model.backbone.image.encoder, or a head that needs fewer"
+        )
+    return every.at(range(len(every.indices))[-count:])
 
 
 def four_levels(encoder: ImageEncoder) -> Levels:
-    """Four blocks of a ViT (repeated if it has fewer), or the last four maps of a CNN."""
+    """Four blocks of a ViT (repeated if it has fewer), or the last four maps of a CNN; UserError if it has fewer."""
     every = encoder.levels
     if not every.one_resolution:
-        return last_levels(encoder, 4)
+        return last_levels(encoder, 4, least=4)
     depth = len(every.indices)
     return every.at(tuple(max(1, math.ceil(share * depth)) - 1 for share in VIT_SHARES))
 

@@ -266,6 +266,9 @@ def test_smoke_backbones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backbones", "mpma_vit_t16"]) == 0
     assert capsys.readouterr().out.startswith("mpma_vit_t16")
     assert main(["backbones", "no_such_thing"]) == 2
+    assert main(["backbones"]) == 0
+    whole, _, parts = capsys.readouterr().out.partition("\nparts of a backbone, written below model.backbone:\n")
+    assert "mpma_vit_b16 " in whole and "image: {encoder: timm/<model>} " in parts and "fusion: {kind: cross} " in parts
 
 
 def test_smoke_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
