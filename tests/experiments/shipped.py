@@ -7,6 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from data_modules.catalogue import DATA_MODULES
+from data_modules.phantom.layouts import LAYOUTS
+from data_modules.yaml_files import read_yaml
 from mpma_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -23,66 +26,61 @@ def subcommand(path: Path) -> str | None:
 
 SHIPPED = sorted(p for p in EXPERIMENTS.rglob("*.yaml") if subcommand(p))
 
-
 FIVE = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
-LABELLED = {
-    "chexpert": "CheXpertDataModule",
-    "nih_chestxray14": "NIHChestXray14DataModule",
-    "covidx": "COVIDxDataModule",
-}
 PLANTED = "[Atelectasis, Cardiomegaly, Edema]"
-LABELLED_ARGUMENTS = {
-    "chexpert": ["--data.labels", PLANTED, "--data.val_share", "0.2"],
-    "nih_chestxray14": ["--data.labels", PLANTED],
-    "covidx": [],
-}
 """So small a phantom has a positive of few classes in every split."""
+READ_LABELS = ("ClassificationTask", "LinearProbeTask", "ZeroShotTask")
+SELECTABLE = ("CheXpertDataModule", "MIMICCXRDataModule", "NIHChestXray14DataModule")
+"""Of their labels those are chosen that the phantom has planted."""
+OVERRIDES: dict[str, dict[str, str]] = {
+    "mimic_cxr": {"image_root": "{phantom}/mimic-cxr-jpg", "report_root": "{phantom}/mimic-cxr"},
+    "ms_cxr": {"root": "{layout}", "image_root": "{phantom}/mimic-cxr-jpg"},
+    "chexpert": {"root": "{layout}", "val_share": "0.2"},
+}
+"""Arguments of a data set, by its name in the catalogue, where ``root: {layout}`` is not enough."""
 
 
-def module(path: Path) -> str:
-    """The text that names the data module: of the experiment, or of the part file it points to."""
-    text = path.read_text()
-    parts = [path.parent / line.split(": ")[1] for line in text.splitlines() if line.startswith("data: ../")]
-    return "".join([text, *(part.read_text() for part in parts)])
-
-
-def corpora_arguments(phantom: Path) -> list[str]:
-    modules = {
-        "mimic": {
-            "class_path": "MIMICCXRDataModule",
-            "init_args": {"image_root": f"{phantom}/mimic-cxr-jpg", "report_root": f"{phantom}/mimic-cxr"},
-        },
-        "roco": {"class_path": "ROCODataModule", "init_args": {"root": f"{phantom}/layouts/roco"}},
-        "own": {"class_path": "PairsDataModule", "init_args": {"root": f"{phantom}/layouts/pairs"}},
+def merged(path: Path) -> dict[str, Any]:
+    """The settings of an experiment with its part files read in."""
+    return {
+        key: merged(path.parent / value) if isinstance(value, str) and value.endswith(".yaml") else value
+        for key, value in read_yaml(path).items()
     }
-    return ["--data.corpora", json.dumps(modules)]
+
+
+def phantom_arguments(kind: str, phantom: Path) -> dict[str, str]:
+    """The arguments with which a data module reads the phantom; fails for a class that the catalogue lacks."""
+    name = next((name for name, known in DATA_MODULES.items() if known == kind), None)
+    if name is None or name not in (*LAYOUTS, *OVERRIDES):
+        pytest.fail(
+            f"the tests know no phantom for {kind}: add the class to DATA_MODULES in data_modules/catalogue.py and a "
+            "layout to LAYOUTS in data_modules/phantom/layouts.py, or its arguments to OVERRIDES in "
+            "tests/experiments/shipped.py"
+        )
+    layout = phantom / "layouts" / name
+    arguments = OVERRIDES.get(name, {"root": "{layout}"})
+    return {key: value.format(phantom=phantom, layout=layout) for key, value in arguments.items()}
 
 
 def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
-    if "CorporaDataModule" in path.read_text():
-        return corpora_arguments(phantom)
-    if "root: data/pairs" in path.read_text():
-        return ["--data.root", str(pairs)]
-    if layout := next((name for name, title in LABELLED.items() if title in module(path)), None):
-        root = f"{phantom}/layouts/{layout}"
-        if "pinned:" in path.read_text():
-            return ["--data.root", root, "--data.pinned", f"{root}/chexpert_5x200.csv"]
-        return ["--data.root", root, *LABELLED_ARGUMENTS[layout]]
-    if "MSCXRDataModule" in path.read_text():
-        return ["--data.root", f"{phantom}/layouts/ms_cxr", "--data.image_root", f"{phantom}/mimic-cxr-jpg"]
-    for name in ("siim_pneumothorax", "rsna_pneumonia", "annotated"):
-        root = f"{phantom}/layouts/{name}"
-        if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
-            return ["--data.root", root, *["--data.lists", f"{root}/lists"] * ("lists:" in path.read_text())]
-    if "report_root: null" in path.read_text():
-        return ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.labels", PLANTED]
-    for name in ("vqa_rad", "slake", "roco"):
-        if f"root: data/{name}" in path.read_text() or f"layouts/{name}" in path.read_text():
-            return ["--data.root", f"{phantom}/layouts/{name}"]
-    mimic = ["--data.image_root", f"{phantom}/mimic-cxr-jpg", "--data.report_root", f"{phantom}/mimic-cxr"]
-    if "pinned:" in path.read_text():
-        return [*mimic, "--data.pinned", str(pinned_list(phantom))]
-    return [*mimic, *["--data.labels", PLANTED] * ("ClassificationTask" in path.read_text())]
+    """``--data.…`` of an experiment on the phantom."""
+    settings = merged(path)
+    kind, given = settings["data"]["class_path"], settings["data"]["init_args"]
+    if kind == "CorporaDataModule":
+        corpora = {
+            name: corpus | {"init_args": phantom_arguments(corpus["class_path"], phantom)}
+            for name, corpus in given["corpora"].items()
+        }
+        return ["--data.corpora", json.dumps(corpora)]
+    arguments = phantom_arguments(kind, phantom) | ({"root": str(pairs)} if kind == "PairsDataModule" else {})
+    arguments = {key: value for key, value in arguments.items() if given.get(key, value) is not None}
+    if "lists" in given:
+        arguments["lists"] = f"{arguments['root']}/lists"
+    if "pinned" in given:
+        arguments["pinned"] = str(pinned_list(phantom))
+    elif kind in SELECTABLE and settings["model"]["class_path"] in READ_LABELS:
+        arguments["labels"] = PLANTED
+    return [word for key, value in arguments.items() for word in (f"--data.{key}", value)]
 
 
 def pinned_list(phantom: Path) -> Path:

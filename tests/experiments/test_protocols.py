@@ -55,7 +55,9 @@ def readers() -> dict[str, CommandReader]:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
 def test_value_protocol_and_best_checkpoint(path: Path, readers: dict[str, CommandReader]) -> None:
     name = path.relative_to(EXPERIMENTS).with_suffix("")
-    (expected,) = (value for key, value in EXPECTED.items() if fnmatchcase(str(name), key) or str(name.parent) == key)
+    found = [value for key, value in EXPECTED.items() if fnmatchcase(str(name), key) or str(name.parent) == key]
+    line = f'"{name}": ("<protocol id>", "val/<metric of the best checkpoint>", "max"),'
+    assert len(found) == 1, f"{len(found)} entries of EXPECTED fit {name}; add one line, such as {line} (none: *NONE)"
     reader = readers[subcommand(path) or ""]
     words = [reader.name, "--config", str(path), "--model.checkpoint", "null", "--model.backbone", "mpma_vit_t16"]
     made = reader.parser.instantiate_classes(reader.parser.parse_args(words))[reader.name]
@@ -66,5 +68,5 @@ def test_value_protocol_and_best_checkpoint(path: Path, readers: dict[str, Comma
         for callback in always_on(made.model, made.trainer.callbacks, folder)
         if isinstance(callback, ModelCheckpoint) and callback.monitor
     ]
-    assert (protocol, *(monitoring[0][:2] if monitoring else NONE)) == expected
+    assert (protocol, *(monitoring[0][:2] if monitoring else NONE)) == found[0]
     assert all(filename == "best" for _, _, filename in monitoring) and len(monitoring) <= 1

@@ -1,10 +1,12 @@
 """The command line over every shipped experiment, on one phantom."""
 
 import json
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
-from shipped import EXPERIMENTS, SHIPPED, shipped, start, subcommand
+from shipped import EXPERIMENTS, FIVE, SHIPPED, data_arguments, merged, shipped, start, subcommand
 
 from mpma_lightning.lab.sweeps.plan import read_sweep
 
@@ -36,6 +38,14 @@ def test_every_experiment_is_built(
     assert (tmp_path / written).is_file()
 
 
+def test_smoke_chexpert_5x200_as_its_experiment_says(
+    phantom: Path, pairs: Path, trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    path, pinned = EXPERIMENTS / "zero_shot" / "chexpert.yaml", phantom / "layouts" / "chexpert" / "chexpert_5x200.csv"
+    words = ["--data.pinned", str(pinned), "--data.labels", json.dumps(FIVE), "--model.multiclass", json.dumps(FIVE)]
+    start(path, phantom, pairs, tmp_path, *words, "--model.checkpoint", str(trained[0]))
+
+
 def test_value_no_experiment_selects_what_predicting_nothing_wins() -> None:
     assert not [path for path in SHIPPED if "monitor: val/dice," in path.read_text()]
 
@@ -53,7 +63,39 @@ def test_every_ablation_takes_steps(name: str, phantom: Path, pairs: Path, tmp_p
     assert row["steps"] == 2 and row["metrics"]["train/loss"] > 0
 
 
-def test_value_what_was_a_file_is_one_command() -> None:
-    """Few files, none the copy of another but for a value."""
-    assert len(list(EXPERIMENTS.rglob("*.yaml"))) <= 65
+def settings_of(value: Any, place: str = "") -> dict[str, str]:
+    """Every single value of merged settings by its dotted place."""
+    if not isinstance(value, dict):
+        return {place: repr(value)}
+    return {key: leaf for name, inner in value.items() for key, leaf in settings_of(inner, f"{place}.{name}").items()}
+
+
+def near_copies(experiments: dict[Path, dict[str, Any]]) -> list[str]:
+    """Pairs of one folder and subcommand whose merged settings differ in at most one value."""
+    leaves = {path: settings_of(settings).items() for path, settings in experiments.items()}
+    return [
+        f"{a} and {b}"
+        for a, b in combinations(leaves, 2)
+        if a.parent == b.parent and len({place for place, _ in leaves[a] ^ leaves[b]}) <= 1
+    ]
+
+
+def test_value_no_experiment_is_a_near_copy_of_another() -> None:
+    """One value more is an argument of the command line, or a row of ``experiments/sweeps/variants.yaml``."""
+    one = {"model": {"class_path": "A", "init_args": {"x": 1}}, "data": {"class_path": "B"}}
+    other, far = (one | {"model": {"class_path": c, "init_args": {"x": 2}}} for c in "AC")
+    a, b, c = (Path("f", name) for name in "abc")
+    assert near_copies({a: one, b: other}) == ["f/a and f/b"] and not near_copies({a: one, c: far})
+    assert near_copies({a: one, b: one}) and not near_copies({a: one, Path("g", "b"): other})
+    assert near_copies({path: merged(path) for path in SHIPPED}) == []
+
+
+def test_error_data_that_the_tests_do_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("# fit\nmodel: {class_path: PretrainingTask}\ndata: {class_path: MineDataModule, init_args: {}}\n")
+    with pytest.raises(pytest.fail.Exception, match=r"no phantom for MineDataModule: add .*tests/experiments/shipped"):
+        data_arguments(path, tmp_path, tmp_path)
+
+
+def test_value_every_variant_has_settings_of_its_own() -> None:
     assert len(VARIANTS) == 30 and all(own for _, own in VARIANTS.values())
