@@ -19,6 +19,7 @@ from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import short_name
 from data_modules.index.labels import refuse_without_positive
 from data_modules.index.manifest import ids_sha256, manifest_hash
+from data_modules.index.passed_on import as_declared
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
 from data_modules.loading.loaders import IndexLoaders
@@ -78,7 +79,8 @@ class DataModule(IndexLoaders):
         return self._spec
 
     def read_index(self) -> pd.DataFrame:
-        """One row a sample: id, patient, study, split (train, val, test), image, text and ``self.label_names``.
+        """One row a sample: id, patient, study, split (train, val, test), image, text, ``self.label_names`` and
+        ``self.passed_on``. Other columns stay in ``index`` and are not in a batch.
 
         ``image`` holds paths, ``text`` cleaned reports; a data set without one of them omits the column.
         ``mask`` is the path of a mask as large as the image, or ``runs`` a list of SIIM run lengths; ``boxes`` a list
@@ -169,7 +171,7 @@ class DataModule(IndexLoaders):
             if "text" in self.index:
                 self.tokenizer = self._settle_tokenizer(self.index)
             counts = {split: int((self.index["split"] == split).sum()) for split in SPLITS}
-            self._spec = self._make_spec(counts, manifest_hash(self.index, self.label_names))
+            self._spec = self._make_spec(counts, manifest_hash(self.index, self.label_names, self.passed_on))
             rank_zero_info(self.summary())
         if stage == "fit" and self.request.reads_labels:
             refuse_without_positive(self._split("val"), "val", self.label_names)
@@ -191,7 +193,7 @@ class DataModule(IndexLoaders):
 
     def sound_rows(self, rows: pd.DataFrame, every: bool = False) -> pd.DataFrame:
         """``rows`` with group and split, without excluded patients and missing images; ``every`` skips choose_rows."""
-        rows = rows.reset_index(drop=True)
+        rows = as_declared(rows.reset_index(drop=True), self.passed_on)
         if self.split_file is not None:
             rows = take_split_file(rows, self.split_file, self.drop)
             self.note(f"split by {short_name(self.split_file)}")
@@ -266,6 +268,7 @@ class DataModule(IndexLoaders):
             train_ids_sha256="" if train is None else ids_sha256(train["id"]),
             notes=list(self._notes),
             manifest_hash=digest,
+            passed_on=dict(self.passed_on),
         )
 
 

@@ -1,11 +1,13 @@
 """The contract between tasks and data: what a task asks for, what a batch holds, what the data tell a task."""
 
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 from torch import Tensor
 
 DEFAULT_IMAGE_SIZE = 224
+Kind = Literal["str", "float", "bool"]
+"""Type of a column that a data module passes on to the batch."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class AsksForData(Protocol):
 
 class Batch(TypedDict, total=False):
     """The keys of a batch; an absent modality is an absent key.
+
+    Besides these, a batch has the columns that ``passed_on`` of the data module declares: float32 (B,) for ``float``,
+    NaN where blank, and lists for ``str`` and ``bool``.
 
     B samples, C channels, crop S x S, T tokens, K classes.
     """
@@ -90,7 +95,8 @@ class DataSpec:
     ``exclusive``: every sample has exactly one of ``classes``. ``mask_class`` is what ``mask`` shows, ``box_classes``
     what boxes hold; empty without them. ``fit`` is how evaluation images are fitted. ``train_positives`` and
     ``train_ids_sha256`` are those of the training samples, after ``label_fraction``. ``protocol`` is the id of the
-    evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty.
+    evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty. ``passed_on`` are the further
+    columns of a batch, with their types.
     """
 
     name: str
@@ -114,3 +120,4 @@ class DataSpec:
     notes: list[str] = field(default_factory=list)
     manifest_hash: str = ""
     protocol: str = ""
+    passed_on: dict[str, Kind] = field(default_factory=dict)

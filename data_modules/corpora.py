@@ -38,6 +38,7 @@ class CorporaDataModule(DataModule):
         super().__init__(**common)
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"
+        self.passed_on = {column: kind for corpus in corpora.values() for column, kind in corpus.passed_on.items()}
         if not corpora:
             raise UserError("found no data.corpora, expected at least one data module by name")
         if unknown := sorted(set(self.weights) - set(corpora)):

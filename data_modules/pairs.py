@@ -1,6 +1,6 @@
 """Anyone's own image-text pairs: one table (JSON lines, CSV, Parquet) beside a folder of images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from data_modules.index.pair_tables import (
     GROUP,
     IMAGE,
     TEXT,
+    column_of_numbers,
     find_column,
     label_columns_to_numbers,
     locate_images,
@@ -26,6 +27,7 @@ from data_modules.text.sections import clean
 SPLIT = ("split", "subset")
 PATIENT = ("patient", "patient_id", "patientid", "subject_id")
 LICENCE = ("license", "licence")
+TARGET = "target"
 
 
 class PairsDataModule(DataModule):
@@ -44,9 +46,11 @@ class PairsDataModule(DataModule):
         split_column: without one, 80/10/10 by patient, group and equal text, stratified by the labels there are.
         patient_column: without one every group is a patient.
         group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
-        label_columns: columns of 1, 0 and blank (unknown), or one column of names, which becomes a class a name; a row
-            has exactly one of these classes.
+        label_columns: columns of 1, 0 and blank (unknown), or such columns by class, ``{Tuberculosis: tb}``; or one
+            column of names, which becomes a class a name: a row has exactly one of these classes.
         uncertain: what -1 in ``label_columns`` becomes, as in CheXpert's tables; without it -1 is an error.
+        target_column: column of a number a sample, blank where unknown, for tasks that predict one; in a batch it is
+            ``target``, float32 (B,), NaN where blank.
 
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
@@ -60,6 +64,7 @@ class PairsDataModule(DataModule):
         "group_column",
         "label_columns",
         "uncertain",
+        "target_column",
     )
 
     def __init__(
@@ -71,27 +76,33 @@ class PairsDataModule(DataModule):
         split_column: str | None = None,
         patient_column: str | None = None,
         group_column: str | None = None,
-        label_columns: Sequence[str] = (),
+        label_columns: dict[str, str] | Sequence[str] = (),
         uncertain: Uncertain | None = None,
+        target_column: str | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.root, self.table = Path(root), table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
         self.patient_column, self.group_column = patient_column, group_column
-        self.label_columns, self.uncertain = list(label_columns), uncertain
+        named = isinstance(label_columns, Mapping)
+        self.label_columns = dict(label_columns) if named else list(label_columns)  # type: ignore[arg-type]
+        self.uncertain, self.target_column = uncertain, target_column
+        if target_column is not None:
+            self.passed_on = {TARGET: "float"}
 
     def read_index(self) -> pd.DataFrame:
         path, table = read_pairs(self.root, self.table, self.image_column)
         image = find_column(path, table, "image", self.image_column, IMAGE)
         text = find_column(path, table, "text", self.text_column, TEXT)
-        if image is None or (text is None and not self.label_columns):
+        if image is None or (text is None and not self.label_columns and self.target_column is None):
             raise UserError(
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
                 f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
             )
         self.drop("no image", int(table[image].isna().sum()))
-        labels = label_columns_to_numbers(path, table, self.label_columns, self.uncertain)
+        labels = self._labels(path, table)
+        targets = None if self.target_column is None else column_of_numbers(path, table, self.target_column)
         table = table[table[image].notna()]
         again = table.groupby(image).cumcount()
         frame = pd.DataFrame({"id": table[image].where(again == 0, table[image] + "#" + again.astype(str))})
@@ -109,9 +120,28 @@ class PairsDataModule(DataModule):
         references = table_references(path.parent, pd.Series(path.stem, table.index)) if inside else None
         frame["image"] = locate_images(self.root, table[image]) if references is None else references
         self.label_names = labels.columns.tolist()
-        self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != self.label_columns
+        self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != list(self.label_columns)
         frame = frame.join(labels)
+        if targets is not None:
+            if TARGET in self.label_names:
+                raise UserError(f"{path}: found a class named {TARGET}, which is the target's name; rename the class")
+            frame[TARGET] = targets
         return frame if text is None else self._with_texts(frame, table[text])
+
+    def _labels(self, path: Path, table: pd.DataFrame) -> pd.DataFrame:
+        """float32 columns by class."""
+        if isinstance(self.label_columns, list):
+            return label_columns_to_numbers(path, table, self.label_columns, self.uncertain)
+        columns = list(self.label_columns.values())
+        if len(set(columns)) < len(columns):
+            raise UserError(f"found a column of data.label_columns twice ({', '.join(columns)}); give each one class")
+        found = label_columns_to_numbers(path, table, columns, self.uncertain)
+        if found.columns.tolist() != columns:
+            raise UserError(
+                f"{path}: found names in column {columns[0]}, expected 1, 0 or blank, as data.label_columns gives its "
+                f"class; set data.label_columns to [{columns[0]}], which makes a class of every name"
+            )
+        return found.set_axis(list(self.label_columns), axis=1)
 
     def _with_texts(self, frame: pd.DataFrame, texts: pd.Series) -> pd.DataFrame:
         frame["text"] = texts.fillna("").map(clean)

@@ -101,7 +101,7 @@ def _open(folder: Path, data: DataModule | None, result: CheckResult) -> Store |
 def _rows(store: Store, result: CheckResult) -> pd.DataFrame | None:
     path, manifest = store.folder / ROWS, store.manifest
     try:
-        frame = store.table()
+        frame, passed_on = store.table(), store.passed_on
         problems = _differences(path, manifest["rows_sha256"])
     except UserError as error:
         result.add("error", "rows", str(error))
@@ -114,9 +114,9 @@ def _rows(store: Store, result: CheckResult) -> pd.DataFrame | None:
         own = frame[frame["split"] == split]
         if len(own) != counts.get(split, 0):
             problems.append(f"{path}: found {len(own):,} rows of {split}, expected {counts.get(split, 0):,}")
-        elif (found := manifest_hash(own, manifest["label_names"])) != hashes.get(split):
+        elif (found := manifest_hash(own, manifest["label_names"], passed_on)) != hashes.get(split):
             problems.append(f"{path}: found rows of {split} with hash {found}, expected {hashes.get(split)}")
-    found = manifest_hash(frame, manifest["label_names"])
+    found = manifest_hash(frame, manifest["label_names"], passed_on)
     if len(problems) == before and found != manifest["manifest_hash"]:
         problems.append(f"{path}: found rows with hash {found}, expected {manifest['manifest_hash']}")
     result.found("error", "rows that are not those of the manifest", problems, COPY)

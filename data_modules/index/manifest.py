@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 import pandas as pd
 
 DRAWN = ("runs", "boxes", "box_labels")
 
 
-def manifest_hash(frame: pd.DataFrame, label_names: list[str]) -> str:
-    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes and
-    labels; not where images and mask files lie."""
-    columns = [c for c in ("id", "patient", "study", "split", "text", "answer", "answer_type", *DRAWN) if c in frame]
+def manifest_hash(frame: pd.DataFrame, label_names: list[str], passed_on: Iterable[str] = ()) -> str:
+    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes, the columns
+    ``passed_on`` and labels; not where images and mask files lie."""
+    known = ("id", "patient", "study", "split", "text", "answer", "answer_type", *DRAWN)
+    columns = [name for name in (*known, *sorted(passed_on)) if name in frame]
     texts = frame.sort_values("id")[columns].copy()
     for name in DRAWN:
         if name in texts:

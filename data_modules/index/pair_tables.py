@@ -96,7 +96,10 @@ def label_columns_to_numbers(
     if odd.to_numpy().any():
         row, place = np.argwhere(odd.to_numpy())[0]
         accept = "set data.uncertain to zeros, ones or ignore, which says what -1 becomes"
-        name_it = "write names, such as grade 2, into one text column, whose values become classes"
+        name_it = (
+            "write names, such as grade 2, into one text column, whose values become classes, or give a column of "
+            "numbers to predict as data.target_column"
+        )
         where = f"{row_of(path, int(row))}, column {columns[place]}"
         raise UserError(
             f"{path}: found {texts.iat[row, place]!r} in {where}, expected 1, 0 or blank; "
@@ -104,6 +107,20 @@ def label_columns_to_numbers(
         )
     numbers = numbers.astype("float32")
     return numbers if uncertain is None else fill_uncertain(numbers, uncertain)
+
+
+def column_of_numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+    """float64, NaN where blank; UserError with the first row that holds anything but a finite number."""
+    if name not in table:
+        raise UserError(missing_column(path, name, table.columns.tolist()))
+    numbers = pd.to_numeric(table[name], errors="coerce").astype("Float64").to_numpy(float, na_value=np.nan)
+    odd = np.flatnonzero(table[name].notna() & ~np.isfinite(numbers))
+    if len(odd):
+        raise UserError(
+            f"{path}: found {table[name].iloc[odd[0]]!r} in {row_of(path, int(odd[0]))}, column {name}, expected a "
+            "number or blank; correct the table"
+        )
+    return pd.Series(numbers, table.index)
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The map-style data set behind every loader: rows of an Arrow table to samples, addressed by (epoch, index)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
+from data_modules.contract import Kind
 from data_modules.errors import UserError
 from data_modules.images.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask, read_boxes, read_mask
 from data_modules.images.source import image_source
@@ -19,7 +20,7 @@ from data_modules.text.tokenizer import Tokenizer
 
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
 PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
-"""Columns handed over as they are."""
+"""Columns of questions, handed over as they are."""
 MOST_SKIPPED = 20
 """Bad samples in a row after which the data are broken, not a sample."""
 
@@ -42,6 +43,7 @@ class SampleDataset(Dataset):
         weights: of the rows, how often an epoch shows them.
         annotations: ``mask``, ``boxes`` or both, read where the index has them; they move with the image.
             With any, samples have their ``size``.
+        passed_on: further columns of a sample, with their types; read where the rows have them.
 
     Attributes:
         skip_bad: the next sample takes the place of one that cannot be read; ``skipped`` says which and why.
@@ -62,11 +64,13 @@ class SampleDataset(Dataset):
         sentence_dropout: float = 0.0,
         weights: np.ndarray | None = None,
         annotations: Sequence[str] = (),
+        passed_on: Mapping[str, Kind] | None = None,
     ) -> None:
+        self.passed_on = dict(passed_on or {})
         self.mask = "mask" in annotations and bool(set(MASK_COLUMNS) & set(frame))
         self.boxes = "boxes" in annotations and "boxes" in frame
         self.sized = bool(annotations)
-        columns = (*COLUMNS, *PASSED_ON, *MASK_COLUMNS * self.mask, *BOX_COLUMNS * self.boxes)
+        columns = (*COLUMNS, *PASSED_ON, *self.passed_on, *MASK_COLUMNS * self.mask, *BOX_COLUMNS * self.boxes)
         self.table = pa.Table.from_pandas(frame[[c for c in columns if c in frame]], preserve_index=False)
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
@@ -125,6 +129,7 @@ class SampleDataset(Dataset):
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
         sample |= {name: record[name] for name in PASSED_ON if name in record}
+        sample |= {name: _value(record[name], kind) for name, kind in self.passed_on.items() if name in record}
         if self.labels is not None:
             sample["labels"] = torch.from_numpy(self.labels[row])
         return sample
@@ -162,3 +167,8 @@ class SampleDataset(Dataset):
         first, last = int(self.starts[study]), int(self.starts[study + 1])
         name = self.table.column("study")[first].as_py()
         return first + stable_hash("image of study", self.seed, epoch, name) % (last - first)
+
+
+def _value(value: Any, kind: Kind) -> Any:
+    """``value`` of a row; numbers as float32 tensors, NaN for None."""
+    return torch.tensor(np.nan if value is None else value, dtype=torch.float32) if kind == "float" else value

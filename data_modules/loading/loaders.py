@@ -1,5 +1,7 @@
 """The loaders of a data module: how the rows of an index become batches, on every process, resumably."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from data_modules.contract import DEFAULT_IMAGE_SIZE, AsksForData, DataRequest
+from data_modules.contract import DEFAULT_IMAGE_SIZE, AsksForData, DataRequest, Kind
 from data_modules.errors import UserError, expect
 from data_modules.images.transforms import DEFAULT_AUGMENT, Augment, Transform
 from data_modules.index.hashing import stable_hash
@@ -33,6 +35,8 @@ class IndexLoaders(LightningDataModule):
     """
 
     label_names: list[str]
+    passed_on: Mapping[str, Kind] = MappingProxyType({})
+    """Columns of the index that the batch has under their own names, with their types: ``{"age": "float"}``."""
     one_image_per_study = False
     """True: a training epoch shows each study once, with an image drawn from (seed, epoch, study)."""
     skip_bad_samples = False
@@ -143,6 +147,7 @@ class IndexLoaders(LightningDataModule):
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
             weights=self.row_weights(frame) if train else None,
             annotations=self.request.annotations,
+            passed_on=self.passed_on,
         )
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:

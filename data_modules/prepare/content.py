@@ -79,11 +79,12 @@ def finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) -> 
         rows = rows[~lost].reset_index(drop=True)
         data.drop("broken image", int(lost.sum()))
         checked = data.sound_rows(rows.drop(columns="image"), every=True)
+        labels, passed_on = data.label_names, data.passed_on
         plan.manifest |= {
             "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
             "dropped": dict(sorted(data.dropped.items())),
-            "manifest_hash": manifest_hash(checked, data.label_names),
-            "split_hashes": {s: manifest_hash(checked[checked["split"] == s], data.label_names) for s in SPLITS},
+            "manifest_hash": manifest_hash(checked, labels, passed_on),
+            "split_hashes": {s: manifest_hash(checked[checked["split"] == s], labels, passed_on) for s in SPLITS},
             "broken": sorted(broken.values()),
         }
     if "mask" in rows:

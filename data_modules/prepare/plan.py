@@ -12,6 +12,7 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.shards import Payload
 from data_modules.index.manifest import manifest_hash
+from data_modules.index.passed_on import as_declared
 from data_modules.index.splits import SPLITS, has_splits
 from data_modules.store.shards import read_and_encode
 from data_modules.store.store import VERSION
@@ -69,7 +70,7 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
     if data.split_file is not None:
         raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
-    rows = data.read_index().reset_index(drop=True)
+    rows = as_declared(data.read_index().reset_index(drop=True), data.passed_on)
     checked = data.sound_rows(rows.copy(), every=True)
     checked = checked.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
     labels = data.label_names
@@ -91,10 +92,14 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "drawn": drawn,
         "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
         "dropped": dict(sorted(data.dropped.items())),
-        "manifest_hash": manifest_hash(checked, labels),
-        "split_hashes": {split: manifest_hash(checked[checked["split"] == split], labels) for split in SPLITS},
+        "manifest_hash": manifest_hash(checked, labels, data.passed_on),
+        "split_hashes": {
+            split: manifest_hash(checked[checked["split"] == split], labels, data.passed_on) for split in SPLITS
+        },
         "versions": _versions(),
     }
+    if data.passed_on:
+        manifest["passed_on"] = dict(data.passed_on)
     if "license" in rows:
         manifest["licences"] = rows["license"].fillna("").value_counts().sort_index().to_dict()
     if "image" not in rows:

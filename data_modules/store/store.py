@@ -55,6 +55,14 @@ class Store:
         return self.manifest["label_names"]
 
     @property
+    def passed_on(self) -> list[str]:
+        """Columns that the data module passed on to the batch; UserError where the manifest does not list them so."""
+        found = self.manifest.get("passed_on", {})
+        if not isinstance(found, dict):
+            raise UserError(f"{self.folder / MANIFEST}: found passed_on {found!r}, expected columns by name; {COPY}")
+        return list(found)
+
+    @property
     def dropped(self) -> dict[str, int]:
         return self.manifest["dropped"]
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import numpy as np
@@ -133,6 +133,48 @@ def test_value_manifest_hash() -> None:
     assert digest(frame) == digest(frame.iloc[::-1])
     changed = [frame.assign(sick=0.0), frame.iloc[:-2], frame.assign(split="train")]
     assert len({digest(frame), *map(digest, changed)}) == 4
+
+
+class Passing(Frame):
+    passed_on: ClassVar[Any] = {"age": "float", "site": "str", "urgent": "bool"}
+
+
+def test_value_declared_columns_reach_the_batch_and_the_hash() -> None:
+    columns = {"split": ["train"] * 4 + ["val"] * 4, "patient": [f"p{n}" for n in range(8)]}
+    frame = texts(8, **columns, age=[*range(4, 11), None], site=["a", None] * 4, urgent=["1", "False"] * 4, other=1)
+    data = Passing(frame)
+    data.setup()
+    batch = next(iter(data.val_dataloader()))
+    assert batch["age"].dtype == torch.float32 and batch["age"][:3].tolist() == [8, 9, 10] and batch["age"][3].isnan()
+    assert (batch["site"], batch["urgent"]) == (["a", ""] * 2, [True, False] * 2) and "other" not in batch
+    assert data.spec.passed_on == Passing.passed_on
+    same, plain = Passing(frame.assign(age=frame["age"].astype(str), other=2)), Frame(frame)
+    digests = [data.spec.manifest_hash]
+    for other in (same, plain, *(Passing(frame.assign(**{name: 1})) for name in Passing.passed_on)):
+        other.setup()
+        digests.append(other.spec.manifest_hash)
+    assert digests[0] == digests[1] and len(set(digests)) == 5
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"age": "old"}, "sample s0: found 'old' in column age, expected a number or blank"),
+        ({"urgent": None}, "sample s0: found None in column urgent, expected True or False"),
+        ({}, "found no column site, expected one, as passed_on of the data module declares it"),
+    ],
+)
+def test_error_declared_columns(column: dict[str, Any], message: str) -> None:
+    frame = texts(4, age=1, site="a", urgent=True).assign(**column)
+    with pytest.raises(UserError, match=message):
+        Passing(frame if column else frame.drop(columns="site")).setup()
+
+
+def test_error_a_declared_name_that_the_batch_has() -> None:
+    data = Frame(texts(4))
+    data.passed_on = {"patient": "str"}
+    with pytest.raises(ValueError, match="key of Batch"):
+        data.setup()
 
 
 def test_value_seed_follows_from_epoch_and_id() -> None:

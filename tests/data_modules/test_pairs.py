@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from data_modules.checks import check
 from data_modules.errors import UserError
 from data_modules.pairs import PairsDataModule
+from data_modules.prepare import Options, prepare
 from data_modules.text.tokenizer import TextOptions
 
 ROWS = [
@@ -106,6 +109,40 @@ def test_value_labels(root: Path) -> None:
         make(root, label_columns=["sick", "kind"])
     with pytest.raises(UserError, match=r"no column sik \(nearest: sick\)"):
         make(root, label_columns=["sik"])
+
+
+def test_value_classes_by_column(root: Path) -> None:
+    write_lines(root, [{**row, "tb": n % 2, "kind": "ab"[n % 2]} for n, row in enumerate(ROWS)])
+    data = make(root, label_columns={"Tuberculosis": "tb"})
+    assert data.spec.classes == ["Tuberculosis"] and not data.spec.exclusive
+    assert data.spec.train_positives == {"Tuberculosis": 3}
+    with pytest.raises(UserError, match=r"found names in column kind, .* set data\.label_columns to \[kind\]"):
+        make(root, label_columns={"Kind": "kind"})
+    with pytest.raises(UserError, match=r"column of data\.label_columns twice \(tb, tb\)"):
+        make(root, label_columns={"A": "tb", "B": "tb"})
+
+
+def test_value_a_target_is_a_number_a_sample(root: Path, tmp_path: Path) -> None:
+    rows = [{**row, "age": None if n == 7 else n + 0.5, "odd": "old" if n == 2 else n} for n, row in enumerate(ROWS)]
+    write_lines(root, [{"text": "One without image."}, *rows])
+    data = make(root, target_column="age")
+    batch = next(iter(data.val_dataloader()))
+    assert batch["target"].dtype == torch.float32 and batch["target"][0] == 6.5 and batch["target"][1].isnan()
+    assert data.spec.passed_on == {"target": "float"} and "labels" not in batch
+    prepare(PairsDataModule(str(root), target_column="age"), tmp_path / "store", Options(64, "raw"), workers=1)
+    stored = make(tmp_path / "store", target_column="age")
+    assert stored.spec == data.spec
+    assert torch.equal(next(iter(stored.val_dataloader()))["target"].nan_to_num(9), batch["target"].nan_to_num(9))
+    findings = {finding.kind for finding in check("pairs", tmp_path / "store", stored).findings}
+    assert not findings & {"rows", "rows that are not those of the manifest", "manifest"}
+    with pytest.raises(UserError, match=r"was prepared with target_column 'age', found data\.target_column None"):
+        make(tmp_path / "store")
+    with pytest.raises(UserError, match=r"found 'old' in row 4, column odd, expected a number or blank"):
+        make(root, target_column="odd")
+    with pytest.raises(UserError, match=r"no column ag \(nearest: age\)"):
+        make(root, target_column="ag")
+    with pytest.raises(UserError, match=r"expected 1, 0 or blank; .*data\.target_column"):
+        make(root, label_columns=["age"])
 
 
 def test_value_dropped_texts_are_counted(root: Path) -> None:
