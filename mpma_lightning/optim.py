@@ -12,7 +12,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from data_modules.errors import UserError, expect, suggest
 from mpma_lightning.backbones.encoder import ImageEncoder
 
-NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "mask_token", "memory_keys", "memory_values", "log_scale")
+NO_DECAY_NAMES = (
+    *("pos_embed", "cls_token", "dist_token", "reg_token", "mask_token"),
+    *("memory_keys", "memory_values", "log_scale"),
+)
 NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")
 
 

@@ -34,7 +34,7 @@ def list_backbones(pattern: str | None = None) -> list[tuple[str, str]]:
             *entries,
             (
                 "timm/<model>",
-                f"one of {len(supported_names())} ViTs and CNNs of timm; to list them: backbones 'timm/vit_*'",
+                f"one of {len(supported_names())} ViTs, Swins and CNNs of timm; to list them: backbones 'timm/vit_*'",
             ),
             ("hf/<model>", "any BERT-like text encoder from the hub or a local folder"),
         ]

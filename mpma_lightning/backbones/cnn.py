@@ -9,6 +9,13 @@ from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.features import Features
 
 
+def timm_levels(model: Any) -> Levels:
+    """The feature maps that a timm model describes in ``feature_info``."""
+    info = list(model.feature_info)
+    widths, strides = (tuple(level[key] for level in info) for key in ("num_chs", "reduction"))
+    return Levels(tuple(range(len(info))), widths, strides)
+
+
 class CNNEncoder(nn.Module):
     """The cells of the last feature map are the tokens. An :class:`ImageEncoder` that cannot drop patches.
 
@@ -44,9 +51,7 @@ class CNNEncoder(nn.Module):
                 f"the feature maps of timm's {type(self.cnn).__name__} do not align with the image, so only its pooled "
                 "feature can be used; choose another model.backbone.image.encoder for this task"
             )
-        info = list(self.cnn.feature_info)
-        widths, strides = (tuple(level[key] for level in info) for key in ("num_chs", "reduction"))
-        return Levels(tuple(range(len(info))), widths, strides)
+        return timm_levels(self.cnn)
 
     def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
         """Encode (B, 3, H, W); ``visible`` must be ``None``."""

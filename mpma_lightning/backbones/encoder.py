@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from data_modules.errors import expect
 from mpma_lightning.backbones.features import Features
 
 
@@ -67,3 +68,15 @@ class ImageEncoder(Protocol):
             levels: ``indices`` of the feature maps to return, which may repeat; not together with ``visible``.
         """
         ...
+
+
+def grid_of(image: Tensor, cell: int) -> tuple[int, int]:
+    """Cells (H', W') of ``cell`` pixels a side in an image (B, C, H, W).
+
+    Raises:
+        UserError: the image is not a whole number of cells.
+    """
+    height, width = image.shape[-2:]
+    expect(height % cell == width % cell == 0, "the image side that reaches the encoder", width,
+           f"a multiple of its patch, {cell}; correct data.image_size")  # fmt: skip
+    return height // cell, width // cell

@@ -1,24 +1,24 @@
-"""Image encoders from timm, by name: ViTs with token dropping, and CNNs without."""
+"""Image encoders from timm, by name."""
 
 import inspect
 from typing import Any
 
 import timm
+from torch import nn
 
 from data_modules.errors import UserError, nearest
 from mpma_lightning.backbones.checkpoint import read_checkpoint
-from mpma_lightning.backbones.cnn import CNNEncoder
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
-from mpma_lightning.backbones.families import POOLED_ONLY, VIT, is_supported, supported_names
+from mpma_lightning.backbones.families import VIT, family_of, supported_names
 from mpma_lightning.backbones.filling import fill
 from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.spec import ImageSpec
-from mpma_lightning.backbones.vit import ViTEncoder, init_like_mae
+from mpma_lightning.backbones.vit import init_like_mae
 
 
 @REGISTRY.register("image", "timm/")
-def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
-    """A ViT or CNN of timm.
+def timm_encoder(name: str, spec: ImageSpec) -> nn.Module:
+    """A ViT, Swin Transformer or CNN of timm; plain ViTs and DeiTs can drop masked patches.
 
     Args:
         name: timm model name, such as ``vit_base_patch16_224`` or ``resnet50``.
@@ -32,17 +32,18 @@ def timm_encoder(name: str, spec: ImageSpec) -> ViTEncoder | CNNEncoder:
     if not timm.is_model(architecture):
         known = [f"timm/{model}" for model in supported_names()]
         raise UserError(f"timm has no model '{name}'{nearest(f'timm/{architecture}', known)}")
-    if not is_supported(architecture):
+    family = family_of(architecture)
+    if family is None:
         raise UserError(
-            f"timm/{name} is neither a plain ViT nor a supported CNN; `backbones 'timm/*'` lists the supported models"
+            f"timm/{name} is of a family that is not supported; `backbones 'timm/*'` lists the supported models"
         )
-    encoder: ViTEncoder | CNNEncoder
-    if timm.models.is_model_in_modules(architecture, [VIT]):
-        model = _vit(name, spec)
-        encoder = ViTEncoder(model, spec.pool or "mean")
-    else:
-        model = _create(name, spec)
-        encoder = CNNEncoder(model, has_maps=not timm.models.is_model_in_modules(architecture, POOLED_ONLY))
+    sized = {"img_size": spec.size} if family.sized else {}
+    if family is VIT:
+        _refuse_weights_for_another_stem(spec)
+    model = _create(name, spec, **sized, **family.arguments)
+    if family is VIT:
+        _finish_vit(model, spec)
+    encoder = family.encoder(model, spec.pool or "mean") if family.pooled else family.encoder(model)
     if spec.weights not in (None, "hub"):
         _fill_from_file(encoder, model, str(spec.weights))
     return encoder
@@ -60,13 +61,16 @@ def _create(name: str, spec: ImageSpec, **fixed: Any) -> Any:
         ) from error
 
 
-def _vit(name: str, spec: ImageSpec) -> Any:
+def _refuse_weights_for_another_stem(spec: ImageSpec) -> None:
     if spec.weights is not None and spec.stem == "convolution":
         raise UserError(
             f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, but published ViTs have a "
             "linear patch embedding; set image.stem to linear or leave image.weights out"
         )
-    vit = _create(name, spec, img_size=spec.size, dynamic_img_size=True)
+
+
+def _finish_vit(vit: Any, spec: ImageSpec) -> None:
+    """Initial weights and stem of a plain ViT."""
     if spec.weights != "hub":
         init_like_mae(vit)
     if spec.stem == "convolution":
@@ -74,10 +78,9 @@ def _vit(name: str, spec: ImageSpec) -> Any:
         vit.patch_embed = ConvolutionalStem(
             linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels
         )
-    return vit
 
 
-def _fill_from_file(encoder: ViTEncoder | CNNEncoder, model: Any, path: str) -> None:
+def _fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
     """Load a file with timm's tensor names (also below ``module.`` or ``encoder.``) or a checkpoint of this project.
 
     timm's filter for the model's family is applied first: it knows the names of other code bases, and resamples

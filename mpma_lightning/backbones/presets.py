@@ -2,7 +2,7 @@
 
 from data_modules.errors import UserError, suggest
 from mpma_lightning.backbones.registry import REGISTRY, written
-from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
+from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, Option, TextSpec
 
 
 @REGISTRY.register("backbone", "mpma_vit_b16")
@@ -33,7 +33,7 @@ def mpma_vit_s16() -> BackboneSpec:
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
     """For CPUs, demo and tests: at 112, a convolutional stem and 2 image, 2 text and 2 fusion layers, width 128."""
-    options: dict[str, int | float | bool] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
+    options: dict[str, Option] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
     tiny = BackboneSpec(
         "mpma_vit_t16",
         ImageSpec("timm/vit_tiny_patch16_224", size=112, stem="convolution", options=options),

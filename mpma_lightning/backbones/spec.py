@@ -15,24 +15,27 @@ _DECIDES = {
 encoder, which no field holds: a tensor of another shape is refused when weights are loaded."""
 _INITIAL, _OF_TRAINING = ("image.weights",), ("text.dropout", "fusion.dropout")
 
+Option = int | float | bool | list[int]
+"""Value of an argument of a timm model; a list holds one number a stage."""
+
 
 @dataclass
 class ImageSpec:
     """The image encoder.
 
     Attributes:
-        encoder: ``timm/<model>``; ``backbones 'timm/*'`` lists them.
+        encoder: ``timm/<model>`` or a registered name; ``backbones`` and ``backbones 'timm/*'`` list them.
         size: side in pixels of the square input; position embeddings are resampled for other sizes.
         options: further arguments of the timm model, added to the preset's, such as ``{depth: 6, reg_tokens: 4}``.
         weights: initial weights: ``hub`` (published by timm) or a file with timm's tensors; random when ``null``. They
             need a linear stem.
         stem: patch embedding of a ViT: ``linear``, or ``convolution``, which learns from fewer samples.
-        pool: the global image feature: ``mean`` of the patch tokens, or ``cls``, the class token.
+        pool: the global image feature: ``mean`` of the patch tokens, or ``cls``, the class token of a ViT.
     """
 
     encoder: str | None = None
     size: int | None = None
-    options: dict[str, int | float | bool] | None = None
+    options: dict[str, Option] | None = None
     weights: str | None = None
     stem: Literal["linear", "convolution"] | None = None
     pool: Literal["mean", "cls"] | None = None

@@ -13,10 +13,11 @@ OPTIONS = {
     *("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "init_values", "reg_tokens"),
     *("qkv_bias", "qk_norm", "proj_bias", "pre_norm", "final_norm", "no_embed_class", "dynamic_img_pad"),
     *("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "drop_block_rate"),
+    *("depths", "window_size"),
     *("output_stride", "stem_width", "cardinality", "base_width", "width", "ls_init_value", "conv_bias"),
 }
 """Arguments of timm's models for their size and regularisation; others may name files or downloads."""
-_LARGEST_OPTION = 16384
+_LARGEST_OPTION, _MOST_STAGES = 16384, 8
 _MAY_BE_ZERO = ("depth", "slots")
 
 
@@ -50,12 +51,13 @@ def _check(key: str, value: Any, kind: Any) -> None:
         if value not in choices:
             raise UserError(f"{key} is {value!r}{nearest(str(value), choices)} (one of {', '.join(choices)})")
     elif get_origin(wanted) is dict:
-        plain = isinstance(value, dict) and all(type(inner) in (int, float, bool) for inner in value.values())
-        expect(plain, key, value, "names with numbers, true or false")
+        plain = isinstance(value, dict) and all(map(_is_option, value.values()))
+        expect(plain, key, value, f"names with numbers, true, false or lists of 1 to {_MOST_STAGES} whole numbers")
         for name, inner in value.items():
             if name not in OPTIONS:
                 raise UserError(f"{key} names {name!r}, which is not one of the options{suggest(str(name), OPTIONS)}")
-            expect(abs(inner) <= _LARGEST_OPTION, f"{key}.{name}", inner, f"at most {_LARGEST_OPTION}")
+            largest = max(map(abs, inner if isinstance(inner, list) else [inner]))
+            expect(largest <= _LARGEST_OPTION, f"{key}.{name}", inner, f"at most {_LARGEST_OPTION}")
     elif wanted is float:
         number = type(value) in (int, float)
         expect(number and 0 <= value < 1, key, value, "0 <= dropout < 1")
@@ -66,3 +68,9 @@ def _check(key: str, value: Any, kind: Any) -> None:
         expect(fits, key, value, f"a whole number of {least} to {_LARGEST[name]}")
     else:
         expect(isinstance(value, str), key, value, "a name")
+
+
+def _is_option(value: object) -> bool:
+    if isinstance(value, list):
+        return 1 <= len(value) <= _MOST_STAGES and all(type(inner) is int for inner in value)
+    return type(value) in (int, float, bool)

@@ -6,9 +6,8 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from data_modules.errors import expect
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
-from mpma_lightning.backbones.encoder import Levels
+from mpma_lightning.backbones.encoder import Levels, grid_of
 from mpma_lightning.backbones.features import Features
 
 
@@ -22,7 +21,7 @@ class ViTEncoder(nn.Module):
     """
 
     can_drop_patches = True
-    honours = ("options", "weights", "stem", "pool")
+    honours: tuple[str, ...] = ("options", "weights", "stem", "pool")
     has_maps = True
 
     def __init__(self, vit: Any, pool: str) -> None:
@@ -56,13 +55,10 @@ class ViTEncoder(nn.Module):
         Raises:
             UserError: the image is not a multiple of the patch size.
         """
-        height, width = image.shape[-2:]
-        whole = height % self.patch_size == width % self.patch_size == 0
-        expect(whole, "the image side that reaches the encoder", width, f"a multiple of its patch, {self.patch_size}; "
-               "correct data.image_size")  # fmt: skip
+        grid = grid_of(image, self.patch_size)
         if levels and visible is not None:
             raise ValueError("levels need the whole image: call without visible")
-        grid, first = (height // self.patch_size, width // self.patch_size), self.vit.num_prefix_tokens
+        first = self.vit.num_prefix_tokens
         tokens, maps = self._embedded(image, visible), {}
         for number, block in enumerate(self.vit.blocks):
             tokens = block(tokens)

@@ -1,5 +1,6 @@
 """Classification, linear probe, zero-shot and multi-modal classification, through the command line."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -54,6 +55,21 @@ def test_exclusive_classes_have_an_accuracy(trained: tuple[Path, list[str]], pha
     start(path, phantom, phantom, tmp_path, *steps)
     metrics = results(tmp_path, "results.json")["metrics"]
     assert 0 <= metrics["val/accuracy"] <= 1 and metrics["val/label_loss"] > 0
+
+
+def test_a_swin_transformer_is_fitted_and_read_from_its_checkpoint(phantom: Path, tmp_path: Path) -> None:
+    path = EXPERIMENTS / "classification" / "covidx_benchx.yaml"
+    small = {
+        "encoder": "timm/swin_tiny_patch4_window7_224",
+        "size": 64,
+        "options": {"embed_dim": 24, "depths": [1] * 4},
+    }
+    config = json.dumps({"model": {"init_args": {"backbone": {"image": small}, "checkpoint": None}}})
+    steps = ["--trainer.max_steps", "1", "--trainer.val_check_interval", "1"]
+    start(path, phantom, phantom, tmp_path, "--config", config, *steps)
+    assert results(tmp_path, "results.json")["metrics"]["val/label_loss"] > 0
+    carried = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt").spec
+    assert carried is not None and carried.image.options == small["options"]
 
 
 def test_linear_probe_encodes_once(
