@@ -174,7 +174,7 @@ class DataModule(IndexLoaders):
             self._spec = self._make_spec(counts, manifest_hash(self.index, self.label_names, self.passed_on))
             rank_zero_info(self.summary())
         if stage == "fit" and self.request.reads_labels:
-            refuse_without_positive(self._split("val"), "val", self.label_names)
+            refuse_without_positive(self.split_rows("val"), "val", self.label_names)
         for split in SPLITS:
             if split not in self._datasets:
                 self._datasets[split] = self._dataset(self.index[self.index["split"] == split], split)
@@ -246,7 +246,7 @@ class DataModule(IndexLoaders):
         return Tokenizer.make(self.text, rows["text"].tolist(), patients)
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
-        train = None if self.index is None else self._split("train")
+        train = None if self.index is None else self.split_rows("train")
         return DataSpec(
             name=type(self).__name__,
             classes=list(self.label_names),

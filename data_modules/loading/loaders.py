@@ -116,7 +116,7 @@ class IndexLoaders(LightningDataModule):
 
     def samples(self, split: str) -> SampleDataset:
         """The samples of a split as evaluation sees them: no augmentation, every image, epoch 0."""
-        return self._dataset(self._split(split), f"{split} samples")
+        return self._dataset(self.split_rows(split), f"{split} samples")
 
     def probe_samples(self, count: int | None = None) -> SampleDataset:
         """One image of each of ``count`` (default: all) training studies, in the order of a hash of (seed, study)."""
@@ -129,7 +129,8 @@ class IndexLoaders(LightningDataModule):
         """Id of the sample that worker process ``pid`` of any loader was at; None for other processes."""
         return next((sample for reading in self._readings[::-1] if (sample := reading.sample(pid))), None)
 
-    def _split(self, split: str) -> pd.DataFrame:
+    def split_rows(self, split: str) -> pd.DataFrame:
+        """The rows of ``index`` of a split, after ``setup``."""
         assert self.index is not None, "call setup first"
         return self.index[self.index["split"] == split]
 

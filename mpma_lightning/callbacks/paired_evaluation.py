@@ -118,8 +118,8 @@ class PairedEvaluation(EvaluationBatches):
             return {}
         directions = evaluator.directions(task.encode_texts(evaluator.texts)).cpu().numpy()
         found = evaluator.evaluate(rows["labels"][:, evaluator.columns], rows["image_embedding"] @ directions.T)
-        names = {AUROC.of(name): Metric(f"zero_shot/{name}") for name in evaluator.classes}
-        names[AUROC] = Metric("zero_shot_auroc", headline=True)
+        names = {AUROC.of(name): Metric(f"zero_shot/{name}", unit="share") for name in evaluator.classes}
+        names[AUROC] = Metric("zero_shot_auroc", unit="share", headline=True)
         return {metric: found[auroc] for auroc, metric in names.items() if auroc in found}
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import numpy as np
 from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.evaluation.samples import SampleTable
 
-ACCURACY = Metric("accuracy", headline=True, per_sample="mean")
+ACCURACY = Metric("accuracy", unit="share", headline=True, per_sample="mean")
 QUESTION_ONLY = reference("question_only", headline=True)
 MAJORITY = reference("majority")
 CEILING = reference("ceiling")

@@ -32,16 +32,17 @@ def direction_scores(results: dict[str, Retrieval], letter: str = "r") -> dict[M
     """Metrics of both directions; ``letter`` as in :class:`RetrievalEvaluator`."""
     found: dict[Metric, float] = {}
     for name, result in results.items():
-        found |= {_hit(name, letter, k): value for k, value in result.recall.items()}
+        found |= {hit(name, letter, k): value for k, value in result.recall.items()}
         if letter == "h":
-            found |= {Metric(f"{name}_p{k}"): value for k, value in result.precision.items()}
+            found |= {Metric(f"{name}_p{k}", unit="share"): value for k, value in result.precision.items()}
         found[Metric(f"{name}_median_rank", higher_is_better=False, unit="rank")] = result.median_rank
-        found[Metric(f"{name}_map")] = result.mean_average_precision
+        found[Metric(f"{name}_map", unit="share")] = result.mean_average_precision
     return found
 
 
-def _hit(name: str, letter: str, k: int) -> Metric:
-    return Metric(f"{name}_{letter}{k}", headline=True, per_sample="mean")
+def hit(name: str, letter: str, k: int) -> Metric:
+    """Share of the queries of direction ``name`` with a hit among the first ``k``; ``letter`` as above."""
+    return Metric(f"{name}_{letter}{k}", unit="share", headline=True, per_sample="mean")
 
 
 class RetrievalEvaluator:
@@ -80,7 +81,7 @@ class RetrievalEvaluator:
         rows, ranks = self.rows, world_size()
         order = np.concatenate([np.arange(r, len(rows["id"]), ranks) for r in range(ranks)])
         hits = {
-            _hit(name, self.letter, k): (result.best <= k).astype(float)
+            hit(name, self.letter, k): (result.best <= k).astype(float)
             for name, result in self.ranked.items()
             for k in result.recall
         }

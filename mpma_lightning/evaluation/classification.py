@@ -8,11 +8,11 @@ from data_modules.errors import UserError
 from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
 from mpma_lightning.evaluation.metric import Metric, count
 
-AUROC = Metric("auroc", headline=True, per_sample="auroc")
-AP = Metric("ap")
-F1 = Metric("f1")
-ACCURACY = Metric("accuracy", headline=True)
-F1_LIKELIEST = Metric("f1_likeliest")
+AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc")
+AP = Metric("ap", unit="share")
+F1 = Metric("f1", unit="share")
+ACCURACY = Metric("accuracy", unit="share", headline=True)
+F1_LIKELIEST = Metric("f1_likeliest", unit="share")
 CLASSES_SCORED = count("classes_scored")
 
 

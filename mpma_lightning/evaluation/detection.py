@@ -15,12 +15,12 @@ Boxes = dict[str, Tensor]
 """``boxes`` (n, 4) corners and ``labels`` (n,); of a detection also ``scores`` (n,)."""
 PUBLISHED_THRESHOLDS = [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
 PUBLISHED_CONFIDENCE = 0.5
-PUBLISHED = Metric("det-frozen-mgca/map_40_75", headline=True)
+PUBLISHED = Metric("det-frozen-mgca/map_40_75", unit="share", headline=True)
 PUBLISHED_IMAGES = count("published_images")
-MAP = Metric("map", headline=True)
-MAP_50 = Metric("map_50", headline=True)
-MAP_75 = Metric("map_75")
-MAR_100 = Metric("mar_100")
+MAP = Metric("map", unit="share", headline=True)
+MAP_50 = Metric("map_50", unit="share", headline=True)
+MAP_75 = Metric("map_75", unit="share")
+MAR_100 = Metric("mar_100", unit="share")
 MAX_DETECTIONS = 100
 """Detections per image and class that are evaluated [COCO]."""
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from mpma_lightning.evaluation.metric import Metric, count, reference
 
-POINTING_GAME = Metric("pointing_game", headline=True, per_sample="mean")
+POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean")
 CNR = Metric("cnr", unit="ratio", headline=True, per_sample="mean")
-IOU = Metric("iou", per_sample="mean")
+IOU = Metric("iou", unit="share", per_sample="mean")
 RANDOM_PATCH = reference("random_patch", headline=True)
 CENTRE_OF_LUNG = reference("centre_of_lung")
 CENTRE_OF_NAMED_LUNG = reference("centre_of_named_lung", headline=True)

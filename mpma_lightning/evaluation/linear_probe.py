@@ -64,4 +64,4 @@ class ProbeEvaluator:
         draws = (slice(d * self.shots, (d + 1) * self.shots) for d in range(min(self.draws, len(train) // self.shots)))
         found = [macro(linear_probe(train[d], train_labels[d], test, test_labels, classes)) for d in draws]
         mean = float(np.mean(found)) if found else float("nan")
-        return {} if np.isnan(mean) else {Metric(f"probe{self.shots}_auroc", headline=True): mean}
+        return {} if np.isnan(mean) else {Metric(f"probe{self.shots}_auroc", unit="share", headline=True): mean}

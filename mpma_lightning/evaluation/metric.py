@@ -1,11 +1,13 @@
 """Metric: the declaration of a metric, made where it is computed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any, Literal
 
 Unit = Literal["share", "loss", "error", "ratio", "rank", "count"]
-"""``share``: 0 to 1, shown in per cent; ``ratio``: any number without unit; ``count``: a number of items."""
+"""``share``: 0 to 1, the only unit that reports show in per cent; ``loss``: the value of a loss; ``error``: a
+difference in the unit of what is predicted, such as years; ``ratio``: any number without unit; ``rank``: a place in an
+order, from 1; ``count``: a number of items."""
 PerSample = Literal["mean", "auroc"]
 
 
@@ -16,7 +18,7 @@ class Metric:
     Attributes:
         name: as logged after the stage: ``auroc`` in ``test/auroc``.
         higher_is_better: None for numbers that are neither good nor bad, such as counts.
-        unit: see :data:`Unit`.
+        unit: see :data:`Unit`; it has no default, as a wrong one shows wrong numbers.
         headline: whether tables and the end of a run show it by default.
         per_sample: how it follows from ``samples_test.parquet``: ``mean`` of the column of its name, or macro ``auroc``
             of the scores ``<name>@<class>`` and the labels ``label/<class>``. None: it does not.
@@ -24,7 +26,8 @@ class Metric:
 
     name: str
     higher_is_better: bool | None = True
-    unit: Unit = "share"
+    _: KW_ONLY
+    unit: Unit
     headline: bool = False
     per_sample: PerSample | None = None
 

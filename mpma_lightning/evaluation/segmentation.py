@@ -4,10 +4,10 @@ import numpy as np
 
 from mpma_lightning.evaluation.metric import Metric, reference
 
-DICE = Metric("dice", headline=True, per_sample="mean")
-IOU = Metric("iou", per_sample="mean")
-DICE_POSITIVE = Metric("dice_positive", headline=True, per_sample="mean")
-IOU_POSITIVE = Metric("iou_positive")
+DICE = Metric("dice", unit="share", headline=True, per_sample="mean")
+IOU = Metric("iou", unit="share", per_sample="mean")
+DICE_POSITIVE = Metric("dice_positive", unit="share", headline=True, per_sample="mean")
+IOU_POSITIVE = Metric("iou_positive", unit="share")
 DICE_EMPTY = reference("dice_empty_prediction", headline=True)
 MEAN_MASK = {DICE: reference("dice_mean_mask"), DICE_POSITIVE: reference("dice_positive_mean_mask", headline=True)}
 """The same metrics for the mean training mask."""

@@ -35,9 +35,9 @@ def other_patient(patients: list[str]) -> Tensor | None:
 
 
 METRICS = (
-    Metric("finding_word_accuracy"),
+    Metric("finding_word_accuracy", unit="share"),
     reference("finding_word_accuracy_shuffled_image"),
-    Metric("finding_word_gap", headline=True),
+    Metric("finding_word_gap", unit="share", headline=True),
     reference("memory_attention"),
 )
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.contract import DataRequest
+from data_modules.errors import UserError, suggest
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import Rows, RunningMeans
 from mpma_lightning.evaluation.finite import refuse_broken
@@ -25,12 +26,18 @@ class Task(BackboneModule):
 
     A subclass names the ``parts`` of the backbone, builds its heads in :meth:`build_heads`, and returns from
     :meth:`step` the losses ``<name>_loss`` as (sum, count), weighted by ``loss_weights``, and further means to log.
+
+    Args:
+        monitor: name of the validation metric by which ``fit`` keeps the best checkpoint, such as ``loss``; its
+            declaration says which direction is better. Default: the task's own.
     """
 
     protocol: str
     """Id of the evaluation protocol, such as ``cls-finetune-mrm``; different ones are not compared."""
     monitor: Metric | None = None
     """Validation metric by which ``fit`` keeps the best checkpoint; None: it keeps none."""
+    selectable: tuple[Metric, ...] = ()
+    """Metrics of :meth:`score` that the argument ``monitor`` may name, besides ``loss`` and ``step_metrics``."""
     figure_samples = 6
     """Maximal number of samples in a figure."""
     annotations: tuple[str, ...] = ()
@@ -47,8 +54,10 @@ class Task(BackboneModule):
     samples: SampleTable | None
     """Measurements of each test sample; None before the end of ``test``."""
 
-    def __init__(self, **common: Any) -> None:
+    def __init__(self, *, monitor: str | None = None, **common: Any) -> None:
         super().__init__(**common)
+        if monitor is not None:
+            self.monitor = self._selected(monitor)
         self.means = RunningMeans()
         self.rank_losses: dict[str, Tensor] = {}  # of the last step, for NonFinite
         self.gradient_norms: dict[str, Tensor] = {}  # by "<loss>/<encoder>", for Liveness
@@ -56,6 +65,15 @@ class Task(BackboneModule):
         self.in_evaluation_step = False  # callbacks run the backbone too, outside of it
         self.declared = {}
         self.samples = None
+
+    def _selected(self, name: str) -> Metric:
+        own = () if self.monitor is None else (self.monitor,)
+        known = {metric.name: metric for metric in (*own, loss("loss"), *self.step_metrics, *self.selectable)}
+        directed = {name: metric for name, metric in known.items() if metric.higher_is_better is not None}
+        if name not in directed:
+            expected = f"expected a metric that {type(self).__name__} declares for it{suggest(name, directed)}"
+            raise UserError(f"found model.monitor {name!r}, {expected}")
+        return directed[name]
 
     # to be overridden
 

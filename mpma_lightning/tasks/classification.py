@@ -7,7 +7,11 @@ import numpy as np
 import torch
 
 from mpma_lightning.evaluation.classification import (
+    ACCURACY,
+    AP,
     AUROC,
+    F1,
+    F1_LIKELIEST,
     auroc_interval,
     best_thresholds,
     classification_scores,
@@ -16,7 +20,6 @@ from mpma_lightning.evaluation.classification import (
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
-from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.labelled import LabelledTask
@@ -35,6 +38,7 @@ class ClassificationTask(LabelledTask):
     """
 
     monitor = AUROC
+    selectable = (AP, F1, ACCURACY, F1_LIKELIEST)
 
     def __init__(self, *, protocol: str = "cls-finetune-benchx", **common: Any) -> None:
         super().__init__(protocol=protocol, **common)
@@ -44,7 +48,7 @@ class ClassificationTask(LabelledTask):
             self.spec = replace(self.spec, image=replace(self.spec.image, options=options))
 
     def build_head(self) -> None:
-        self.head = linear_head(self.feature_width, len(self.classes), self.fixed)
+        self.head = self.new_head()
         self.register_buffer("thresholds", torch.full((len(self.classes),), 0.5))
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:

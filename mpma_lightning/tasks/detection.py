@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning.evaluation.detection import MAP, Boxes, detection_scores, on_cpu
+from mpma_lightning.evaluation.detection import MAP, MAP_50, MAP_75, MAR_100, PUBLISHED, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
@@ -32,6 +32,7 @@ class DetectionTask(DenseTask):
     annotations = ("boxes",)
     outputs = "boxes"
     monitor = MAP
+    selectable = (MAP_50, MAP_75, MAR_100, PUBLISHED)
 
     def __init__(self, *, protocol: str = "det-coco", head_width: int = 256, **common: Any) -> None:
         super().__init__(**common)

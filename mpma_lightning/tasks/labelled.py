@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_modules.errors import UserError
+from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.protocols import label_protocol
@@ -62,6 +63,13 @@ class LabelledTask(NamedOutputsTask):
     def build_heads(self) -> None:
         self.exclusive = self.data_spec.exclusive
         super().build_heads()
+
+    def new_head(self) -> nn.Sequential:
+        """(B, D) features to (B, K) logits, as the protocol says."""
+        fixed = self.fixed
+        return linear_head(
+            self.feature_width, len(self.classes), norm=fixed.norm, init=fixed.init, init_std=fixed.init_std
+        )
 
     def head_entries(self) -> dict[str, Any]:
         return {"exclusive": self.exclusive}

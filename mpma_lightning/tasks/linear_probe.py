@@ -13,10 +13,7 @@ from data_modules.errors import UserError, expect
 from data_modules.index.draws import draw_fraction
 from data_modules.index.manifest import ids_sha256
 from mpma_lightning.evaluation.classification import (
-    ACCURACY,
-    AP,
     AUROC,
-    F1,
     best_thresholds,
     classification_scores,
     exclusive_scores,
@@ -26,12 +23,9 @@ from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.metric import Metric, Scores
 from mpma_lightning.evaluation.samples import SampleTable
-from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.precision import full
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.labelled import LabelledTask
-
-SUMMARISED = (AUROC, AP, F1, ACCURACY)
 
 
 class LinearProbeTask(LabelledTask):
@@ -79,7 +73,7 @@ class LinearProbeTask(LabelledTask):
         for _, seed in self.pairs:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                heads.append(linear_head(self.feature_width, len(self.classes), self.fixed))
+                heads.append(self.new_head())
         self.heads = nn.ModuleList(heads)
         self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
         self.register_buffer("feature_mean", torch.zeros(self.feature_width))
@@ -122,9 +116,7 @@ class LinearProbeTask(LabelledTask):
     def _train_heads(self, train: dict[str, np.ndarray], val: dict[str, np.ndarray]) -> None:
         order = np.argsort(train["id"].astype(str))  # the same whatever the number of ranks
         ids, labels = pd.Series(train["id"][order]), pd.DataFrame(train["labels"][order], columns=self.classes)
-        index = self.data.index
-        assert index is not None
-        studies = ids.map(index.set_index("id")["study"])
+        studies = ids.map(self.training_rows.set_index("id")["study"])
         features = torch.tensor(train["features"][order], device=self.device)
         if self.probe.standardise:
             self.feature_mean, self.feature_std = features.mean(0), features.std(0).clamp(min=1e-6)
@@ -173,7 +165,7 @@ class LinearProbeTask(LabelledTask):
             metrics = classification_scores(rows["labels"], values, self.classes, thresholds)
             if self.exclusive:
                 metrics |= exclusive_scores(rows["labels"], values)
-            record |= {f"{stage}/{metric.name}": value for metric, value in metrics.items() if metric in SUMMARISED}
+            record |= {f"{stage}/{metric.name}": value for metric, value in metrics.items() if _of_all_classes(metric)}
             found.setdefault(record["fraction"], []).append(metrics)
         return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}
 
@@ -200,18 +192,24 @@ class LinearProbeTask(LabelledTask):
         self.build_head()
 
 
+def _of_all_classes(metric: Metric) -> bool:
+    """Whether it has a direction and is not of one class alone."""
+    return metric.higher_is_better is not None and "/" not in metric.name
+
+
 def _name(fraction: float) -> str:
     return f"fraction_{fraction:g}"
 
 
 def _summary(fraction: float, runs: list[dict[Metric, float]]) -> dict[Metric, float]:
-    """``fraction_0.1/auroc``, ``…/auroc/<class>`` and, for several seeds, the sample deviation ``…/auroc_sd``."""
-    summary, names = {}, {metric.name for metric in SUMMARISED}
+    """Of every metric with a direction: ``fraction_0.1/auroc``, ``…/auroc/<class>`` and, for several seeds, the sample
+    deviation ``…/auroc_sd``."""
+    summary = {}
     for metric in runs[0]:
         values = [run[metric] for run in runs if metric in run]
-        if metric.name.partition("/")[0] in names:
+        if metric.higher_is_better is not None:
             mean = metric.under(_name(fraction))
             summary[mean] = float(np.mean(values))
-            if metric in SUMMARISED and len(values) > 1:
+            if _of_all_classes(metric) and len(values) > 1:
                 summary[mean.derived("sd")] = float(np.std(values, ddof=1))
     return summary

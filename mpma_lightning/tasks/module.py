@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -89,6 +90,12 @@ class BackboneModule(LightningModule):
     def data_spec(self) -> DataSpec:
         """Description of the data; filled before :meth:`configure_model`."""
         return self.data.spec
+
+    @property
+    def training_rows(self) -> pd.DataFrame:
+        """Rows of the training samples, with the columns of ``DataModule.read_index``, for what a head or a baseline
+        takes from them, such as a mean. Filled before :meth:`configure_model`; ``predict`` on a folder has none."""
+        return self.data.split_rows("train")
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -61,9 +61,9 @@ class PretrainingTask(Task):
         loss("image_reconstruction_loss", headline=True),
         loss("report_reconstruction_loss", headline=True),
         Metric("local_gap", unit="ratio", headline=True),
-        Metric("masked_word_accuracy"),
-        Metric("matching_accuracy"),
-        Metric("in_batch_retrieval"),
+        Metric("masked_word_accuracy", unit="share"),
+        Metric("matching_accuracy", unit="share"),
+        Metric("in_batch_retrieval", unit="share"),
     )
 
     def __init__(

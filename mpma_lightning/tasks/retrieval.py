@@ -15,6 +15,7 @@ from mpma_lightning.evaluation.both_directions import (
     Columns,
     RetrievalEvaluator,
     choose_alpha,
+    hit,
     shortlisted,
 )
 from mpma_lightning.evaluation.classification import one_class_each
@@ -56,8 +57,9 @@ class RetrievalTask(SupervisedTask):
             ``ret-mimic-5x200``.
     """
 
-    step_metrics = (Metric("matching_accuracy"),)
+    step_metrics = (Metric("matching_accuracy", unit="share"),)
 
+    selectable = tuple(hit(name, "r", k) for name in ("i2t", "t2i") for k in (1, 5, 10))
     figure_samples = 4
 
     def __init__(

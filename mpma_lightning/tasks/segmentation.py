@@ -18,6 +18,7 @@ from mpma_lightning.evaluation.segmentation import (
     DICE,
     DICE_POSITIVE,
     IOU,
+    IOU_POSITIVE,
     MEAN_MASK,
     mean_mask,
     per_image,
@@ -48,6 +49,7 @@ class SegmentationTask(DenseTask):
     annotations = ("mask",)
     outputs = "masks"
     monitor = DICE_POSITIVE
+    selectable = (DICE, IOU, IOU_POSITIVE)
 
     def __init__(
         self,

@@ -106,7 +106,7 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
         image_size=32,
         fit="stretch",
     )
-    return MemoryData(spec, pd.DataFrame({"id": ids, "study": ids})), batch
+    return MemoryData(spec, pd.DataFrame({"id": ids, "study": ids, "split": "train"})), batch
 
 
 def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:

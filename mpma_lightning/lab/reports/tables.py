@@ -144,10 +144,10 @@ def _columns(runs: Sequence[Run], found: Found) -> list[Column]:
         for name in own:
             metric = declared.get(name)
             if (metric is not None and metric.headline) or (not declared and not _is_companion(name, own)):
-                column = Column(metric or Metric(name, None, "ratio"), run.label, metric is not None)
+                column = Column(metric or Metric(name, None, unit="ratio"), run.label, metric is not None)
                 first = columns.setdefault(column.title, column)
                 if (first.metric, first.known) != (column.metric, column.known):
-                    columns[column.title] = Column(Metric(name, None, "ratio"), run.label, False)
+                    columns[column.title] = Column(Metric(name, None, unit="ratio"), run.label, False)
                     found.remarks.append(f"{run.folder}: declares {name} otherwise than another run of {run.stage}")
     return list(columns.values())
 
@@ -239,7 +239,7 @@ def _quoted(runs: Sequence[Run], columns: Sequence[Column], found: Found) -> lis
         for entry in quoted_for(run.record, lambda run=run: _data_arguments(run.folder, found)):  # type: ignore[misc]
             for column in columns:
                 name = column.metric.name
-                if name in entry.values and column.label == run.label and column.scale == 100:
+                if name in entry.values and column.label == run.label and column.known:
                     place = (f"{entry.method} (quoted)", column.title, 0, entry.values[name])
                     rows.append((*place, math.nan, math.nan, math.nan, True))
     return rows

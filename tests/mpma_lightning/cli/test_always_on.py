@@ -7,6 +7,7 @@ import pytest
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 
+from data_modules.errors import UserError
 from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
@@ -62,6 +63,19 @@ def test_value_the_best_checkpoint(tmp_path: Path) -> None:
     for given, folder in (([newest, own], str(tmp_path)), ([newest], None)):
         found = [callback for callback in always_on(task, given, folder) if isinstance(callback, ModelCheckpoint)]
         assert found == given
+
+
+@pytest.mark.parametrize(("name", "mode"), [("f1", "max"), ("loss", "min"), ("auroc", "max")])
+def test_value_model_monitor_picks_the_best_checkpoint(name: str, mode: str, tmp_path: Path) -> None:
+    best = always_on(ClassificationTask(backbone=TINY, monitor=name), [], str(tmp_path))[-1]
+    assert isinstance(best, ModelCheckpoint) and (best.monitor, best.mode) == (f"val/{name}", mode)
+
+
+def test_error_model_monitor_is_unknown() -> None:
+    with pytest.raises(UserError, match=r"model\.monitor 'aurok', .*ClassificationTask .*; did you mean 'auroc'\?"):
+        ClassificationTask(backbone=TINY, monitor="aurok")
+    with pytest.raises(UserError, match=r"model\.monitor 'f1', .*; there is: loss"):
+        ZeroShotTask(backbone=TINY, monitor="f1")
 
 
 def test_value_a_module_that_is_no_task_stays_as_configured() -> None:

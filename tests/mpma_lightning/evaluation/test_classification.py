@@ -124,11 +124,16 @@ def test_value_exclusive_label_loss() -> None:
     assert count == 0 and total == 0
 
 
+def head_of(width: int, outputs: int, protocol: str) -> torch.nn.Sequential:
+    fixed = named(protocol)
+    return linear_head(width, outputs, norm=fixed.norm, init=fixed.init, init_std=fixed.init_std)
+
+
 def test_value_protocols_decide_the_head() -> None:
-    benchx, mgca = (linear_head(64, 5, named(name)) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
+    benchx, mgca = (head_of(64, 5, name) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
     assert isinstance(benchx[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
     assert 0.01 < benchx[1].weight.std() < 0.03 and (benchx[1].bias == 0).all()
-    mrm = linear_head(64, 5, named("cls-finetune-mrm"))
+    mrm = head_of(64, 5, "cls-finetune-mrm")
     assert 1e-5 < mrm[1].weight.std() < 3e-5 and (mrm[1].bias == 0).all()
     assert mgca[1].weight.std() > 0.04
     assert named("cls-finetune-benchx").encoder_lr == 0.1 and named("cls-finetune-mrm").drop_path == 0.1
@@ -163,12 +168,12 @@ def test_value_a_head_learns_and_keeps_its_best_epoch() -> None:
     y[::3, 1] = NAN
     options = ProbeOptions(lr=0.05, max_epochs=40, patience=5)
     torch.manual_seed(0)
-    head = linear_head(4, 2, named("cls-linear"))
+    head = head_of(4, 2, "cls-linear")
     start = label_loss(head(x[200:]), y[200:], False)[0].item()
     epoch = train_head(head, (x[:200], y[:200]), (x[200:], y[200:]), options, False, seed=0)
     assert epoch > 3 and label_loss(head(x[200:]), y[200:], False)[0].item() < start / 3
     wrong = 1 - y[200:]
-    frozen = linear_head(4, 2, named("cls-linear"))
+    frozen = head_of(4, 2, "cls-linear")
     before = frozen[1].weight.detach().clone()
     epoch = train_head(frozen, (x[:200], y[:200]), (x[200:], wrong), options, False, seed=0)
     assert epoch == 1 and not torch.equal(frozen[1].weight, before)  # validation only gets worse after the first

@@ -22,6 +22,17 @@ def usual_kind() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+def test_error_a_metric_without_unit() -> None:
+    with pytest.raises(TypeError, match="unit"):
+        Metric("age_error", False)  # type: ignore[call-arg]
+
+
+def test_value_every_task_has_its_headlines_below() -> None:
+    kinds = {kind.func for name, kind in EVALUATE.items() if name in HEADLINES}
+    missing = {kind.func.__name__ for kind in EVALUATE.values()} - {kind.__name__ for kind in kinds}
+    assert not missing, f"add a line to HEADLINES in {__file__}, with the headline metrics of {missing}"
+
+
 def test_value_metrics_about_metrics() -> None:
     ends = with_interval(AUROC.under("global"), (0.4, 0.6))
     assert by_name(ends) == {"global/auroc_low": 0.4, "global/auroc_high": 0.6}
@@ -58,14 +69,14 @@ def test_value_table_of_samples() -> None:
     generator = np.random.default_rng(0)
     labels, scores = (generator.random((30, 2)) < 0.4).astype(float), generator.random((2, 30, 2))
     ids = np.array([f"s{i}" for i in range(30)], object)
-    dice = Metric("dice", per_sample="mean")
+    dice = Metric("dice", unit="share", per_sample="mean")
     table = SampleTable(ids, ids, {dice: labels[:, 0]}, ["x", "y"], labels, {(AUROC, "0"): scores[0]})
     table.scores[AUROC, "1"] = scores[1]
     frame = table.frame()
     heads = [f"auroc#{head}@{name}" for head in "01" for name in "xy"]
     assert list(frame) == ["id", "patient", "label/x", "label/y", "dice", *heads]
     macro, mean = weighted_metric(frame, AUROC), weighted_metric(frame, dice)
-    assert macro and mean and weighted_metric(frame, Metric("accuracy", per_sample="mean")) is None
+    assert macro and mean and weighted_metric(frame, Metric("accuracy", unit="share", per_sample="mean")) is None
     ones = np.ones(30)
     areas = []
     for own in scores:
@@ -75,6 +86,8 @@ def test_value_table_of_samples() -> None:
     assert macro(ones) == pytest.approx(np.mean(areas)) and mean(ones) == labels[:, 0].mean()
 
 
+UNSCORED = {"accuracy", "f1_likeliest", "f1"}
+"""Of labels: only of exclusive classes, or with thresholds."""
 HEADLINES = {
     "pretraining": {"image_reconstruction_loss", "report_reconstruction_loss", "local_gap"},
     "image labels": {"auroc"},
@@ -103,7 +116,9 @@ def test_value_every_logged_metric_is_declared(name: str) -> None:
     task.validation_step(rows(batch, places), 0)
     task.on_validation_epoch_end()
     assert {key.removeprefix("val/") for key in logged} == set(task.declared)
-    assert {name for name, metric in task.declared.items() if metric.headline} == HEADLINES[name]
+    found = {name for name, metric in task.declared.items() if metric.headline}
+    assert found == HEADLINES[name], f"HEADLINES[{name!r}] in {__file__} lists the metrics that tables show"
+    assert {metric.name for metric in task.selectable if task.trainer.state.fn == "fit"} - UNSCORED <= {*task.declared}
     neutral = ("_low", "_high", "_sd", "alpha", "pairs", "chance", "phrases", "questions", "classes_scored")
     for metric in task.declared.values():
         if metric.name.endswith("loss") or "median_rank" in metric.name:
@@ -115,7 +130,7 @@ def test_value_every_logged_metric_is_declared(name: str) -> None:
 
 
 def test_value_frames_are_written_as_parquet(tmp_path) -> None:
-    table = SampleTable(np.array(["a"], object), np.array([7]), {Metric("dice"): np.array([0.5])})
+    table = SampleTable(np.array(["a"], object), np.array([7]), {Metric("dice", unit="share"): np.array([0.5])})
     table.frame().to_parquet(tmp_path / "samples.parquet")
     found = pd.read_parquet(tmp_path / "samples.parquet")
     assert found.to_dict("list") == {"id": ["a"], "patient": ["7"], "dice": [0.5]}

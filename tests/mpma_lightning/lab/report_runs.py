@@ -11,7 +11,7 @@ from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.lab.reports.runs import find_runs
 from mpma_lightning.lab.reports.tables import Table, make_tables
 
-AUROC = Metric("auroc", headline=True, per_sample="auroc")
+AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc")
 LOSS = Metric("loss", higher_is_better=False, unit="loss")
 
 

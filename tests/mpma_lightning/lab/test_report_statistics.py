@@ -22,12 +22,12 @@ def test_value_bootstrap_of_an_auroc() -> None:
         chosen = pd.concat([table[table["patient"] == p] for p in rng.choice(patients, len(patients))])
         drawn.append(roc_auc_score(chosen["label/Edema"], chosen["auroc@Edema"]))
     assert made.interval() == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.015)
-    assert bootstrap(table, Metric("accuracy", per_sample="mean")) is None
+    assert bootstrap(table, Metric("accuracy", unit="share", per_sample="mean")) is None
 
 
 def test_value_bootstrap_of_a_mean_leaves_unknown_out() -> None:
     table = pd.DataFrame({"id": list("abcd"), "accuracy/open": [1.0, 0.0, np.nan, 1.0]})
-    made = bootstrap(table, Metric("accuracy/open", per_sample="mean"), draws=50)
+    made = bootstrap(table, Metric("accuracy/open", unit="share", per_sample="mean"), draws=50)
     assert made and made.values[0] == pytest.approx(2 / 3)
 
 
