@@ -7,7 +7,8 @@ import torch
 
 from mpma_lightning.backbones import AlignSpec, Backbone, BackboneSpec, FusionSpec, ImageSpec, TextSpec, Vocabulary
 from mpma_lightning.masking import mask_image, mask_report
-from mpma_lightning.objectives import PretrainingState
+from mpma_lightning.objectives import ObjectiveOptions, Objectives, PretrainingState
+from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
 
 VOCABULARY, MASK = 60, 4
 DECODER = {"depth": 1, "width": 16, "heads": 2}
@@ -19,6 +20,20 @@ SMALL = BackboneSpec(
     FusionSpec(depth=1, heads=2),
     AlignSpec(hidden=16, width=8),
 )
+
+NAMES = {type(options): name for name, options in vars(Objectives()).items()}
+"""The name of every objective, by the class of its options."""
+EACH: dict[str, ObjectiveOptions] = {
+    **{name: replace(options, weight=1.0) for name, options in vars(Objectives()).items()},
+    "image_reconstruction": ImageReconstructionOptions(**DECODER),
+}
+"""Every objective, switched on."""
+
+
+def only(*chosen: ObjectiveOptions) -> Objectives:
+    """These objectives; all others are off."""
+    off = {name: replace(options, weight=0.0) for name, options in vars(Objectives()).items()}
+    return Objectives(**off | {NAMES[type(options)]: options for options in chosen})
 
 
 def small_spec(**changes: dict[str, Any]) -> BackboneSpec:

@@ -40,7 +40,7 @@ CONVOLUTIONAL = (
     *("byobnet", "convmixer", "convnext", "cpubone", "cspnet", "cspnext", "davit", "densenet", "dla", "dpn"),
     *("edgenext", "efficientformer_v2", "efficientnet", "efficientvit_mit", "fastvit", "focalnet", "gcvit"),
     *("ghostnet", "hardcorenas", "hgnet", "hrnet", "iformer", "inception_next", "lcnetv2", "lowformer"),
-    *("maxxvit", "metaformer", "mobilenetv3", "mobilevit", "nasnet", "nextvit", "nfnet", "pnasnet", "rdnet"),
+    *("maxxvit", "metaformer", "mobilenetv3", "mobilevit", "nasnet", "nextvit", "nfnet", "pnasnet", "pvt_v2", "rdnet"),
     *("regnet", "repghost", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet", "senet", "sknet"),
     *("starnet", "swiftformer", "tresnet", "vgg", "visformer", "vovnet", "xception", "xception_aligned"),
 )

@@ -14,7 +14,7 @@ from mpma_lightning.objectives.state import PretrainingState
 __all__ = ["Objective", "ObjectiveOptions", "Objectives", "PretrainingState"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Objectives:
     """L = λ_img L_img + λ_rep L_rep + λ_g L_g + λ_l L_l + λ_itm L_itm; an objective of weight 0 is off.
 

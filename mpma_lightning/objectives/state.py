@@ -69,7 +69,7 @@ class PretrainingState:
             return self.whole_image
         if not self.backbone.image.can_drop_patches:
             raise UserError(
-                f"image encoder {self.backbone.spec.image.encoder} cannot drop masked patches; choose a ViT, set "
+                f"image encoder {self.backbone.spec.image.encoder} cannot drop masked patches; choose a plain ViT, set "
                 "model.masking.image_ratio to 0, or give the objectives of masked input a weight of 0"
             )
         assert self.image is not None

@@ -79,7 +79,15 @@ def test_value_levels_and_depths_of_the_protocol() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["vit_tiny_patch16_224", "resnet18", "convnext_atto", "regnety_002", "efficientnet_b0", "mobilenetv3_small_050"],
+    [
+        "vit_tiny_patch16_224",
+        "resnet18",
+        "convnext_atto",
+        "regnety_002",
+        "efficientnet_b0",
+        "mobilenetv3_small_050",
+        "pvt_v2_b0",
+    ],
 )
 def test_value_listed_models_are_encoders(name: str) -> None:
     """Tokens and maps lie on the image: one listed model of a family stands for it."""

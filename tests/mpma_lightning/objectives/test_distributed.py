@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from model_fixtures import DECODER, small_state
+from model_fixtures import DECODER, EACH, only, small_state
 from process_group import Gradients, averaged, on_ranks, worst_difference
-from test_switches import OFF_ALIGNMENT, OFF_LOCAL, OFF_REBUILT, OFF_REPORT, PAIRINGS, VARIANTS, build
+from test_switches import PAIRINGS, VARIANTS, build
 
 from mpma_lightning import distributed
 from mpma_lightning.distributed import global_mean
@@ -23,25 +23,24 @@ from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
 from mpma_lightning.objectives.state import PretrainingState
 
 BATCH, LARGEST = 8, 1e-8
-OFF_IMAGE, OFF_GLOBAL = OFF_REBUILT[0], OFF_ALIGNMENT[0]
 IMAGE = partial(ImageReconstructionOptions, **DECODER)
 CONTRAST = GlobalAlignmentOptions(multi_positive="mask", learn_temperature=True)
 PAIR = LocalAlignmentOptions(negatives="pair", learn_temperature=True)
 ANY_SPLIT = {
-    "image": Objectives(IMAGE(), *OFF_REPORT),
-    "image cross": Objectives(IMAGE(kind="cross"), *OFF_REPORT),
-    "image assisted": Objectives(IMAGE(assisted=True), *OFF_REPORT),
-    "report": Objectives(OFF_IMAGE, ReportReconstructionOptions(), *OFF_ALIGNMENT),
-    "report all": Objectives(OFF_IMAGE, ReportReconstructionOptions(loss_on="all"), *OFF_ALIGNMENT),
-    "report alone": Objectives(OFF_IMAGE, ReportReconstructionOptions(assisted=False), *OFF_ALIGNMENT),
-    "global": Objectives(*OFF_REBUILT, GlobalAlignmentOptions(), OFF_LOCAL),
-    "global mask": Objectives(*OFF_REBUILT, CONTRAST, OFF_LOCAL),
-    "local pair": Objectives(*OFF_REBUILT, OFF_GLOBAL, PAIR),
-    "together": Objectives(IMAGE(), ReportReconstructionOptions(), CONTRAST, PAIR),
+    "image": only(IMAGE()),
+    "image cross": only(IMAGE(kind="cross")),
+    "image assisted": only(IMAGE(assisted=True)),
+    "report": only(ReportReconstructionOptions()),
+    "report all": only(ReportReconstructionOptions(loss_on="all")),
+    "report alone": only(ReportReconstructionOptions(assisted=False)),
+    "global": only(GlobalAlignmentOptions()),
+    "global mask": only(CONTRAST),
+    "local pair": only(PAIR),
+    "together": only(IMAGE(), ReportReconstructionOptions(), CONTRAST, PAIR),
 }
 OWN_BATCH = {
-    "local batch": Objectives(*OFF_REBUILT, OFF_GLOBAL, LocalAlignmentOptions(negatives="batch")),
-    "matching": Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, ImageTextMatchingOptions(weight=1)),
+    "local batch": only(LocalAlignmentOptions(negatives="batch")),
+    "matching": only(ImageTextMatchingOptions(weight=1)),
 }
 """Their negatives are the batch of a process: many processes equal one that takes their batches in turn."""
 Case = tuple[str, str, str]
@@ -134,6 +133,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, bool], di
 @cache
 def alone(case: Case, in_turn: int = 1) -> Gradients:
     return gradients(case, in_turn)
+
+
+def test_every_objective_is_compared() -> None:
+    compared = {name for objectives in (ANY_SPLIT | OWN_BATCH).values() for name in objectives.active()}
+    missing = EACH.keys() - compared
+    assert not missing, f"add {missing} to ANY_SPLIT, or to OWN_BATCH where negatives are the batch of a process"
 
 
 WORLDS = pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.full)])

@@ -6,25 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_fixtures import MASK, small_backbone, small_state
+from model_fixtures import EACH, MASK, small_backbone, small_state
 
 from data_modules.errors import UserError
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, group_contrast
 from mpma_lightning.objectives.image_reconstruction import (
-    ImageReconstructionOptions,
     normalise_patches,
     patchify,
     unpatchify,
 )
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions, attend, token_contrast
-from mpma_lightning.objectives.report_reconstruction import ReportReconstructionOptions
 from mpma_lightning.objectives.state import words_of
 
-DECODER = ImageReconstructionOptions(depth=1, width=16, heads=2)
-BUILT = {
-    "image_reconstruction": DECODER,
-    "report_reconstruction": ReportReconstructionOptions(),
+BUILT = EACH | {
     "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
     "local_alignment": LocalAlignmentOptions(negatives="pair"),
     "local_alignment_batch": LocalAlignmentOptions(negatives="batch"),
@@ -323,7 +318,9 @@ def test_only_what_is_needed_is_built(name: str) -> None:
         "global_alignment": ("image", "text", "align_global"),
         "local_alignment": ("image", "text", "align_local"),
         "local_alignment_batch": ("image", "text", "align_local"),
+        "image_text_matching": ("image", "text", "fusion"),
     }
+    assert name in expected, f"add the parts of the backbone that {name} builds"
     assert backbone.parts == expected[name]
     assert {n.split(".")[0] for n, _ in backbone.named_parameters()} == set(backbone.parts)
 

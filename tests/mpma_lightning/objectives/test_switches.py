@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from memory_data import MemoryData
-from model_fixtures import DECODER, MASK, VOCABULARY, small_backbone, small_state
+from model_fixtures import DECODER, EACH, MASK, NAMES, VOCABULARY, only, small_backbone, small_state
 
 from data_modules.contract import DataSpec
 from data_modules.errors import UserError
@@ -96,7 +96,7 @@ def test_shared_memory_initial_scale_and_attention_maps() -> None:
 
 @pytest.mark.parametrize("changes", [{"shared_slots": 31}, {"shared_width": 20}])
 def test_shared_memory_error(changes) -> None:
-    with pytest.raises(UserError, match=r"expected at least 32 slots and a width that 8 heads divide"):
+    with pytest.raises(UserError, match=r"expected at least 32 slots and a width divisible by 8, the number of heads"):
         small_backbone("fusion", fusion=SHARED | changes)
 
 
@@ -116,7 +116,7 @@ def test_choose_predicted_value() -> None:
 def test_cross_decoder_value() -> None:
     """The loss is the mean over the chosen patches; what is chosen does not change what a patch is rebuilt as."""
     options = ImageReconstructionOptions(**DECODER, kind="cross")
-    backbone, built = build(Objectives(options, *OFF_REPORT))
+    backbone, built = build(only(options))
     objective = built["image_reconstruction"]
     state, whole = small_state(backbone), small_state(backbone)
     total, count = objective(state)
@@ -141,7 +141,7 @@ def test_cross_decoder_value() -> None:
 def test_assisted_decoder_reads_the_report(kind: str) -> None:
     """Another report changes every rebuilt patch; the loss reaches both encoders. Unassisted, the text is not built."""
     options = ImageReconstructionOptions(**DECODER, kind=kind, assisted=True)
-    backbone, built = build(Objectives(options, *OFF_REPORT))
+    backbone, built = build(only(options))
     objective = built["image_reconstruction"].eval()
     state, other = small_state(backbone), small_state(backbone)
     other.report_mask.input_ids = other.report_mask.input_ids.roll(1, 0)
@@ -154,7 +154,7 @@ def test_assisted_decoder_reads_the_report(kind: str) -> None:
     for part in ("image", "text"):
         assert sum(p.grad.abs().sum() for p in getattr(backbone, part).parameters() if p.grad is not None) > 0
     assert objective.report.weight.grad.abs().sum() > 0
-    bare, _ = build(Objectives(ImageReconstructionOptions(**DECODER), *OFF_REPORT))
+    bare, _ = build(only(ImageReconstructionOptions(**DECODER)))
     assert not hasattr(bare, "text")
 
 
@@ -168,7 +168,7 @@ def test_share_error() -> None:
 
 def test_without_assistance_no_image_is_built() -> None:
     options = ReportReconstructionOptions(assisted=False)
-    backbone, built = build(Objectives(ImageReconstructionOptions(weight=0), options, *OFF_ALIGNMENT))
+    backbone, built = build(only(options))
     assert backbone.parts == ("text",) and built["report_reconstruction"].trains == ("text",)
     state = small_state(backbone)
     state.image = None
@@ -208,7 +208,7 @@ def test_own_contrast_value_by_hand() -> None:
 
 
 def test_multi_positive_mask_value() -> None:
-    backbone, built = build(Objectives(*OFF_REBUILT, GlobalAlignmentOptions(multi_positive="mask"), OFF_LOCAL))
+    backbone, built = build(only(GlobalAlignmentOptions(multi_positive="mask")))
     state = small_state(backbone)
     total, count = built["global_alignment"](state)
     image, text = (x.detach().numpy() for x in (state.global_image, state.global_text))
@@ -300,7 +300,7 @@ def test_draw_negatives_value() -> None:
 @pytest.mark.parametrize(("pairing", "hard"), itertools.product(["joint", "separate"], [False, True]))
 def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     aligned = GlobalAlignmentOptions(weight=float(hard))
-    backbone, built = build(Objectives(*OFF_REBUILT, aligned, OFF_LOCAL, ImageTextMatchingOptions(weight=1)))
+    backbone, built = build(only(aligned, ImageTextMatchingOptions(weight=1)))
     assert ("align_global" in backbone.parts) == hard
     objective, state = built["image_text_matching"], small_state(backbone)
     state.pairing = pairing
@@ -326,7 +326,7 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
 
 def test_value_the_two_negatives_of_a_pair_are_drawn_independently() -> None:
     """Of 8 pairs without similarities, the other report and the other image come from one pair in 1 case of 7."""
-    _, built = build(Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, ImageTextMatchingOptions(weight=1)))
+    _, built = build(only(ImageTextMatchingOptions(weight=1)))
     objective, same = built["image_text_matching"], []
     for first in range(0, 8 * 500, 8):
         state = SimpleNamespace(
@@ -338,7 +338,7 @@ def test_value_the_two_negatives_of_a_pair_are_drawn_independently() -> None:
 
 
 def test_matching_without_negatives_and_missing_input_error() -> None:
-    backbone, built = build(Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, ImageTextMatchingOptions(weight=1)))
+    backbone, built = build(only(ImageTextMatchingOptions(weight=1)))
     state = small_state(backbone)
     state.group = torch.ones(4, dtype=torch.long)
     total, count = built["image_text_matching"](state)
@@ -393,7 +393,7 @@ def task_and_batch(objectives: Objectives, masking: Masking, **image: Any):
 
 @pytest.mark.parametrize("image", [{"encoder": "timm/resnet18"}, {"pool": "cls"}])
 def test_alignment_only_masks_nothing_and_trains_a_cnn(image) -> None:
-    task, batch = task_and_batch(Objectives(*OFF_REBUILT), Masking(), **image)
+    task, batch = task_and_batch(only(GlobalAlignmentOptions(), LocalAlignmentOptions()), Masking(), **image)
     state = task.state(batch, training=True)
     assert state.image_mask is None and not state.report_mask.masked.any()
     task.check_every, task.log = 1, lambda *_: None  # type: ignore[method-assign]
@@ -403,7 +403,9 @@ def test_alignment_only_masks_nothing_and_trains_a_cnn(image) -> None:
 
 
 def test_masked_objectives_refuse_a_cnn() -> None:
-    task, batch = task_and_batch(Objectives(ImageReconstructionOptions(weight=0)), Masking(), encoder="timm/resnet18")
+    task, batch = task_and_batch(
+        Objectives(image_reconstruction=ImageReconstructionOptions(weight=0)), Masking(), encoder="timm/resnet18"
+    )
     with pytest.raises(UserError, match="timm/resnet18 cannot drop masked patches"):
         task.step(batch, "val")
 
@@ -419,31 +421,23 @@ def test_bert_style_in_training_only() -> None:
 
 # every combination
 
-OFF_REPORT = (
-    ReportReconstructionOptions(weight=0),
-    GlobalAlignmentOptions(weight=0),
-    LocalAlignmentOptions(weight=0),
-)
-OFF_ALIGNMENT = OFF_REPORT[1:]
-OFF_LOCAL = OFF_REPORT[2]
-OFF_REBUILT = (ImageReconstructionOptions(weight=0), OFF_REPORT[0])
 MATCHING = ImageTextMatchingOptions(weight=1)
 IMAGE, CROSS = ImageReconstructionOptions(**DECODER), ImageReconstructionOptions(**DECODER, kind="cross")
 REPORT, ALONE = ReportReconstructionOptions(loss_on="all"), ReportReconstructionOptions(assisted=False)
 GLOBAL = GlobalAlignmentOptions(multi_positive="mask", learn_temperature=True)
 LOCAL = LocalAlignmentOptions(negatives="batch", learn_temperature=True)
 SETS = {
-    "everything": Objectives(CROSS, REPORT, GLOBAL, LOCAL, MATCHING),
-    "defaults": Objectives(IMAGE),
-    "mrm": Objectives(IMAGE, REPORT, *OFF_ALIGNMENT),
-    "m3ae": Objectives(IMAGE, ReportReconstructionOptions(), *OFF_ALIGNMENT, MATCHING),
-    "alignment": Objectives(*OFF_REBUILT, GLOBAL, LOCAL),
-    "global": Objectives(*OFF_REBUILT, GLOBAL, OFF_LOCAL),
-    "matching": Objectives(*OFF_REBUILT, *OFF_ALIGNMENT, MATCHING),
-    "report": Objectives(OFF_REBUILT[0], REPORT, *OFF_ALIGNMENT),
-    "mae": Objectives(CROSS, *OFF_REPORT),
-    "mlm": Objectives(OFF_REBUILT[0], ALONE, *OFF_ALIGNMENT),
-    "mae and mlm": Objectives(IMAGE, ALONE, *OFF_ALIGNMENT),
+    **{name: only(options) for name, options in EACH.items()},
+    "everything": Objectives(**EACH | {NAMES[type(one)]: one for one in (CROSS, REPORT, GLOBAL, LOCAL, MATCHING)}),
+    "defaults": Objectives(image_reconstruction=IMAGE),
+    "mrm": only(IMAGE, REPORT),
+    "m3ae": only(IMAGE, ReportReconstructionOptions(), MATCHING),
+    "alignment": only(GLOBAL, LOCAL),
+    "global_alignment": only(GLOBAL),
+    "report_reconstruction": only(REPORT),
+    "image_reconstruction": only(CROSS),
+    "mlm": only(ALONE),
+    "mae and mlm": only(IMAGE, ALONE),
 }
 VARIANTS = {
     "slots": {},
