@@ -94,7 +94,8 @@ def split(argv: Sequence[str]) -> None:
 
 def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
-    parser.add_argument("dataset", type=str, help=f"one of {', '.join(known)}")
+    listed = ", ".join(f"{name} ({DATA_MODULES[name]})" if name in DATA_MODULES else name for name in known)
+    parser.add_argument("dataset", type=str, help=f"one of these, with the class that a config names: {listed}")
     parser.add_argument(
         "--root", type=Path, required=True, help="folder of the data set; check and split also take a prepared store"
     )

@@ -98,4 +98,4 @@ def test_error_data_that_the_tests_do_not_know(tmp_path: Path) -> None:
 
 
 def test_value_every_variant_has_settings_of_its_own() -> None:
-    assert len(VARIANTS) == 30 and all(own for _, own in VARIANTS.values())
+    assert VARIANTS and all(own for _, own in VARIANTS.values())

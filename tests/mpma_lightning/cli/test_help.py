@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_modules.catalogue import DATA_MODULES
 from mpma_lightning.cli.main import COMMANDS, main
 
 
@@ -13,4 +14,6 @@ def test_value_help_is_for_users(name: str, capsys: pytest.CaptureFixture[str]) 
         assert leaving.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: python -m mpma_lightning")
+    if name in ("check", "prepare", "split"):
+        assert all(f"{known} ({kind})" in " ".join(shown.split()) for known, kind in DATA_MODULES.items())
     assert "Raises:" not in shown and "{}" not in shown.splitlines()

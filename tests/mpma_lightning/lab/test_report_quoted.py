@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
-from report_runs import cell, only_table, row, seeds_of, write_run
+from report_runs import cell, declare, only_table, row, seeds_of, write_run
 
 from data_modules.base import DataModule
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
+from mpma_lightning.evaluation.grounding import CNR
 from mpma_lightning.lab.records import Record
+from mpma_lightning.lab.reports import published
 from mpma_lightning.lab.reports.published import quoted_for
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
@@ -82,6 +84,16 @@ def test_value_shipped_experiments_are_those_of_the_publication(fraction: float)
         label_fraction=data["label_fraction"],
     )
     assert len(quoted_for(content, lambda: data)) == 2
+
+
+def test_value_a_metric_without_per_cent_is_quoted_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"protocol": "ground-cnr", "dataset": "MSCXRDataModule", "method": "BioViL", "values": {"cnr": 1.027}}
+    (tmp_path / "published.yaml").write_text(yaml.safe_dump([entry]))
+    monkeypatch.setattr(published, "FILE", tmp_path / "published.yaml")
+    content = row(phantom=False, protocol="ground-cnr", dataset="MSCXRDataModule", label_fraction=None)
+    content |= {"metrics": {"test/cnr": 0.9}, "declared": declare(CNR)}
+    write_data(write_run(tmp_path / "a", content), {"root": "x"})
+    assert seeds_of(only_table(tmp_path), "BioViL (quoted)", "cnr") == {0: 1.027}
 
 
 def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:
