@@ -27,6 +27,11 @@ class WholeViTEncoder(ViTEncoder):
                "mean, as this encoder has no class token")  # fmt: skip
         vit.attn_pool = None  # ``pool`` replaces it
 
+    @property
+    def depths(self) -> dict[str, int]:
+        """As of a plain ViT, and of the norm of the pooled feature where it has parameters."""
+        return super().depths | ({"vit.fc_norm": 0} if list(self.vit.fc_norm.parameters()) else {})
+
     def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
         """Encode (B, 3, H, W); ``visible`` must be ``None``.
 

@@ -1,6 +1,9 @@
 """Families of timm beyond plain ViTs and CNNs: they give timm's features, for tasks that mask no patches."""
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 
 from data_modules.errors import UserError
@@ -59,6 +62,12 @@ def test_value_unmasked_vit_is_timms(name: str) -> None:
     assert torch.equal(encoder(name, WHOLE[name], pool="cls").eval()(image).pooled, model.fc_norm(found.prefix[:, 0]))
 
 
+def test_value_depths_of_an_unmasked_vit() -> None:
+    blocks = {"vit.": 3, "vit.blocks.0.": 2, "vit.blocks.1.": 1}
+    assert encoder("vit_small_patch16_dinov3", SMALL).depths == blocks | {"vit.norm": 0}
+    assert encoder("beit_base_patch16_224", SMALL).depths == blocks | {"vit.fc_norm": 0}
+
+
 @pytest.mark.parametrize("name", SWIN)
 def test_value_swin_is_timms(name: str) -> None:
     made = encoder(name, STAGES).eval()
@@ -114,3 +123,20 @@ def test_shape_swin_with_text_for_zero_shot_and_fusion() -> None:
     features, ids = backbone.image(torch.randn(2, 3, 64, 64)), torch.arange(2, 14).reshape(2, 6)
     assert torch.allclose(backbone.embed_image(features).norm(dim=1), torch.ones(2))
     assert backbone.fuse(features, None, ids, torch.ones_like(ids)).shape == (2, 6, 128)
+
+
+@pytest.mark.parametrize(("name", "options"), ANY)
+def test_value_weights_of_a_file(name: str, options: dict[str, Option], tmp_path: Path) -> None:
+    """timm's tensors at another side: positions and windows are resampled, all others are equal."""
+    path = tmp_path / "timm.pth"
+    torch.manual_seed(1)
+    model = timm.create_model(name, num_classes=0, img_size=64, **options)
+    torch.save({"model": model.state_dict()}, path)
+    for size in (64, 128):
+        made = encoder(name, options, size, weights=str(path))
+        assert isinstance(made, torch.nn.Module)
+        found = {key.partition(".")[2]: value for key, value in made.state_dict().items()}
+        same = [key for key, value in model.state_dict().items() if key in found and value.shape == found[key].shape]
+        assert all(torch.equal(found[key], model.state_dict()[key]) for key in same) and len(same) > 20
+        if size == 64:
+            assert set(found) == set(same)
