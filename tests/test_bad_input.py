@@ -73,9 +73,10 @@ def remove_column(phantom: Path) -> str:
 
 
 def write_latin(phantom: Path) -> str:
-    report = report_of(phantom, training_images(phantom)[0])
-    report.write_bytes(b"x\n IMPRESSION: 38\xb0C, no change.\n")
-    return f"{report}: found byte 0xb0 at position 17, expected utf-8"
+    """Every report: a single one would be left out and counted."""
+    for image in training_images(phantom):
+        report_of(phantom, image).write_bytes(b"x\n IMPRESSION: 38\xb0C, no change.\n")
+    return "found byte 0xb0 at position 17, expected utf-8"
 
 
 @pytest.mark.parametrize("damage", [remove_root, remove_study, remove_column, write_latin])

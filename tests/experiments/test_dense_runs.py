@@ -48,7 +48,7 @@ def test_segmentation_is_fitted_tested_and_predicted(
     other = annotated_arguments(phantom, trained[0], tmp_path, "segmentation", "--model.protocol", "seg-finetune-mrm")
     assert main(["test", *other, "--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt")]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "has masks of structure; the checkpoint's head predicts Pneumothorax: none in common" in line
+    assert "has masks of structure, the checkpoint's head predicts Pneumothorax: none in common" in line
 
 
 def test_a_frozen_encoder_stays_as_it_was(
