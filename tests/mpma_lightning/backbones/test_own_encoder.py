@@ -1,4 +1,4 @@
-"""A complete image encoder of one's own: registered, trained, and taken from its checkpoint by another task."""
+"""Parts of one's own, with a complete image encoder: registered, and taken from a checkpoint by another task."""
 
 import sys
 from importlib import import_module
@@ -17,17 +17,21 @@ from mpma_lightning.backbones import (
     Backbone,
     BackboneSpec,
     Features,
+    FusionSpec,
     ImageSpec,
     TextSpec,
+    Vocabulary,
     list_parts,
     resolve,
 )
 from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint
 from mpma_lightning.backbones.encoder import Levels
+from mpma_lightning.backbones.fusion import PooledFusion
+from mpma_lightning.backbones.text import TextEncoder, random_bert
 from mpma_lightning.heads.detection_head import DetectionHead
 from mpma_lightning.heads.levels import four_levels, last_levels
 from mpma_lightning.tasks.classification import ClassificationTask
-from mpma_lightning.tasks.retrieval import RetrievalTask
+from mpma_lightning.tasks.vqa import VQATask
 
 
 class SmallNet(nn.Module):
@@ -61,7 +65,23 @@ def smallnet(spec: ImageSpec) -> SmallNet:
     return SmallNet()
 
 
-SPEC = BackboneSpec("mpma_vit_t16", ImageSpec("smallnet", size=32), TextSpec(depth=1, dropout=0.0))
+@REGISTRY.register("text", "smallbert")
+def smallbert(spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] | None = None) -> TextEncoder:
+    """A BERT, for a test."""
+    return random_bert(spec, vocabulary)
+
+
+@REGISTRY.register("fusion", "smallfusion")
+class SmallFusion(PooledFusion):
+    """Pooled fusion, for a test."""
+
+
+SPEC = BackboneSpec(
+    "mpma_vit_t16",
+    ImageSpec("smallnet", size=32),
+    TextSpec("smallbert", depth=1, dropout=0.0),
+    FusionSpec("smallfusion"),
+)
 
 
 def test_shape_and_gradient() -> None:
@@ -78,27 +98,27 @@ def test_shape_and_gradient() -> None:
 def test_value_another_task_takes_it_from_a_checkpoint(tmp_path: Path) -> None:
     module, _ = every_task.data(exclusive=False)
     trainer = SimpleNamespace(datamodule=module, state=SimpleNamespace(fn="fit"), global_step=0)
-    first = RetrievalTask(backbone=SPEC)
+    first = VQATask(backbone=SPEC)
     first.trainer = trainer  # type: ignore[assignment]
     first.configure_model()
     content: dict[str, Any] = {"state_dict": first.state_dict()}
     first.on_save_checkpoint(content)
     torch.save(content, tmp_path / "a.ckpt")
-    second = ClassificationTask(checkpoint=str(tmp_path / "a.ckpt"))
+    second = ClassificationTask(checkpoint=str(tmp_path / "a.ckpt"), input="both", protocol="cls-multimodal")
     second.trainer = trainer  # type: ignore[assignment]
     second.configure_model()
-    assert second.spec.image.encoder == "smallnet" and isinstance(second.backbone.image, SmallNet)
-    assert all(
-        torch.equal(v, first.backbone.image.state_dict()[k]) for k, v in second.backbone.image.state_dict().items()
-    )
+    parts = second.backbone.image, second.backbone.fusion
+    assert isinstance(parts[0], SmallNet) and isinstance(parts[1], SmallFusion) and second.spec == resolve(SPEC)
+    kept = first.backbone.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in second.backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(
     ("part", "field", "line"),
     [
         ("image", "encoder", r"image.encoder is nothere; expected timm/ and the name .* or .*smallnet"),
-        ("text", "encoder", "text.encoder is nothere; expected hf/ and a name or bert"),
-        ("fusion", "kind", "fusion.kind is nothere; expected cross or pooled"),
+        ("text", "encoder", "text.encoder is nothere; expected hf/ and a name or bert or smallbert"),
+        ("fusion", "kind", "fusion.kind is nothere; expected cross or pooled or smallfusion"),
     ],
 )
 def test_error_checkpoint_names_an_unknown_part(tmp_path: Path, part: str, field: str, line: str) -> None:

@@ -402,11 +402,12 @@ def test_alignment_only_masks_nothing_and_trains_a_cnn(image) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
 
 
-def test_masked_objectives_refuse_a_cnn() -> None:
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224"])
+def test_masked_objectives_refuse_a_cnn_and_windows(name: str) -> None:
     task, batch = task_and_batch(
-        Objectives(image_reconstruction=ImageReconstructionOptions(weight=0)), Masking(), encoder="timm/resnet18"
+        Objectives(image_reconstruction=ImageReconstructionOptions(weight=0)), Masking(), encoder=f"timm/{name}"
     )
-    with pytest.raises(UserError, match="timm/resnet18 cannot drop masked patches"):
+    with pytest.raises(UserError, match=f"timm/{name} cannot drop masked patches"):
         task.step(batch, "val")
 
 
