@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
+from data_modules.contract import Kind
 from data_modules.errors import UserError
 from data_modules.index.splits import SPLITS
 
@@ -14,7 +15,8 @@ class CorporaDataModule(DataModule):
     """Several data sets as one. Rows, splits and labels are those of each corpus; all other settings are given here.
 
     Ids, patients and studies are prefixed with the name of the corpus. A label that a corpus does not have is unknown
-    (NaN) there. The tokeniser is trained on the training texts of all corpora.
+    (NaN) there, and so is a column of ``passed_on``: NaN as a number, "" as text. The tokeniser is trained on the
+    training texts of all corpora.
 
     Args:
         corpora: data modules by name; only those of their arguments are used that decide the rows.
@@ -38,7 +40,15 @@ class CorporaDataModule(DataModule):
         super().__init__(**common)
         self.corpora, self.weights = corpora, weights or {}
         self.one_image_per_study = study_sampling == "one"
-        self.passed_on = {column: kind for corpus in corpora.values() for column, kind in corpus.passed_on.items()}
+        passed_on: dict[str, Kind] = {}
+        for name, corpus in corpora.items():
+            for column, kind in corpus.passed_on.items():
+                if passed_on.setdefault(column, kind) != kind:
+                    raise UserError(
+                        f"found column {column} as {kind} in corpus {name} and as {passed_on[column]} in another, "
+                        "expected one type; rename it in passed_on of one of them"
+                    )
+        self.passed_on = passed_on
         if not corpora:
             raise UserError("found no data.corpora, expected at least one data module by name")
         if unknown := sorted(set(self.weights) - set(corpora)):

@@ -1,5 +1,6 @@
 """Several corpora at once: rows, labels, splits and weights."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,25 @@ def test_value_weights(phantom: Path) -> None:
         expected = {"own": 3 * (rows["corpus"] == "own").sum(), "mimic": 0.5 * (rows["corpus"] == "mimic").sum()}
         for name, count in expected.items():
             assert abs(sum(i.startswith(f"{name}/") for i in ids) - count) <= 2.5  # the ragged last batch is dropped
+
+
+def test_value_a_column_that_one_corpus_passes_on(phantom: Path, tmp_path: Path) -> None:
+    rows = [
+        {"image": f"{phantom}/{path}", "text": f"Report number {n}.", "split": "val", "age": n}
+        for n, path in enumerate(sorted(p.relative_to(phantom) for p in phantom.glob("mimic-cxr-jpg/**/*.jpg"))[:3])
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    parts = {**corpora(phantom).corpora, "other": PairsDataModule(str(tmp_path), target_column="age")}
+    data = CorporaDataModule(parts, image_size=32, batch_size=100, num_workers=0)
+    data.setup()
+    assert data.spec.passed_on == {"target": "float"}
+    batch = next(iter(data.val_dataloader()))
+    targets = dict(zip(batch["id"], batch["target"].tolist(), strict=True))
+    assert sorted(value for name, value in targets.items() if name.startswith("other/")) == [0, 1, 2]
+    assert all(np.isnan(value) for name, value in targets.items() if not name.startswith("other/"))
+    parts["mimic"].passed_on = {"target": "str"}
+    with pytest.raises(UserError, match="found column target as float in corpus other and as str in another"):
+        CorporaDataModule(parts)
 
 
 def test_smoke_repeats_are_augmented_anew(phantom: Path) -> None:

@@ -21,14 +21,14 @@ from mpma_lightning.evaluation.classification import (
 )
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
-from mpma_lightning.evaluation.metric import by_name
+from mpma_lightning.evaluation.metric import Metric, by_name, count
 from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
 from mpma_lightning.protocols import LabelProtocol, label_protocol, protocol_named
 from mpma_lightning.tasks.classification import ClassificationTask
-from mpma_lightning.tasks.linear_probe import LinearProbeTask
+from mpma_lightning.tasks.linear_probe import LinearProbeTask, _summary
 
 NAN = float("nan")
 
@@ -122,6 +122,18 @@ def test_value_exclusive_label_loss() -> None:
     assert count == 1 and float(total) == pytest.approx(math.log(2))
     total, count = label_loss(logits, torch.full((3, 2), NAN), exclusive=False)
     assert count == 0 and total == 0
+
+
+def test_value_a_probe_summarises_every_metric_with_a_direction() -> None:
+    calibration = Metric("calibration", higher_is_better=False, unit="error")
+    runs = [{calibration: 0.2, calibration.of("Edema"): 1.0, count("scored"): 3.0}, {calibration: 0.4}]
+    assert by_name(_summary(0.1, runs)) == pytest.approx(
+        {
+            "fraction_0.1/calibration": 0.3,
+            "fraction_0.1/calibration_sd": np.sqrt(0.02),
+            "fraction_0.1/calibration/Edema": 1.0,
+        }
+    )
 
 
 def head_of(width: int, outputs: int, protocol: str) -> torch.nn.Sequential:
