@@ -9,6 +9,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from mpma_lightning.tasks.base import Task
+
 CONTAINERS = (nn.ModuleList, nn.Sequential)
 BLOCK_NAMES = ("blocks", "layers", "layer")
 
@@ -37,10 +39,9 @@ class Efficiency(Callback):
             for block in found:
                 recompute(block)
             rank_zero_info(f"gradient checkpointing: {len(found)} blocks")
-        backbone: Any = getattr(pl_module, "backbone", None)
-        if self.compile and backbone is not None:
+        if self.compile and isinstance(pl_module, Task):
             functorch.donated_buffer = False  # PretrainingTask differentiates single losses, which keeps the graph
-            for part in backbone.children():
+            for part in pl_module.backbone.children():
                 part.compile(backend=self.compile_backend)
 
 

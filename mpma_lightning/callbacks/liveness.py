@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from data_modules.errors import UserError
+from mpma_lightning.callbacks.watched import Watched
 from mpma_lightning.evaluation.epoch import gather_objects
 
 MIN_STEPS = 100
@@ -39,7 +40,7 @@ class Liveness(Callback):
     ) -> None:
         if self._done:
             return
-        norms: dict[str, Tensor] = getattr(pl_module, "gradient_norms", {})
+        norms = pl_module.gradient_norms if isinstance(pl_module, Watched) else {}
         self._known |= set(norms)
         self._alive |= {name for name, norm in norms.items() if norm > 0}
 

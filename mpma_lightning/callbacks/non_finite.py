@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from data_modules.errors import UserError
+from mpma_lightning.callbacks.watched import Watched
 from mpma_lightning.distributed import sum_over_ranks
 from mpma_lightning.evaluation.epoch import gather_objects
 
@@ -50,7 +51,7 @@ class NonFinite(Callback):
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if torch.isfinite(sum_over_ranks(loss.detach().float())):
             return
-        mine = getattr(pl_module, "rank_losses", {"loss": loss})
+        mine = pl_module.rank_losses if isinstance(pl_module, Watched) else {"loss": loss}
         self._losses = {name: float(value.detach()) for name, value in mine.items()}
         self._broken_loss = True
         if self.skipped >= self.skip and not torch.is_anomaly_enabled():  # anomaly mode reports the operation

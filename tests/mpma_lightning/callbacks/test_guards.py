@@ -291,9 +291,10 @@ def test_value_checkpointing_changes_no_gradient() -> None:
 
 
 def test_value_compiled_parts_keep_their_names() -> None:
-    net = Net()
-    names = list(net.state_dict())
-    before = net.backbone["image"](torch.ones(1, 8))
-    Efficiency(compile=True, compile_backend="eager").on_fit_start(None, net)  # type: ignore[arg-type]
-    assert list(net.state_dict()) == names and all(part._compiled_call_impl for part in net.backbone.children())
-    assert torch.equal(net.backbone["image"](torch.ones(1, 8)), before)
+    task, backbone = Spread({}), Net().backbone
+    task.backbone = backbone  # type: ignore[assignment]
+    names = list(task.state_dict())
+    before = backbone["image"](torch.ones(1, 8))
+    Efficiency(compile=True, compile_backend="eager").on_fit_start(None, task)  # type: ignore[arg-type]
+    assert list(task.state_dict()) == names and all(part._compiled_call_impl for part in backbone.children())
+    assert torch.equal(backbone["image"](torch.ones(1, 8)), before)
