@@ -104,8 +104,8 @@ def test_any_spec_is_read_or_refused_in_one_line(spec: dict[str, Any]) -> None:
 
 
 def test_error_sources_that_only_the_file_names() -> None:
-    spec = carried_spec({"spec": other("image", weights="/tmp/evil.pth")})
-    with pytest.raises(UserError, match=r"does not hold its image encoder.*weights: /tmp/evil.pth"):
+    spec = carried_spec({"spec": other("image", weights="elsewhere/evil.pth")})
+    with pytest.raises(UserError, match=r"does not hold its image encoder.*weights: elsewhere/evil.pth"):
         refuse_foreign_sources("a.ckpt", spec, ["image", "text"], ["text"], None)
     refuse_foreign_sources("a.ckpt", spec, ["image", "text"], ["image", "text"], None)
     refuse_foreign_sources("a.ckpt", spec, ["text"], ["text"], None)
