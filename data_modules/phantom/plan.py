@@ -4,22 +4,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)  # alphabetical, as in mimic-cxr-2.0.0-chexpert.csv
+from data_modules.index.labels import CHEXPERT
+
+LABELS = CHEXPERT  # in the order of mimic-cxr-2.0.0-chexpert.csv
 PLANTED = (
     "Cardiomegaly",
     "Enlarged Cardiomediastinum",
