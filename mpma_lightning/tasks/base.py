@@ -1,5 +1,6 @@
 """Task: the base class of all tasks, with their training, evaluation and prediction steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from data_modules.contract import DataRequest
 from data_modules.errors import UserError, suggest
 from mpma_lightning.distributed import global_mean, sum_over_ranks
 from mpma_lightning.evaluation.epoch import Rows, RunningMeans
-from mpma_lightning.evaluation.finite import refuse_broken
+from mpma_lightning.evaluation.finite import largest, refuse_broken, refuse_broken_losses
 from mpma_lightning.evaluation.metric import Metric, Scores, loss
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.predictions import PredictionWriter
@@ -19,6 +20,8 @@ from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.tasks.module import BackboneModule
 
 Step = dict[str, Any]
+OUTPUT = "output/"
+"""Prefix of the columns of :meth:`Task.check_finite` among the rows of an evaluation."""
 
 
 class Task(BackboneModule):
@@ -62,6 +65,7 @@ class Task(BackboneModule):
         self.rank_losses: dict[str, Tensor] = {}  # of the last step, for NonFinite
         self.gradient_norms: dict[str, Tensor] = {}  # by "<loss>/<encoder>", for Liveness
         self.rows = Rows()
+        self._outputs: dict[str, Tensor] = {}  # of the current batch, from check_finite
         self.in_evaluation_step = False  # callbacks run the backbone too, outside of it
         self.declared = {}
         self.samples = None
@@ -90,7 +94,7 @@ class Task(BackboneModule):
         """Metrics of a validation or test; not called in Lightning's sanity check.
 
         Args:
-            rows: the columns that :meth:`step` added to ``self.rows``, of all ranks.
+            rows: ``id``, ``patient`` and the columns that :meth:`step` passed to :meth:`keep`, of all ranks.
             stage: val or test.
         """
         return {}
@@ -123,6 +127,27 @@ class Task(BackboneModule):
         return TableWriter("features.parquet")
 
     # common to all tasks
+
+    def check_finite(self, **outputs: Tensor) -> None:
+        """Refuse ``outputs`` (B, ...) of the model that are not finite, in ``validate``, ``test`` and ``predict``.
+
+        Call it before outputs are thresholded, ranked or rounded, in :meth:`step` before :meth:`keep`. Tensors that
+        :meth:`predict` returns are checked without it. An evaluation stops at its end, on all ranks.
+        """
+        self._outputs |= {name: largest(values) for name, values in outputs.items()}
+
+    def keep(self, batch: dict[str, Any], **columns: Tensor | Sequence[Any]) -> None:
+        """Keep ``id``, ``patient`` and ``columns`` (B, ...) of an evaluation batch for :meth:`score`."""
+        outputs = {OUTPUT + name: values for name, values in self._outputs.items()}
+        self.rows.add(id=batch["id"], patient=batch["patient"], **columns, **outputs)
+
+    def gather_rows(self) -> dict[str, np.ndarray]:
+        """The kept rows of all ranks; UserError if an output is not finite. A collective."""
+        rows = self.rows.gather()
+        outputs = {name: rows.pop(name) for name in [*rows] if name.startswith(OUTPUT)}
+        if outputs:
+            refuse_broken(rows["id"], **{name.removeprefix(OUTPUT): values for name, values in outputs.items()})
+        return rows
 
     def data_request(self) -> DataRequest:
         """What this task needs from the data."""
@@ -158,6 +183,7 @@ class Task(BackboneModule):
         self.log("train/loss", torch.stack(losses).sum(), prog_bar=True)
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Step:
+        self._outputs = {}
         self.in_evaluation_step = True
         outcome = self.step(batch, stage)
         self.in_evaluation_step = False
@@ -174,20 +200,25 @@ class Task(BackboneModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """:meth:`predict`; UserError for numbers that are not finite."""
+        self._outputs = {}
         found = self.predict(batch)
-        numbers = {name: values for name, values in found.items() if torch.is_tensor(values)}
-        refuse_broken(found["id"], **{name: values.float().cpu().numpy() for name, values in numbers.items()})
+        tensors = {name: values for name, values in found.items() if isinstance(values, Tensor)}
+        refuse_broken(found["id"], **(self._outputs | tensors))
         return found
 
     def _log_epoch(self, stage: str) -> None:
-        """Log the means over all batches and ranks, then the metrics of all rows; a collective."""
-        means = self.means.compute()
+        """Log the means over all batches and ranks, then the metrics of all rows, unless in Lightning's sanity check.
+        UserError for outputs or losses that are not finite. A collective."""
+        if self.trainer.sanity_checking:
+            self.means, self.rows = RunningMeans(), Rows()
+            return
+        means, rows = self.means.compute(), self.gather_rows()
+        scores = self.score(rows, stage) if rows else {}
+        refuse_broken_losses({name: value for name, value in means.items() if name.endswith("_loss")}, stage)
         self.log_scores(stage, {self._declare(name): value for name, value in means.items()})
         if losses := [self._weight(name) * value for name, value in means.items() if name.endswith("_loss")]:
             self.log_scores(stage, {loss("loss"): sum(losses)}, prog_bar=True)
-        rows = self.rows.gather()
-        if rows and not self.trainer.sanity_checking:
-            self.log_scores(stage, self.score(rows, stage))
+        self.log_scores(stage, scores)
 
     def _declare(self, name: str) -> Metric:
         known = {metric.name: metric for metric in self.step_metrics}

@@ -17,7 +17,6 @@ from mpma_lightning.evaluation.classification import (
     classification_scores,
     exclusive_scores,
 )
-from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.objectives.labels import label_loss
@@ -54,13 +53,14 @@ class ClassificationTask(LabelledTask):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         logits, labels = self.head(self.features(batch)), self.aligned(batch["labels"])
         if stage != "train":
-            self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, scores=self.likelihoods(logits))
+            scores = self.likelihoods(logits)
+            self.check_finite(scores=scores)
+            self.keep(batch, labels=labels, scores=scores)
         return {"label_loss": label_loss(logits, labels, self.exclusive)}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         """Metrics; in ``fit``, also set the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
-        refuse_broken(rows["id"], scores=scores)
         if stage == "val" and self.trainer.state.fn == "fit":
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mpma_lightning.evaluation.detection import MAP, MAP_50, MAP_75, MAR_100, PUBLISHED, Boxes, detection_scores, on_cpu
 from mpma_lightning.evaluation.detection_interval import map_interval
-from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.figures import dense
 from mpma_lightning.heads.detection_head import DetectionHead, in_training_mode
@@ -65,10 +64,9 @@ class DetectionTask(DenseTask):
         else:
             losses = in_training_mode(self.head, *inputs)
             found, _ = self.head(*inputs[:2])
-            self.rows.add(
-                id=batch["id"],
-                patient=batch["patient"],
-                outputs=self.head.largest,
+            self.check_finite(outputs=self.head.largest)
+            self.keep(
+                batch,
                 found=[on_cpu(self._of_shared_classes(one)) for one in found],
                 truth=[on_cpu(one) for one in inputs[2]],
             )
@@ -83,7 +81,6 @@ class DetectionTask(DenseTask):
         return {name: values[keep] for name, values in found.items()}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        refuse_broken(rows["id"], outputs=rows["outputs"])
         found, truth = list(rows["found"]), list(rows["truth"])
         scores = detection_scores(found, truth, self.classes)
         if stage == "test" and MAP in scores:
@@ -94,7 +91,7 @@ class DetectionTask(DenseTask):
         """Ids, detections in pixels of the crop, and the size of each image."""
         image = self.encoder_input(self.normalise(batch["image"]))
         found, _ = self.head(self.maps(image, self.head.levels.indices), image)
-        refuse_broken(batch["id"], outputs=self.head.largest.cpu().numpy())
+        self.check_finite(outputs=self.head.largest)
         return {"id": batch["id"], "found": found, "size": batch["size"]}
 
     def prediction_writer(self) -> BoxWriter:

@@ -11,7 +11,6 @@ from torch import Tensor
 from data_modules.errors import UserError
 from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.bootstrap import mean_interval
-from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.grounding import (
     CENTRE_OF_LUNG,
     CENTRE_OF_NAMED_LUNG,
@@ -77,6 +76,7 @@ class GroundingTask(Task):
         patches = full(self.backbone.align_local.image(image.tokens))
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
+        self.check_finite(similarity=mean)
         return mean.unflatten(-1, image.grid)
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
@@ -86,16 +86,15 @@ class GroundingTask(Task):
         side = batch["image"].shape[-1]
         films = self.films(batch, side)
         patches, resized = maps.float().cpu().numpy(), _resized(maps, films, side).cpu().numpy()
+        values = []
         for i, phrase in enumerate(batch["text"]):
             region = inside(batch["boxes"][i].cpu().numpy(), side, side)
-            grid = (maps.shape[-2], maps.shape[-1])
-            found = map_scores(patches[i], resized[i], region, films[i])
-            scores = {**found, **guess_scores(region, phrase, grid, films[i])}
-            values = torch.tensor([[scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)]], dtype=torch.float64)
-            names = {name: [batch[name][i]] for name in ("id", "patient")}
-            self.rows.add(
-                values=values, similarity=largest(maps[i : i + 1]), category=[self._category(batch, i)], **names
-            )
+            scores = map_scores(patches[i], resized[i], region, films[i])
+            scores |= guess_scores(region, phrase, patches[i].shape, films[i])
+            values.append([scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)])
+        names = self.data_spec.box_classes
+        first = [names[labels[0]] if labels else "" for labels in (each.tolist() for each in batch["box_labels"])]
+        self.keep(batch, values=torch.tensor(values, dtype=torch.float64), category=first)
         return {"maps": maps, "films": films}
 
     def films(self, batch: dict[str, Any], side: int) -> list[Film]:
@@ -103,12 +102,7 @@ class GroundingTask(Task):
         fit = self.data_spec.fit
         return [Placement.of(height, width, side, fit).film(side) for height, width in batch["size"].tolist()]
 
-    def _category(self, batch: dict[str, Any], i: int) -> str:
-        labels = batch["box_labels"][i].tolist()
-        return self.data_spec.box_classes[labels[0]] if labels else ""
-
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        refuse_broken(rows["id"], similarity=rows["similarity"])
         values, category = rows["values"], rows["category"].astype(str)
         found = dict(zip((*SCORES, *GUESSES), np.nanmean(values, 0).tolist(), strict=True))
         hits = values[:, 0]
@@ -123,7 +117,6 @@ class GroundingTask(Task):
         """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image."""
         side = batch["image"].shape[-1]
         similarity = self.similarity(batch)
-        refuse_broken(batch["id"], similarity=largest(similarity).cpu().numpy())
         maps = _resized(similarity, self.films(batch, side), side).flatten(1)
         low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
         scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255

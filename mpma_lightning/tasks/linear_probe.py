@@ -102,7 +102,8 @@ class LinearProbeTask(LabelledTask):
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         labels, features = self.aligned(batch["labels"]), full(self.features(batch))
-        self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, features=features)
+        self.check_finite(features=features)
+        self.keep(batch, labels=labels, features=features)
         return {}
 
     def on_train_epoch_end(self) -> None:
@@ -144,7 +145,6 @@ class LinearProbeTask(LabelledTask):
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         """Mean and standard deviation over seeds for each fraction; in ``fit``, first train the heads."""
-        refuse_broken(rows["id"], features=rows["features"])
         if self.trainer.state.fn == "fit":
             seen = self.seen.gather()
             refuse_broken(seen["id"], features=seen["features"])

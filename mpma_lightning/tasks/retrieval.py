@@ -151,14 +151,13 @@ class RetrievalTask(SupervisedTask):
     def _collect(self, state: PretrainingState, batch: dict[str, Any]) -> None:
         labels = {"labels": batch["labels"]} if "labels" in batch else {}
         image, text = full(state.global_image), full(state.global_text)
-        names = {name: batch[name] for name in ("id", "patient", "group")}
-        self.rows.add(**names, image=image, text=text, **labels)
+        self.check_finite(image_embedding=image, text_embedding=text)
+        self.keep(batch, group=batch["group"], image=image, text=text, **labels)
         if self._reranks:
             tokens = state.aligned_text if self.backbone.fusion.reads_text_features else None
             self.tokens.add(state.aligned_image, tokens, batch["input_ids"], batch["attention_mask"])
 
     def score(self, rows: Columns, stage: str) -> Scores:
-        _refuse_broken(rows)
         self.evaluated = rows
         if self._letter == "h":
             classes: list[str] = self.data_spec.classes
@@ -216,8 +215,7 @@ class RetrievalTask(SupervisedTask):
             batch = self.trainer.strategy.batch_to_device(batch)
             with self.trainer.precision_plugin.forward_context():
                 self._collect(self._state(batch), batch)
-        rows = self.rows.gather()
-        _refuse_broken(rows)
+        rows = self.gather_rows()
         self.alpha = choose_alpha(rows, self._shortlisted(rows)[0])
 
     def on_predict_start(self) -> None:
@@ -274,7 +272,3 @@ class RetrievalTask(SupervisedTask):
             text = self.backbone.text(batch["input_ids"], batch["attention_mask"])
             found["text_embedding"] = self.backbone.embed_text(text)
         return found
-
-
-def _refuse_broken(rows: Columns) -> None:
-    refuse_broken(rows["id"], image_embedding=rows["image"], text_embedding=rows["text"])

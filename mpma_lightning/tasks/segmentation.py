@@ -11,7 +11,6 @@ from torch import Tensor
 
 from data_modules.errors import expect
 from mpma_lightning.evaluation.bootstrap import mean_interval
-from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.evaluation.segmentation import (
@@ -89,7 +88,9 @@ class SegmentationTask(DenseTask):
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, 1, S, S)."""
         image = self.encoder_input(self.normalise(batch["image"]))
-        return self.head(self.maps(image, self.head.levels.indices), image.shape[-1])
+        logits = self.head(self.maps(image, self.head.levels.indices), image.shape[-1])
+        self.check_finite(logits=logits)
+        return logits
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         logits, mask = self.logits(batch), batch["mask"]
@@ -98,8 +99,7 @@ class SegmentationTask(DenseTask):
         if stage != "train":
             predicted, true = logits.sigmoid() >= self.threshold, mask > 0
             model, mean = _pixels(predicted, true, "model"), _pixels(self._mean_mask_like(true), true, "mean")
-            names = {name: batch[name] for name in ("id", "patient")}
-            self.rows.add(**names, logits=largest(logits), **model, **mean)
+            self.keep(batch, **model, **mean)
             outcome["mask"] = predicted
         return outcome
 
@@ -109,7 +109,6 @@ class SegmentationTask(DenseTask):
         return resized.expand_as(masks)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        refuse_broken(rows["id"], logits=rows["logits"])
         model, mean = (
             [rows[f"{who}/{name}"] for name in ("overlap", "predicted", "truth")] for who in ("model", "mean")
         )
@@ -125,9 +124,7 @@ class SegmentationTask(DenseTask):
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids, masks (B, 1, S, S) of 0 and 255, and the size of each image."""
-        logits = self.logits(batch)
-        refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
-        mask = (logits.sigmoid() >= self.threshold).to(torch.uint8) * 255
+        mask = (self.logits(batch).sigmoid() >= self.threshold).to(torch.uint8) * 255
         return {"id": batch["id"], "mask": mask, "size": batch["size"]}
 
     def prediction_writer(self) -> MaskWriter:

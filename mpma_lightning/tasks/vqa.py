@@ -13,7 +13,6 @@ from mpma_lightning.backbones import Backbone
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
-from mpma_lightning.evaluation.finite import largest, refuse_broken
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards
 from mpma_lightning.heads.answer_head import AnswerHead
@@ -79,7 +78,9 @@ class VQATask(NamedOutputsTask):
         """(B, answers)."""
         image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
         fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
-        return full(self.head(fused))
+        logits = full(self.head(fused))
+        self.check_finite(logits=logits)
+        return logits
 
     def attention(self, batch: dict[str, Any]) -> Tensor | None:
         """(B, H', W') attention of the fused question to patches; see ``Backbone.fused_attention``."""
@@ -88,7 +89,9 @@ class VQATask(NamedOutputsTask):
 
     def blind_logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers) from the question alone."""
-        return full(self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled))
+        logits = full(self.blind_head(self.blind.text(batch["input_ids"], batch["attention_mask"]).pooled))
+        self.check_finite(question_only_logits=logits)
+        return logits
 
     def targets(self, answers: list[str]) -> Tensor:
         """(B, answers) of 0 and 1; all zeros for an answer outside the vocabulary."""
@@ -110,12 +113,10 @@ class VQATask(NamedOutputsTask):
             )
         outcome["logits"] = logits.detach()
         if stage != "train":
-            keys = ("answer", "answer_type", "question_type", "contrasted", "id", "patient")
-            self.rows.add(
-                **{key: batch[key] for key in keys},
-                logits=largest(logits),
+            self.keep(
+                batch,
+                **{key: batch[key] for key in ("answer", "answer_type", "question_type", "contrasted")},
                 predicted=self._likeliest(logits),
-                question_only_logits=largest(logits if blind is None else blind),
                 question_only=self._likeliest(blind) if blind is not None else [None] * len(logits),
             )
         return outcome
@@ -124,7 +125,6 @@ class VQATask(NamedOutputsTask):
         return [self.answers[i] for i in logits.argmax(1).tolist()]
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        refuse_broken(rows["id"], logits=rows["logits"], question_only_logits=rows["question_only_logits"])
         answered = [Answered(*row) for row in zip(*(rows[name] for name in Answered._fields), strict=True)]
         scores = accuracies(answered, set(self.answers), self.majority)
         if stage == "test":
@@ -139,9 +139,7 @@ class VQATask(NamedOutputsTask):
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Id, question, most likely answer, and the five most likely answers with their probabilities."""
-        logits = self.logits(batch)
-        refuse_broken(batch["id"], logits=largest(logits).cpu().numpy())
-        best = logits.sigmoid().topk(min(5, len(self.answers)), dim=1)
+        best = self.logits(batch).sigmoid().topk(min(5, len(self.answers)), dim=1)
         ranked = [
             {self.answers[i]: round(p, 4) for i, p in zip(places, values, strict=True)}
             for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)

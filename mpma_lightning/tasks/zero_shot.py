@@ -15,7 +15,6 @@ from mpma_lightning.evaluation.classification import (
     exclusive_scores,
     one_class_each,
 )
-from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.evaluation.zero_shot import (
@@ -146,13 +145,14 @@ class ZeroShotTask(Task):
         if "labels" not in batch:
             raise UserError("the data have no labels, which metrics need; run `predict`, which writes scores")
         labels = batch["labels"][:, self.evaluator.columns]
-        self.rows.add(id=batch["id"], patient=batch["patient"], labels=labels, **self.similarity(batch))
+        scores = self.similarity(batch)
+        self.check_finite(**{f"{name}_scores": values for name, values in scores.items()})
+        self.keep(batch, labels=labels, **scores)
         return {}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         labels = rows["labels"]
         scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
-        refuse_broken(rows["id"], **{f"{name}_scores": values for name, values in scores.items()})
         if len(scores) > 1:
             scores["combined"] = combine(list(scores.values()))
         found: dict[Metric, float] = {}

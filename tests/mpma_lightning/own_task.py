@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.metric import Metric, Scores
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.tasks.base import Step
@@ -42,12 +41,12 @@ class AgeTask(NamedOutputsTask):
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         years, target = self.predicted(batch), batch["target"]
         if stage != "train":
-            self.rows.add(id=batch["id"], predicted=years, target=target)
+            self.check_finite(predicted=years)
+            self.keep(batch, predicted=years, target=target)
         known = ~target.isnan()
         return {"age_loss": ((years - target)[known].abs().sum(), known.sum().float())}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        refuse_broken(rows["id"], predicted=rows["predicted"])
         return {AGE_ERROR: float(np.nanmean(np.abs(rows["predicted"] - rows["target"])))}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:

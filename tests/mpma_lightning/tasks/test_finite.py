@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from every_task import build, rows
+from every_task import EVALUATE, build, rows
 
 from data_modules.errors import UserError
 from mpma_lightning.evaluation.finite import refuse_broken
@@ -23,6 +23,29 @@ def test_error_names_the_column_and_the_first_sample() -> None:
 def usual_kind() -> Iterator[None]:
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("usual_kind")
+@pytest.mark.parametrize("stage", ["val", "test", "predict"])
+@pytest.mark.parametrize("name", EVALUATE)
+@torch.no_grad()
+def test_error_no_task_scores_or_predicts_nan(name: str, stage: str) -> None:
+    task, batch, _, logged = build(name)
+    task.eval().trained = True
+    for weight in task.parameters():
+        weight.fill_(torch.nan)
+    task.on_validation_start()
+    some = rows(batch, list(range(8)))
+    with pytest.raises(UserError, match=r"^found .* (nan|not finite).*; the weights have diverged: use an ea") as error:
+        if stage == "predict":
+            task.predict_step(some, 0)
+        elif stage == "val":
+            task.validation_step(some, 0)
+            task.on_validation_epoch_end()
+        else:
+            task.test_step(some, 0)
+            task.on_test_epoch_end()
+    assert "\n" not in str(error.value) and not logged
 
 
 @pytest.mark.usefixtures("usual_kind")
