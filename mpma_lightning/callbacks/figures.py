@@ -1,22 +1,20 @@
 """Figures of the first validation or test batch, in TensorBoard and as PNG files in the run folder."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 
 from data_modules.files import whole_file
-from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
 from mpma_lightning.tasks.base import Task
 
 
-class Figures(EvaluationBatches):
+class Figures(Callback):
     """Writes the task's figures of the first batch, and those of the whole split, of each validation and test to
     ``pictures/<name>.png``: on rank 0, in every run but one with ``fast_dev_run``.
 
@@ -29,30 +27,25 @@ class Figures(EvaluationBatches):
     def __init__(self, samples: int | None = None) -> None:
         self.samples = samples
 
-    def on_evaluation_batch_end(
-        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
-        assert isinstance(task, Task)
         if batch_idx == 0:
-            self._keep(trainer, partial(task.figures, batch, outputs, stage, self.samples or task.figure_samples))
+            self._keep(trainer, pl_module, lambda task, *which: task.figures(batch, outputs, *which))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end(trainer, pl_module, "val")
+        self._keep(trainer, pl_module, lambda task, *which: task.epoch_figures(*which))
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end(trainer, pl_module, "test")
-
-    def _end(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        assert isinstance(task, Task)
-        self._keep(trainer, partial(task.epoch_figures, stage, self.samples or task.figure_samples))
+    on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
 
     @torch.no_grad()
-    def _keep(self, trainer: Trainer, draw: Callable[[], Mapping[str, Figure]]) -> None:
-        """Draw and keep the figures; where that fails, the run continues without them, with a warning."""
+    def _keep(self, trainer: Trainer, task: LightningModule, draw: Callable[..., Mapping[str, Figure]]) -> None:
+        """Write what ``draw(task, stage, samples)`` returns; where that fails, warn and let the run continue."""
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        assert isinstance(task, Task)
         try:
-            keep(trainer, draw())
+            keep(trainer, draw(task, "test" if trainer.testing else "val", self.samples or task.figure_samples))
         except Exception as error:
             rank_zero_warn(f"no figures at step {trainer.global_step}: {type(error).__name__}: {error}")
 

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from data_modules.errors import UserError
 from data_modules.loading.loader import collate
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.callbacks.evaluation_batches import EvaluationBatches
 from mpma_lightning.evaluation.both_directions import RetrievalEvaluator
 from mpma_lightning.evaluation.classification import AUROC
 from mpma_lightning.evaluation.epoch import Rows
@@ -24,7 +23,7 @@ from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
 
-class PairedEvaluation(EvaluationBatches):
+class PairedEvaluation(Callback):
     """Scores a :class:`PretrainingTask` at the end of every validation and test epoch.
 
     ``memory_attention`` is the share of the cross-attention at masked finding words that goes to memory and not to
@@ -45,34 +44,36 @@ class PairedEvaluation(EvaluationBatches):
     ) -> None:
         self.prompts, self.probe = load_prompts(prompts), ProbeEvaluator(probe_shots, probe_draws)
         self.word_batches = word_batches
-        self._reset()
 
-    def _reset(self) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.rows = Rows()
         self.words, self.interpolation = WordRecoveryEvaluator(), InterpolationEvaluator()
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._reset()
-
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._reset()
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module, "val")
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._finish(trainer, pl_module, "test")
-
     @torch.no_grad()
-    def on_evaluation_batch_end(
-        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int, stage: str
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
+        task = pl_module
         assert isinstance(task, PretrainingTask)
         self.rows.add(**{name: values.float() for name, values in task.encode(batch).items()})
         self.rows.add(**{name: batch[name] for name in ("group", "labels") if name in batch})
         if batch_idx < self.word_batches:
             self._reconstruction(outputs["state"])
             self._word_recovery(task, outputs["state"], batch["patient"])
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        task = pl_module
+        assert isinstance(task, PretrainingTask)
+        rows = self.rows.gather()
+        _refuse_non_finite(rows, trainer.global_step)
+        scores = {**_retrieval(rows), **self._zero_shot(task, rows), **self._probe(task, rows)}
+        scores |= {**self.interpolation.compute(), **self.words.compute()}
+        task.log_scores("test" if trainer.testing else "val", scores)
+
+    on_test_epoch_start, on_test_epoch_end = on_validation_epoch_start, on_validation_epoch_end
+    on_test_batch_end = on_validation_batch_end
 
     def _reconstruction(self, state: PretrainingState) -> None:
         if "image_prediction" not in state.outputs or state.image_features.grid is None:
@@ -100,15 +101,6 @@ class PairedEvaluation(EvaluationBatches):
         )
         memory = task.backbone.fusion.memory_share(state.whole_image, state.text_features, mask)
         self.words.add(ids[places], own, other, None if memory is None else memory[places])
-
-    def _finish(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        if trainer.sanity_checking:
-            return
-        assert isinstance(task, PretrainingTask)
-        rows = self.rows.gather()
-        _refuse_non_finite(rows, trainer.global_step)
-        scores = {**_retrieval(rows), **self._zero_shot(task, rows), **self._probe(task, rows)}
-        task.log_scores(stage, {**scores, **self.interpolation.compute(), **self.words.compute()})
 
     def _zero_shot(self, task: PretrainingTask, rows: dict[str, np.ndarray]) -> Scores:
         if "labels" not in rows or "image_embedding" not in rows:

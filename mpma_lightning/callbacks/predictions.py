@@ -21,30 +21,21 @@ class Predictions(Callback):
 
     def __init__(self, file: str | None = None) -> None:
         self.file = file
-        self.writer: PredictionWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the writer; UserError before the first batch where predictions cannot be written."""
         assert isinstance(pl_module, Task)
-        self.writer = pl_module.prediction_writer()
+        self.writer: PredictionWriter = pl_module.prediction_writer()
         self.writer.file = self.file or self.writer.file
         loader: Any = trainer.predict_dataloaders
         self.writer.begin(Path(trainer.default_root_dir), loader.dataset.table.column("id").to_pylist())
 
     def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        assert self.writer is not None
         self.writer.add(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self.writer is not None
         ranks = gather_objects(self.writer.held())
         if trainer.is_global_zero:
             rank_zero_info(self.writer.write(ranks))

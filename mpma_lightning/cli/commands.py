@@ -1,10 +1,10 @@
 """The functions behind the commands. Heavy packages are imported only after the command line has been read."""
 
-import argparse
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from data_modules.errors import UsageError
 from mpma_lightning.cli.config_files import check_config_files, config_arguments
@@ -30,16 +30,15 @@ def phantom(argv: Sequence[str]) -> None:
     """``--out DIR [--patients N] … [--layouts NAMES]``."""
     from data_modules.phantom import write_phantom
 
-    if counts := _call(write_phantom, argv, "phantom"):
-        print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+    counts = _call(write_phantom, argv, "phantom")
+    print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
 
 
 def tokenizer(argv: Sequence[str]) -> None:
     """``--texts FILE|FOLDER --out FILE [--vocab_size N] [--min_count N]``."""
     from mpma_lightning.cli.tokenizer import train_tokenizer
 
-    if made := _call(train_tokenizer, argv, "tokenizer"):
-        print(made)
+    print(_call(train_tokenizer, argv, "tokenizer"))
 
 
 def backbones(argv: Sequence[str]) -> None:
@@ -65,13 +64,16 @@ def backbones(argv: Sequence[str]) -> None:
 
 
 def _call(function: Callable[..., Any], argv: Sequence[str], command: str) -> Any:
-    """Call ``function`` with the options in ``argv``; None where only the help was asked for."""
+    """Call ``function``, whose arguments are the options in ``argv``."""
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
-    options = parser.add_function_arguments(function)
+    parser.add_function_arguments(function)
+    return function(**parse(parser, argv, command).as_dict())
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str], command: str) -> Namespace:
+    """The options in ``argv``; UsageError in one line."""
     try:
-        arguments = parser.parse_args(list(argv))
-    except argparse.ArgumentError as error:
+        return parser.parse_args(list(argv))
+    except ArgumentError as error:
+        options = [action.dest for action in parser._actions]
         raise UsageError(Explainer(command, {}, options).explain(str(error))) from None
-    except SystemExit:  # --help was printed
-        return None
-    return function(**arguments.as_dict())

@@ -1,16 +1,15 @@
 """`check`, `split` and `prepare`: their command lines; the arguments of the data set are `--data.…`, as for `fit`."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from data_modules.catalogue import DATA_MODULES, data_module
-from data_modules.errors import UsageError, UserError
+from data_modules.errors import UserError
 from data_modules.files import write_whole
-from mpma_lightning.cli.explain import Explainer
+from mpma_lightning.cli.commands import parse
 
 if TYPE_CHECKING:
     from data_modules.base import DataModule
@@ -34,9 +33,7 @@ def check(argv: Sequence[str]) -> None:
         type=Path | None,
         help="with --against: write the shared patients to this file, for data.exclude",
     )
-    given = _parse(parser, "check", argv)
-    if given is None:
-        return
+    given = parse(parser, argv, "check")
     from data_modules.checks import check as run
 
     data = None if given.dataset in WITHOUT_MODULE else _data(parser, given)
@@ -62,9 +59,7 @@ def prepare(argv: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int | None, help="number of processes; default: one per core")
     parser.add_argument("--dry_run", action="store_true", help="report what would be written, and write nothing")
     parser.add_argument("--replace", action="store_true", help="replace a store at --out once the new one is complete")
-    given = _parse(parser, "prepare", argv)
-    if given is None:
-        return
+    given = parse(parser, [word.replace("--dry-run", "--dry_run") for word in argv], "prepare")
     from data_modules.prepare import Options
     from data_modules.prepare import prepare as run
 
@@ -82,9 +77,7 @@ def split(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--fraction", type=float, default=1.0, help="share of the training studies to keep, stratified by label"
     )
-    given = _parse(parser, "split", argv)
-    if given is None:
-        return
+    given = parse(parser, argv, "split")
     from data_modules.index.split_files import write_split_file
 
     data = _data(parser, given)
@@ -118,18 +111,7 @@ def _dataset(argv: Sequence[str]) -> str | None:
     return None
 
 
-def _parse(parser: ArgumentParser, command: str, argv: Sequence[str]) -> argparse.Namespace | None:
-    words = [word.replace("--dry-run", "--dry_run") for word in argv]
-    try:
-        return parser.parse_args(words)
-    except argparse.ArgumentError as error:
-        options = [action.dest for action in parser._actions]
-        raise UsageError(Explainer(command, {}, options).explain(str(error))) from None
-    except SystemExit:  # --help was printed
-        return None
-
-
-def _data(parser: ArgumentParser, given: argparse.Namespace) -> "DataModule":
+def _data(parser: ArgumentParser, given: Namespace) -> "DataModule":
     from data_modules.base import DataModule
 
     arguments = dict(vars(parser.instantiate(given)["data"]))

@@ -1,27 +1,15 @@
 """Turns a long error message of jsonargparse into one line with the nearest correct spelling."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from typing import NamedTuple
 
 from data_modules.errors import nearest, suggest
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
-# Sentences of jsonargparse that name the cause, the most specific first.
-_CAUSES = [
-    ("key", re.compile(r"Option '([^']+)' is not accepted")),
-    ("key", re.compile(r"Group '([^']+)' does not accept option '([^']+)'")),
-    ("key", re.compile(r"Subcommand '[^']+' does not accept option '([^']+)'")),
-    ("key", re.compile(r"unrecognized arguments: --([^\s=]+)")),
-    ("stray", re.compile(r"unrecognized arguments: (.+)")),
-    ("file", re.compile(r"Expected a path but (\S+\.ya?ml) either not accessible or invalid")),
-    ("class", re.compile(r"Expected a dot import path string: (\S+)")),
-    ("import", re.compile(r"No module named|has no attribute")),
-    ("group", re.compile(r'Unable to load config "([^"]+)"')),
-    ("missing", re.compile(r"the following arguments are required: (.+)")),
-    ("type", re.compile(r"Expected a (.+?)\. Got value: (.*)")),
-]
 _PLAIN = {
     "NoneType": "null",
     "int": "a whole number",
@@ -31,6 +19,20 @@ _PLAIN = {
     "list": "a list",
     "dict": "a mapping",
 }
+"""Types in words."""
+
+
+class Cause(NamedTuple):
+    """What a sentence of jsonargparse says: the groups of its pattern, the key that it is about, and the class that has
+    this key as an argument ('': none has)."""
+
+    found: tuple[str, ...]
+    key: str
+    class_path: str
+
+    @property
+    def class_name(self) -> str:
+        return self.class_path.rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Explainer:
     """Explains the messages of one command.
 
     Args:
-        command: ``fit``, …; dropped from the front of keys.
+        command: ``fit``, …; removed from the front of keys.
         bases: base class by key, for the keys that take a class, e.g. ``{"model": Task}``.
         options: dotted names of the options known before any class is chosen.
     """
@@ -50,74 +52,63 @@ class Explainer:
     def explain(self, message: str) -> str:
         """``message`` of an ``argparse.ArgumentError`` as one line."""
         lines = message.splitlines()
-        for kind, pattern in _CAUSES:
+        for pattern, explanation in _RULES:
             for number, line in enumerate(lines):
-                if match := pattern.search(line):
+                if match := re.search(pattern, line):
                     above = list(_enclosing(lines, number))
                     key = ".".join(found[1] for found in map(_KEY.search, above) if found)
                     classes = [found[1] for found in map(_CLASS.search, above) if found]
-                    text: str = getattr(self, f"_{kind}")(match, key, classes[-1] if classes else "")
+                    text = explanation(self, Cause(match.groups(), key, classes[-1] if classes else ""))
                     return f"{key}: {text}" if key else text
-        return self._choice(message)
+        return self._no_form_fits(message)
 
-    def _key(self, match: re.Match[str], at: str, class_path: str) -> str:
-        key = ".".join(match.groups()).removeprefix(f"{self.command}.")
+    def unknown_key(self, cause: Cause) -> str:
+        key = ".".join(cause.found).removeprefix(f"{self.command}.")
         if key == "class_path":
             return "the arguments of a class belong under init_args, beside class_path"
-        if not class_path:
+        if not cause.class_path:
             return f"unknown key '{key}'{self._suggest_option(key)}"
-        name = class_path.rpartition(".")[2]
-        if name == "BackboneSpec" and (new := _new_names().get(key)):
-            return f"'{key}' of a backbone is now '{new}', as in {_nested(new)}"
-        if any(name == base.__name__ for base in self.bases.values()):
+        if cause.class_name == "BackboneSpec" and (new := _new_name(key)):
+            return f"'{key}' of a backbone is now {new}"
+        if any(cause.class_name == base.__name__ for base in self.bases.values()):
             return f"'{key}' is given before its class; name the class first (class_path, or an earlier --config)"
-        return f"{name} has no argument '{key}'{suggest(key, _arguments_of(class_path))}"
+        return f"{cause.class_name} has no argument '{key}'{suggest(key, _arguments_of(cause.class_path))}"
 
     def _suggest_option(self, key: str) -> str:
         """The nearest option; beside a known group its members, else the nearest or all top-level keys."""
         head, dot, _ = key.partition(".")
         members = [option for option in self.options if option.startswith(f"{head}{dot}")] if dot else self.options
-        return (
-            suggest(key, members) if members else suggest(head, {option.partition(".")[0] for option in self.options})
-        )
+        top_level = {option.partition(".")[0] for option in self.options}
+        return suggest(key, members) if members else suggest(head, top_level)
 
-    def _stray(self, match: re.Match[str], at: str, class_path: str) -> str:
+    def unexpected_word(self, cause: Cause) -> str:
         hint = ", configs with --config" if self.bases else ""
-        return f"unexpected argument {match[1]!r}; options start with --{hint}"
+        return f"unexpected argument {cause.found[0]!r}; options start with --{hint}"
 
-    def _file(self, match: re.Match[str], at: str, class_path: str) -> str:
-        return f"file {match[1]} does not exist (paths count from the file that names them)"
-
-    def _class(self, match: re.Match[str], at: str, class_path: str) -> str:
-        return self._unknown_class(match[1], at)
-
-    def _import(self, match: re.Match[str], at: str, class_path: str) -> str:
-        return self._unknown_class(class_path, at)
-
-    def _unknown_class(self, path: str, at: str) -> str:
-        roots = [self.bases[at]] if at in self.bases else self.bases.values()
-        known = {cls.__name__ for root in roots for cls in _family(root)}
+    def unknown_class(self, cause: Cause) -> str:
+        path = cause.found[0] if cause.found else cause.class_path
+        roots = [self.bases[cause.key]] if cause.key in self.bases else self.bases.values()
+        known = {cls.__name__ for root in roots for cls in _subclasses(root)}
         return f"unknown class '{path}'{suggest(path.rpartition('.')[2], known)}"
 
-    def _group(self, match: re.Match[str], at: str, class_path: str) -> str:
-        part = at.rpartition(".")[2]
-        if class_path.endswith(".BackboneSpec") and (new := _new_names().get(part)):
-            return f"expected a mapping, got {match[1]!r}; this is now '{new}', as in {_nested(new)}"
-        return f"expected a mapping, got {match[1]!r}"
+    def no_mapping(self, cause: Cause) -> str:
+        new = _new_name(cause.key.rpartition(".")[2]) if cause.class_name == "BackboneSpec" else None
+        return f"expected a mapping, got {cause.found[0]!r}{f'; this is now {new}' if new else ''}"
 
-    def _missing(self, match: re.Match[str], at: str, class_path: str) -> str:
-        missing = match[1].replace(f"{self.command}.", "")
-        if class_path:
-            return f"{class_path.rpartition('.')[2]} needs {missing}"
+    def missing(self, cause: Cause) -> str:
+        names = cause.found[0].replace(f"{self.command}.", "")
+        if cause.class_path:
+            return f"{cause.class_name} needs {names}"
         hint = "; name an experiment with --config FILE, or set it on the command line" if self.bases else ""
-        return f"missing: {missing}{hint}"
+        return f"missing: {names}{hint}"
 
-    def _type(self, match: re.Match[str], at: str, class_path: str) -> str:
-        if choices := _choices([match[1]]):
-            return _not_among(match[2], choices)
-        return f"expected {_plain(match[1])}, got {match[2]!r}"
+    def wrong_type(self, cause: Cause) -> str:
+        form, value = cause.found
+        if choices := _choices([form]):
+            return _not_among(value, choices)
+        return f"expected {_plain(form)}, got {value!r}"
 
-    def _choice(self, message: str) -> str:
+    def _no_form_fits(self, message: str) -> str:
         """A value that fits no member of a union: the key, the accepted forms, the value."""
         forms = list(dict.fromkeys(re.findall(r"- Expected an? (.+)", message)))
         given = re.search(r"Given value: (.*)", message)
@@ -128,6 +119,25 @@ class Explainer:
             return f"{key}: {_not_among(value, choices)}"
         wanted = "a class_path with init_args" if key in self.bases else " or ".join(map(_plain, forms))
         return f"{key}: expected {wanted}, got {value!r}"
+
+
+_RULES: list[tuple[str, Callable[[Explainer, Cause], str]]] = [
+    (r"Option '([^']+)' is not accepted", Explainer.unknown_key),
+    (r"Group '([^']+)' does not accept option '([^']+)'", Explainer.unknown_key),
+    (r"Subcommand '[^']+' does not accept option '([^']+)'", Explainer.unknown_key),
+    (r"unrecognized arguments: --([^\s=]+)", Explainer.unknown_key),
+    (r"unrecognized arguments: (.+)", Explainer.unexpected_word),
+    (
+        r"Expected a path but (\S+\.ya?ml) either not accessible or invalid",
+        lambda _, cause: f"file {cause.found[0]} does not exist (paths count from the file that names them)",
+    ),
+    (r"Expected a dot import path string: (\S+)", Explainer.unknown_class),
+    (r"No module named|has no attribute", Explainer.unknown_class),
+    (r'Unable to load config "([^"]+)"', Explainer.no_mapping),
+    (r"the following arguments are required: (.+)", Explainer.missing),
+    (r"Expected a (.+?)\. Got value: (.*)", Explainer.wrong_type),
+]
+"""Sentences of jsonargparse and what they mean to a user; the first that occurs in a message explains it."""
 
 
 def one_line(message: str) -> str:
@@ -152,8 +162,6 @@ def _depth(line: str) -> int:
 
 def _arguments_of(class_path: str) -> list[str]:
     """Dotted names of the arguments of a class, those of plain dataclasses included."""
-    from importlib import import_module
-
     from jsonargparse import ArgumentParser
 
     module, _, name = class_path.rpartition(".")
@@ -162,23 +170,21 @@ def _arguments_of(class_path: str) -> list[str]:
     return [*dict.fromkeys([*groups, *parser.get_defaults().keys()])]
 
 
-def _family(root: type) -> Iterator[type]:
+def _subclasses(root: type) -> Iterator[type]:
     children: list[type] = root.__subclasses__()
     for child in children:
         yield child
-        yield from _family(child)
+        yield from _subclasses(child)
 
 
-def _new_names() -> dict[str, str]:
+def _new_name(old: str) -> str | None:
+    """How a field of ``BackboneSpec`` that has moved is written today."""
     from mpma_lightning.backbones.flat_spec import NEW_NAMES  # imports torch, which the small commands do without
 
-    return NEW_NAMES
-
-
-def _nested(name: str) -> str:
-    """``text.depth`` as YAML."""
-    part, _, inner = name.partition(".")
-    return f"{part}: {{{inner}: …}}"
+    if old not in NEW_NAMES:
+        return None
+    part, _, inner = NEW_NAMES[old].partition(".")
+    return f"'{NEW_NAMES[old]}', as in {part}: {{{inner}: …}}"
 
 
 def _choices(forms: Iterable[str]) -> list[str]:

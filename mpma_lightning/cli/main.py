@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"error: {where}{error.strerror}; make room or give write permission, then run it again", 1)
     except KeyboardInterrupt as stop:
         return _report(f"interrupted{f': {stop}' if str(stop) else ''}", 130)
+    except SystemExit as leaving:
+        if leaving.code:
+            raise
     return 0
 
 

@@ -31,9 +31,6 @@ def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iter
         raise UserError(one_line(str(error))) from None
     except ValueError as error:
         raise _user_error_behind(error) or _error_of_lightning(error) or error from None
-    except SystemExit as leaving:
-        if leaving.code:
-            raise
 
 
 def _user_error_behind(error: BaseException) -> UserError | None:

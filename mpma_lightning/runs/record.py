@@ -84,14 +84,14 @@ class RunRecord(SaveConfigCallback):
 
     on_predict_start = on_test_start
 
-    def _refuse_random(self, trainer: Trainer, task: LightningModule) -> None:
+    def _refuse_random(self, trainer: Any, task: LightningModule) -> None:
         """UserError where an untrained network would be evaluated without ``--ckpt_path random``."""
         given = trainer.ckpt_path is not None or self.allow_random or not isinstance(task, Task) or task.source
         if not given and initialisation(task) == "random":
             raise UserError(
-                f"{trainer.state.fn}: the weights would be random, for {trainer.default_root_dir} holds no checkpoint "
-                "and model.checkpoint is not set. Run fit first, or give --ckpt_path FILE or --model.checkpoint FILE; "
-                "--ckpt_path random evaluates random weights on purpose"
+                f"{trainer.state.fn.value}: the weights would be random, for {trainer.default_root_dir} holds no "
+                "checkpoint and model.checkpoint is not set. Run fit first, or give --ckpt_path FILE or "
+                "--model.checkpoint FILE; --ckpt_path random evaluates random weights on purpose"
             )
 
     def on_train_batch_end(

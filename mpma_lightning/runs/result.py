@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ class ResultRecord(Callback):
     state_key = "ResultsRow"  # as older checkpoints call it
 
     def __init__(self) -> None:
-        self._metrics: dict[str, float] = {}
-        self._declared: dict[str, dict[str, Any]] = {}
+        self._measured: dict[str, Any] = {"metrics": {}, "declared": {}}
         self._begin()
 
     def _begin(self, seconds: float = 0.0, samples: int = 0) -> None:
@@ -42,71 +40,46 @@ class ResultRecord(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Part of every checkpoint, for a run that is continued."""
-        seconds, measured = time.monotonic() - self._start, {"metrics": self._metrics, "declared": self._declared}
-        return {"seconds": seconds, "samples": self._samples, **measured}
+        return {"seconds": time.monotonic() - self._start, "samples": self._samples, **self._measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._begin(state_dict["seconds"], state_dict["samples"])
-        self._metrics, self._declared = state_dict["metrics"], state_dict.get("declared", {})
+        self._measured = {"metrics": state_dict["metrics"], "declared": state_dict.get("declared", {})}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._metrics, self._declared = _plain(trainer.callback_metrics), _declarations(pl_module)
+        self._measured = _measured(trainer, pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is None:
             self._begin()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "validate":
+        if trainer.state.fn != "fit":
             self._begin()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin()
-
-    def _count(self, trainer: Trainer, batch: Any) -> None:
-        self._samples += len(batch["id"]) * trainer.world_size
-
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any, **__: Any
     ) -> None:
-        self._count(trainer, batch)
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if trainer.state.fn == "validate":
-            self._count(trainer, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._count(trainer, batch)
+        if trainer.training or trainer.state.fn != "fit":  # the validations within fit do not count
+            self._samples += len(batch["id"]) * trainer.world_size
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module, "results.json")
+        self._write(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "validate":
-            self._write(trainer, pl_module, "results_validate.json")
+        if trainer.state.fn != "fit":
+            self._write(trainer, pl_module)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module, "results_test.json")
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end
 
-    def _write(self, trainer: Trainer, task: Any, name: str) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    def _write(self, trainer: Any, task: Any) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
+        command = trainer.state.fn.value
+        measured = _measured(trainer, task)
+        if command == "fit":
+            measured = {name: found or self._measured[name] for name, found in measured.items()}
         seconds = time.monotonic() - self._start
         data = attached_data(trainer)
         source = task.source.path if task.source else trainer.ckpt_path
@@ -131,8 +104,7 @@ class ResultRecord(Callback):
             "backbone": task.spec.plain(),
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
-            "metrics": _plain(trainer.callback_metrics) or (self._metrics if trainer.state.fn == "fit" else {}),
-            "declared": _declarations(task) or (self._declared if trainer.state.fn == "fit" else {}),
+            **measured,
             "seconds": round(seconds, 1),
             "samples_per_second": round(self._samples / seconds, 1),
             "peak_memory_mib": round(peak_memory_mib(), 0),
@@ -142,8 +114,9 @@ class ResultRecord(Callback):
             **task.result_entries(),
         }
         folder = Path(trainer.default_root_dir)
-        if trainer.state.fn == "test":  # before the record, which says that all is there
+        if command == "test":  # before the record, which says that all is there
             _write_samples(task.samples, folder / "samples_test.parquet")
+        name = "results.json" if command == "fit" else f"results_{command}.json"
         write_whole(folder / name, json.dumps(record, indent=2) + "\n", within=folder)
 
 
@@ -154,12 +127,10 @@ def _write_samples(samples: SampleTable | None, path: Path) -> None:
             samples.frame().to_parquet(partial, index=False)
 
 
-def _declarations(task: Any) -> dict[str, dict[str, Any]]:
-    return {name: metric.declaration() for name, metric in task.declared.items()}
-
-
-def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+def _measured(trainer: Any, task: Any) -> dict[str, dict[str, Any]]:
+    """The logged values by name, and what each declared metric means."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {"metrics": metrics, "declared": {name: metric.declaration() for name, metric in task.declared.items()}}
 
 
 def _weights(trainer: Any) -> dict[str, str | None]:

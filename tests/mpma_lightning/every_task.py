@@ -121,6 +121,7 @@ def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, f
         global_step=0,
         state=SimpleNamespace(fn="validate" if name in ("rerank", "zero-shot") else "fit"),
         sanity_checking=False,
+        testing=False,
         is_global_zero=distributed.rank() == 0,
         precision_plugin=SimpleNamespace(forward_context=nullcontext),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from every_task import build, data, rows
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -38,6 +38,8 @@ def scores(name: str, weights: dict[str, Tensor], *callbacks: Any) -> dict[str, 
     known = task.backbone.state_dict()
     task.backbone.load_state_dict({name: weights[name] for name in known} if weights else known)
     task.eval().on_validation_start()
+    for callback in callbacks:
+        callback.on_validation_epoch_start(trainer, task)
     for i, places in enumerate(BATCHES):
         part = rows(batch, places)
         outputs = task.validation_step(part, i)
@@ -89,11 +91,11 @@ def fitted(folder: Path, *callbacks: Callback) -> tuple[dict[str, Tensor], dict[
 class Fails(Figures):
     """Draws nothing but random numbers, and fails."""
 
-    def _keep(self, trainer: Trainer, draw: Callable[[], Any]) -> None:
-        def broken() -> dict[str, Figure]:
+    def _keep(self, trainer: Trainer, task: LightningModule, draw: Callable[..., Any]) -> None:
+        def broken(*_: Any) -> dict[str, Figure]:
             raise RuntimeError(f"no font {torch.rand(1).item() + random.random()}")
 
-        super()._keep(trainer, broken)
+        super()._keep(trainer, task, broken)
 
 
 def test_value_callbacks_change_neither_weights_nor_metrics(tmp_path: Path) -> None:
