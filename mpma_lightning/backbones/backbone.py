@@ -69,9 +69,12 @@ class Backbone(nn.Module):
             dropout = spec.text.dropout if spec.fusion.dropout is None else spec.fusion.dropout
             options = replace(spec.fusion, dropout=dropout)
             self.fusion = REGISTRY.build("fusion", spec.fusion.kind, options, self.text.width, self.image.width)
-        for part in ("align_global", "align_local"):
-            if part in wanted:
-                self.add_module(part, AlignmentHeads(spec.align, self.image.width, self.text.width))
+        if "align_global" in wanted:
+            self.align_global = AlignmentHeads(spec.align, self.image.width, self.text.width)
+        self.local_level: int | None = None
+        if "align_local" in wanted:
+            self.local_level, width = local_level_of(spec, self.image)
+            self.align_local = AlignmentHeads(spec.align, width, self.text.width)
 
     @property
     def text_config(self) -> dict[str, Any] | None:
@@ -138,6 +141,24 @@ class Backbone(nn.Module):
         pooled = mean_over_text(maps, attention_mask) if pool == "mean" else token_at(maps, position)
         return pooled.unflatten(-1, image.grid)
 
+    def local_image(self, image: Tensor, visible: Tensor | None = None) -> Features:
+        """Features of images (B, 3, H, W) with what :meth:`embed_patches` reads; ``visible`` as for the encoder."""
+        if self.local_level is None:
+            return self.image(image, visible)
+        return self.image(image, visible, local=self.local_level)
+
+    def embed_patches(self, image: Features) -> Tensor:
+        """(B, K, e) L2-normalised local embeddings of the features that :meth:`local_image` gave."""
+        patches = image.tokens if self.local_level is None else image.local
+        assert patches is not None
+        return self.align_local.image(patches)
+
+    def local_grid(self, image: Features) -> tuple[int, int]:
+        """(H', W') of the whole image in the tokens of :meth:`embed_patches`."""
+        grid = image.grid if self.local_level is None else image.local_grid
+        assert grid is not None  # local alignment refuses encoders without maps
+        return grid
+
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""
         return self.align_global.image(image.pooled)
@@ -160,6 +181,23 @@ def with_encoders(parts: Iterable[str]) -> tuple[str, ...]:
     if wanted & {"fusion", "align_global", "align_local"}:
         wanted |= {"image", "text"}
     return tuple(part for part in PARTS if part in wanted)
+
+
+def local_level_of(spec: BackboneSpec, encoder: ImageEncoder) -> tuple[int | None, int]:
+    """The level that local alignment reads, as the encoder numbers it, ``None`` for the last, and the width there.
+
+    Raises:
+        UserError: the encoder has no such level.
+    """
+    chosen = -1 if spec.align.local_level is None else spec.align.local_level
+    if chosen == -1:
+        return None, encoder.width
+    levels = encoder.local_levels
+    first, last = levels.indices[0], levels.indices[-1]
+    level = last + 1 + chosen if chosen < 0 else chosen
+    possible = f"{first} to {last}, or {first - last - 1} to -1 from the end, the levels of {spec.image.encoder}"
+    expect(first <= level <= last, "model.backbone.align.local_level", chosen, possible)
+    return (None if level == last else level), levels.widths[level - first]
 
 
 def refuse_unused_fields(spec: BackboneSpec, encoder: ImageEncoder) -> None:

@@ -21,6 +21,8 @@ _PREFIXED = {
     "text": (re.compile(r"hf/.+"), "hf/ and a name"),  # opened only as refuse_foreign_sources allows
 }
 """Names besides the registered ones that a checkpoint may hold, by kind of part."""
+_BEFORE: dict[str, dict[str, Any]] = {"align": {"local_level": -1}}
+"""What a spec means that was stored before these fields existed; a preset may choose otherwise by now."""
 _LONGEST = 1000
 
 
@@ -53,7 +55,7 @@ def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpe
         unknown = [name for name in value if name not in {f.name for f in fields(kind)}]
         if unknown:
             raise UserError(f"{where} has a field {f'{key}.{unknown[0]}'[:80]!r}; expected only those of a backbone")
-        chosen[key] = kind(**value)
+        chosen[key] = kind(**{**_BEFORE.get(key, {}), **value})
     spec = BackboneSpec(**chosen)
     for key, value in spec.items():
         if isinstance(value, str):

@@ -53,15 +53,28 @@ class CNNEncoder(nn.Module):
             )
         return timm_levels(self.cnn)
 
-    def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
+    @property
+    def local_levels(self) -> Levels:
+        """As ``levels``."""
+        return self.levels
+
+    def forward(
+        self,
+        image: Tensor,
+        visible: Tensor | None = None,
+        levels: tuple[int, ...] = (),
+        local: int | None = None,
+    ) -> Features:
         """Encode (B, 3, H, W); ``visible`` must be ``None``."""
         if visible is not None:
             raise ValueError("a convolutional image encoder cannot drop patches: call without visible")
-        maps: list[Tensor] = []
-        if levels:
-            last, maps = self.cnn.forward_intermediates(image, indices=list(levels))
+        places = sorted({*levels, *([] if local is None else [local])})
+        if places:
+            last, maps = self.cnn.forward_intermediates(image, indices=places)
         else:
-            last = self.cnn.forward_features(image)
+            last, maps = self.cnn.forward_features(image), []
         tokens = last.flatten(2).transpose(1, 2)
         grid = (last.shape[-2], last.shape[-1]) if self.has_maps else None
-        return Features(tokens.mean(1), tokens, tokens[:, :0], grid, None, maps)
+        found = dict(zip(places, maps, strict=True))
+        features = Features(tokens.mean(1), tokens, tokens[:, :0], grid, None, [found[level] for level in levels])
+        return features if local is None else features.with_local(found[local])

@@ -13,8 +13,7 @@ AROUND, ABOVE_LEFT, BELOW_RIGHT = (1, 1, 1, 1), (1, 0, 1, 0), (0, 1, 0, 1)
 class VisibleInstanceNorm(nn.Module):
     """Instance norm with the statistics of visible positions only.
 
-    It removes what all radiographs have in common, which layer and group norm keep: a small model then learns much
-    faster. Batch norm removes it too, but makes the samples of a batch depend on each other.
+    The statistics are of the whole image, so every token depends on every visible pixel before any attention.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -31,6 +30,20 @@ class VisibleInstanceNorm(nn.Module):
         centred = (x - mean) * seen
         scale = (centred.square().sum((2, 3), keepdim=True) / count + self.eps).rsqrt()
         return centred * scale * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class PositionNorm(nn.Module):
+    """Layer norm over the channels of each position by itself: a token depends on the pixels around it only."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Normalise (B, C, h, w); ``seen`` changes nothing."""
+        last = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return last.permute(0, 3, 1, 2)
 
 
 class ConvolutionalStem(nn.Module):
@@ -50,20 +63,29 @@ class ConvolutionalStem(nn.Module):
         out: width of the tokens.
         channels: channels of the input.
         width: channels of the first stage; doubled at every stage, up to ``out``.
+        local: normalise each position by itself, not by the statistics of the image. The convolutions then have biases:
+            without, a uniform region would look the same at any brightness.
 
     Raises:
         UserError: the patch size is not a power of two.
     """
 
     def __init__(
-        self, patch_size: int, grid_size: tuple[int, int], out: int, channels: int = 3, width: int = 24
+        self,
+        patch_size: int,
+        grid_size: tuple[int, int],
+        out: int,
+        channels: int = 3,
+        width: int = 24,
+        local: bool = False,
     ) -> None:
         super().__init__()
         if patch_size & (patch_size - 1) or patch_size < 2:
             raise UserError(
-                f"patch size is {patch_size}; expected a power of two for image.stem: convolution; or set it to linear"
+                f"patch size is {patch_size}; expected a power of two for image.stem: convolution and "
+                "local_convolution; or set it to linear"
             )
-        self.patch_size, self.grid_size = (patch_size, patch_size), grid_size
+        self.patch_size, self.grid_size, self.local = (patch_size, patch_size), grid_size, local
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         self.borders: list[tuple[int, int, int, int]] = []
         last = patch_size.bit_length() - 2
@@ -76,8 +98,8 @@ class ConvolutionalStem(nn.Module):
 
     def _append(self, channels: int, out: int, stride: int, border: tuple[int, int, int, int]) -> None:
         self.borders.append(border)
-        self.convolutions.append(nn.Conv2d(channels, out, 3, stride, bias=False))
-        self.norms.append(VisibleInstanceNorm(out))
+        self.convolutions.append(nn.Conv2d(channels, out, 3, stride, bias=self.local))
+        self.norms.append(PositionNorm(out) if self.local else VisibleInstanceNorm(out))
 
     def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, C, H, W) to (B, H / p, W / p, D); patches not among the ids ``visible`` (B, K) are ignored."""

@@ -54,18 +54,31 @@ class ImageEncoder(Protocol):
         ...
 
     @property
+    def local_levels(self) -> Levels:
+        """The outputs that may be requested as ``local``, early ones first; the last one is the tokens."""
+        ...
+
+    @property
     def depths(self) -> dict[str, int]:
         """Number of layers between a parameter and the output, by prefix of the parameter's name; the longest matching
         prefix counts. Empty for an encoder without layer-wise learning rates."""
         ...
 
-    def __call__(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
+    def __call__(
+        self,
+        image: Tensor,
+        visible: Tensor | None = None,
+        levels: tuple[int, ...] = (),
+        local: int | None = None,
+    ) -> Features:
         """Encode.
 
         Args:
             image: (B, 3, H, W), normalised.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
             levels: ``indices`` of the feature maps to return, which may repeat; not together with ``visible``.
+            local: one of the indices of ``local_levels``, to be returned as :attr:`Features.local`, also together with
+                ``visible``. Only given if ``model.backbone.align.local_level`` is not the last.
         """
         ...
 

@@ -62,9 +62,9 @@ def _create(name: str, spec: ImageSpec, **fixed: Any) -> Any:
 
 
 def _refuse_weights_for_another_stem(spec: ImageSpec) -> None:
-    if spec.weights is not None and spec.stem == "convolution":
+    if spec.weights is not None and spec.stem not in (None, "linear"):
         raise UserError(
-            f"model.backbone.image.weights is {spec.weights} and image.stem is convolution, but published ViTs have a "
+            f"model.backbone.image.weights is {spec.weights} and image.stem is {spec.stem}, but published ViTs have a "
             "linear patch embedding; set image.stem to linear or leave image.weights out"
         )
 
@@ -73,10 +73,10 @@ def _finish_vit(vit: Any, spec: ImageSpec) -> None:
     """Initial weights and stem of a plain ViT."""
     if spec.weights != "hub":
         init_like_mae(vit)
-    if spec.stem == "convolution":
-        linear = vit.patch_embed
+    if spec.stem in ("convolution", "local_convolution"):
+        linear, local = vit.patch_embed, spec.stem == "local_convolution"
         vit.patch_embed = ConvolutionalStem(
-            linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels
+            linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels, local=local
         )
 
 

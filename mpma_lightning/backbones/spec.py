@@ -8,7 +8,7 @@ _DECIDES = {
     "image": ("image.",),
     "text": ("text.",),
     "fusion": ("text.width", "fusion."),
-    "align_global": ("text.width", "align."),
+    "align_global": ("text.width", "align.width", "align.hidden"),
     "align_local": ("text.width", "align."),
 }
 """Fields that determine the tensor shapes of each part. Fusion and alignment also depend on the width of the image
@@ -29,7 +29,9 @@ class ImageSpec:
         options: further arguments of the timm model, added to the preset's, such as ``{depth: 6, reg_tokens: 4}``.
         weights: initial weights: ``hub`` (published by timm) or a file with timm's tensors; random when ``null``. They
             need a linear stem.
-        stem: patch embedding of a ViT: ``linear``, or ``convolution``, which learns from fewer samples.
+        stem: patch embedding of a ViT: ``linear``, or convolutions, which learn from fewer samples:
+            ``local_convolution`` normalises each position by itself; ``convolution`` by the statistics of the whole
+            image, so that every patch knows the image before any attention.
         pool: the global image feature: ``mean`` of the patch tokens, or ``cls``, the class token of a ViT.
     """
 
@@ -37,7 +39,7 @@ class ImageSpec:
     size: int | None = None
     options: dict[str, Option] | None = None
     weights: str | None = None
-    stem: Literal["linear", "convolution"] | None = None
+    stem: Literal["linear", "convolution", "local_convolution"] | None = None
     pool: Literal["mean", "cls"] | None = None
 
 
@@ -96,10 +98,15 @@ class AlignSpec:
     Attributes:
         width: width e of the aligned embeddings.
         hidden: width of the hidden layer of each head.
+        local_level: which output of the image encoder local alignment and its maps read. A ViT: 0 is the tokens before
+            attention, 1 the output of the first block, and so on; a CNN or Swin Transformer: its feature maps from
+            fine to coarse, from 0. Negative numbers count from the end: -1 is the last, -2 of a CNN its third stage
+            [GLoRIA].
     """
 
     width: int | None = None
     hidden: int | None = None
+    local_level: int | None = None
 
 
 @dataclass

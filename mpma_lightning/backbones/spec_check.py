@@ -7,8 +7,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from data_modules.errors import UserError, expect, nearest, suggest
 from mpma_lightning.backbones.spec import BackboneSpec
 
-_LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536}
+_LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536, "level": 512}
 """Largest values, by the last word of a field's name."""
+_LEAST = {"depth": 0, "slots": 0, "level": -512}
+"""Least values; 1 for the others."""
 OPTIONS = {
     *("embed_dim", "depth", "num_heads", "patch_size", "mlp_ratio", "init_values", "reg_tokens"),
     *("qkv_bias", "qk_norm", "proj_bias", "pre_norm", "final_norm", "no_embed_class", "dynamic_img_pad"),
@@ -18,7 +20,6 @@ OPTIONS = {
 }
 """Arguments of timm's models for their size and regularisation; others may name files or downloads."""
 _LARGEST_OPTION, _MOST_STAGES = 16384, 8
-_MAY_BE_ZERO = ("depth", "slots")
 
 
 def check_spec(spec: BackboneSpec, where: str = "model.backbone") -> None:
@@ -63,7 +64,7 @@ def _check(key: str, value: Any, kind: Any) -> None:
         expect(number and 0 <= value < 1, key, value, "0 <= dropout < 1")
     elif wanted is int:
         name = key.rpartition(".")[2].rpartition("_")[2]
-        least = 0 if name in _MAY_BE_ZERO else 1
+        least = _LEAST.get(name, 1)
         fits = type(value) is int and least <= value <= _LARGEST[name]
         expect(fits, key, value, f"a whole number of {least} to {_LARGEST[name]}")
     else:

@@ -36,15 +36,28 @@ class SwinEncoder(nn.Module):
         """The output of every stage, from fine to coarse."""
         return timm_levels(self.swin)
 
-    def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
+    @property
+    def local_levels(self) -> Levels:
+        """As ``levels``."""
+        return self.levels
+
+    def forward(
+        self,
+        image: Tensor,
+        visible: Tensor | None = None,
+        levels: tuple[int, ...] = (),
+        local: int | None = None,
+    ) -> Features:
         """Encode (B, 3, H, W), H and W multiples of the last stride; ``visible`` must be ``None``."""
         if visible is not None:
             raise ValueError("a Swin Transformer cannot drop patches: call without visible")
-        grid, places = grid_of(image, self.patch_size), sorted(set(levels))
+        grid = grid_of(image, self.patch_size)
+        places = sorted({*levels, *([] if local is None else [local])})
         if places:
             last, maps = self.swin.forward_intermediates(image, indices=places)
         else:
             last, maps = self.swin.forward_features(image), []
         tokens = last.flatten(1, 2)
         found = dict(zip(places, maps, strict=True))
-        return Features(tokens.mean(1), tokens, tokens[:, :0], grid, None, [found[level] for level in levels])
+        features = Features(tokens.mean(1), tokens, tokens[:, :0], grid, None, [found[level] for level in levels])
+        return features if local is None else features.with_local(found[local])

@@ -1,5 +1,6 @@
 """A timm Vision Transformer that accepts any grid and encodes visible patches only."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,19 +39,32 @@ class ViTEncoder(nn.Module):
         return Levels(tuple(range(depth)), (self.width,) * depth, (self.patch_size,) * depth)
 
     @property
+    def local_levels(self) -> Levels:
+        """The tokens before attention and the output of every block."""
+        count = len(self.vit.blocks) + 1
+        return Levels(tuple(range(count)), (self.width,) * count, (self.patch_size,) * count)
+
+    @property
     def depths(self) -> dict[str, int]:
         """Of the embeddings, of every block, and of the last norm where it has parameters."""
         depth = len(self.vit.blocks)
         norm = {"vit.norm": 0} if list(self.vit.norm.parameters()) else {}
         return {"vit.": depth + 1, **norm, **{f"vit.blocks.{i}.": depth - i for i in range(depth)}}
 
-    def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
+    def forward(
+        self,
+        image: Tensor,
+        visible: Tensor | None = None,
+        levels: tuple[int, ...] = (),
+        local: int | None = None,
+    ) -> Features:
         """Encode.
 
         Args:
             image: (B, 3, H, W), normalised; H and W multiples of the patch size.
             visible: (B, K) ids of the patches to encode, ``None`` for all.
             levels: blocks whose maps to return, after the final norm; blocks may repeat. Not with ``visible``.
+            local: number of blocks after which to take the local tokens, after the final norm.
 
         Raises:
             UserError: the image is not a multiple of the patch size.
@@ -60,14 +74,17 @@ class ViTEncoder(nn.Module):
             raise ValueError("levels need the whole image: call without visible")
         first = self.vit.num_prefix_tokens
         tokens, maps = self._embedded(image, visible), {}
+        early = tokens
         for number, block in enumerate(self.vit.blocks):
             tokens = block(tokens)
+            early = tokens if local == number + 1 else early
             if number in levels:
                 maps[number] = self.vit.norm(tokens)[:, first:].unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
         tokens = self.vit.norm(tokens)
         prefix, patches = tokens[:, :first], tokens[:, first:]
         pooled = prefix[:, 0] if self.pool == "cls" else patches.mean(1)
-        return Features(pooled, patches, prefix, grid, visible, [maps[level] for level in levels])
+        found = Features(pooled, patches, prefix, grid, visible, [maps[level] for level in levels])
+        return found if local is None else replace(found, local=self.vit.norm(early)[:, first:], local_grid=grid)
 
     def _embedded(self, image: Tensor, visible: Tensor | None) -> Tensor:
         """(B, P + K, D) input of the first block: prefix tokens and visible patches, with position embeddings."""

@@ -73,14 +73,14 @@ class PretrainingState:
                 "model.masking.image_ratio to 0, or give the objectives of masked input a weight of 0"
             )
         assert self.image is not None
-        return self.backbone.image(self.image, self.image_mask.visible)
+        return self.backbone.local_image(self.image, self.image_mask.visible)
 
     @cached_property
     def whole_image(self) -> Features:
         """Features of every patch."""
         self.require("image")
         assert self.image is not None
-        return self.backbone.image(self.image)
+        return self.backbone.local_image(self.image)
 
     @cached_property
     def text_features(self) -> Features:
@@ -148,7 +148,7 @@ class PretrainingState:
     @cached_property
     def local_image(self) -> Tensor:
         """(B, K, e) normalised patch embeddings."""
-        return self.backbone.align_local.image(self.aligned_image.tokens)
+        return self.backbone.embed_patches(self.aligned_image)
 
     @cached_property
     def local_words(self) -> "Words":

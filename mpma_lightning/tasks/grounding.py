@@ -69,15 +69,15 @@ class GroundingTask(Task):
 
     def similarity(self, batch: dict[str, Any]) -> Tensor:
         """(B, H', W') mean cosine of a phrase's words with every patch."""
-        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.local_image(self.encoder_input(self.normalise(batch["image"])))
         ids = batch["input_ids"]
         text = self.backbone.text(ids, batch["attention_mask"])
         words = whole_words(self.backbone, text.tokens, ids, batch["word_ids"])
-        patches = full(self.backbone.align_local.image(image.tokens))
+        patches = full(self.backbone.embed_patches(image))
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
         self.check_finite(similarity=mean)
-        return mean.unflatten(-1, image.grid)
+        return mean.unflatten(-1, self.backbone.local_grid(image))
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "boxes" not in batch:

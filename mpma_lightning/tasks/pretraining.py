@@ -207,15 +207,14 @@ class PretrainingTask(Task):
         """Up to six finding words of one report, and their similarity to every patch (words, H', W')."""
         assert state.image is not None
         ids, word_ids = batch["input_ids"][one], batch["word_ids"][one]
-        image = self.backbone.image(state.image[one])
+        image = self.backbone.local_image(state.image[one])
         text = self.backbone.text(ids, batch["attention_mask"][one])
         words = whole_words(self.backbone, text.tokens, ids, word_ids)
         finding_words = load_prompts("chest_xray").finding_words
         found = finding_word_pieces(ids, word_ids, tokenizer, finding_words).to(ids.device)
         chosen = sorted(set(word_ids[found].tolist()))[:6]
-        patches = self.backbone.align_local.image(image.tokens)
-        assert image.grid is not None
-        maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, image.grid)
+        patches = self.backbone.embed_patches(image)
+        maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, self.backbone.local_grid(image))
         return [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen], maps
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +228,7 @@ class PretrainingTask(Task):
             for part in objective.trains:  # type: ignore[union-attr]
                 features = objective.reads(state, part)  # type: ignore[operator]
                 gradients = torch.autograd.grad(
-                    total / count.clamp(min=1), [features.tokens, features.prefix], retain_graph=True, allow_unused=True
+                    total / count.clamp(min=1), features.outputs, retain_graph=True, allow_unused=True
                 )
                 norms = [gradient.norm() for gradient in gradients if gradient is not None]
                 norm = torch.stack(norms).norm() if norms else torch.zeros((), device=total.device)

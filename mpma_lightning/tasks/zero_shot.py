@@ -132,12 +132,12 @@ class ZeroShotTask(Task):
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """(B, K) scores by similarity: ``global``, ``local``."""
-        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.local_image(self.encoder_input(self.normalise(batch["image"])))
         scores: dict[str, Tensor] = {}
         if "global" in self.similarities:
             scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
         if "local" in self.similarities:
-            patches = full(self.backbone.align_local.image(image.tokens))
+            patches = full(self.backbone.embed_patches(image))
             scores["local"] = pair_scores(self._words, patches, self.temperature, CHUNK) @ self._contrast
         return scores
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data_modules.errors import UserError
 from mpma_lightning.backbones import (
     REGISTRY,
+    AlignSpec,
     Backbone,
     BackboneSpec,
     Features,
@@ -40,7 +41,7 @@ class SmallNet(nn.Module):
     can_drop_patches, has_maps, patch_size = False, True, 8
     honours: ClassVar[tuple[str, ...]] = ()
     depths: ClassVar[dict[str, int]] = {}
-    levels = Levels(indices=(0, 1, 2), widths=(8, 16, 32), strides=(2, 4, 8))
+    levels = local_levels = Levels(indices=(0, 1, 2), widths=(8, 16, 32), strides=(2, 4, 8))
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +49,13 @@ class SmallNet(nn.Module):
         widths = zip((3, *self.levels.widths), self.levels.widths, strict=False)
         self.stages = nn.ModuleList(nn.Conv2d(before, after, 3, 2, 1) for before, after in widths)
 
-    def forward(self, image: Tensor, visible: Tensor | None = None, levels: tuple[int, ...] = ()) -> Features:
+    def forward(
+        self,
+        image: Tensor,
+        visible: Tensor | None = None,
+        levels: tuple[int, ...] = (),
+        local: int | None = None,
+    ) -> Features:
         if visible is not None:
             raise ValueError("smallnet cannot drop patches: call without visible")
         maps = [image]
@@ -56,7 +63,8 @@ class SmallNet(nn.Module):
             maps.append(stage(maps[-1]).relu())
         tokens = maps[-1].flatten(2).transpose(1, 2)
         wanted, grid = [maps[1 + level] for level in levels], (maps[-1].shape[-2], maps[-1].shape[-1])
-        return Features(pooled=tokens.mean(1), tokens=tokens, prefix=tokens[:, :0], grid=grid, levels=wanted)
+        found = Features(pooled=tokens.mean(1), tokens=tokens, prefix=tokens[:, :0], grid=grid, levels=wanted)
+        return found if local is None else found.with_local(maps[1 + local])
 
 
 @REGISTRY.register("image", "smallnet")
@@ -82,6 +90,13 @@ SPEC = BackboneSpec(
     TextSpec("smallbert", depth=1, dropout=0.0),
     FusionSpec("smallfusion"),
 )
+
+
+def test_shape_of_its_local_level() -> None:
+    spec = BackboneSpec(SPEC.name, SPEC.image, SPEC.text, SPEC.fusion, AlignSpec(local_level=-2))
+    backbone = Backbone(resolve(spec), ["align_local"], Vocabulary(60))
+    found = backbone.local_image(torch.randn(2, 3, 32, 48))
+    assert backbone.local_grid(found) == (8, 12) and backbone.embed_patches(found).shape == (2, 96, 64)
 
 
 def test_shape_and_gradient() -> None:
