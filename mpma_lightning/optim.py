@@ -14,7 +14,7 @@ from mpma_lightning.backbones.encoder import ImageEncoder
 
 NO_DECAY_NAMES = (
     *("pos_embed", "cls_token", "dist_token", "reg_token", "mask_token"),
-    *("memory_keys", "memory_values", "log_scale"),
+    *("memory_keys", "memory_values", "memory_queries", "log_scale"),
 )
 NO_DECAY_TABLES = ("position_embeddings", "token_type_embeddings")
 

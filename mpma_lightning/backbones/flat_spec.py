@@ -1,4 +1,4 @@
-"""Reads the older flat form of specs, ``text_depth`` for ``text.depth``, in checkpoints and configs."""
+"""Reads older forms of specs in checkpoints and configs: ``text_depth`` for ``text.depth``, ``slots`` for ``text``."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -32,11 +32,23 @@ NEW_NAMES = {
 """New dotted name by old name."""
 
 
+_RENAMED_MEMORY = {"slots": "text"}
+"""Today's values of ``fusion.memory`` by old value."""
+
+
 def nested(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec of plain types in the nested form; a nested one is returned unchanged.
+    """A spec of plain types in the nested form, with today's values.
 
     Fields that a flat spec lacks are left open. Unknown names are kept, so that validation finds them.
     """
+    found = _in_parts(plain)
+    fusion = found.get("fusion")
+    if isinstance(fusion, Mapping) and isinstance(memory := fusion.get("memory"), str):
+        found["fusion"] = {**fusion, "memory": _RENAMED_MEMORY.get(memory, memory)}
+    return found
+
+
+def _in_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     parts = {f.name for f in fields(BackboneSpec)} - {"name"}
     old = plain.keys() & (NEW_NAMES.keys() - parts) or any(isinstance(plain.get(part), str) for part in parts)
     if not old:

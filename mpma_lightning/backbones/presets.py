@@ -12,7 +12,7 @@ def mpma_vit_b16() -> BackboneSpec:
         "mpma_vit_b16",
         ImageSpec("timm/vit_base_patch16_224", size=224, options={}, stem="linear", pool="mean"),
         TextSpec("bert", width=768, depth=6, heads=12, pool="cls", dropout=0.1),
-        FusionSpec("cross", depth=4, heads=12, memory="slots", slots=40),
+        FusionSpec("cross", depth=4, heads=12, memory="text", slots=40),
         AlignSpec(width=128, hidden=2048, local_level=-1),
     )
 

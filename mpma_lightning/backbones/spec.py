@@ -73,9 +73,13 @@ class FusionSpec:
             word embedding [MRM]).
         depth: number of layers of ``cross``.
         heads: attention heads of ``cross``.
-        memory: memory of ``cross``: ``slots`` in every layer [Meshed-Memory], one ``shared`` matrix that image and text
-            read before the layers [R2GenCMN], or ``none``.
-        slots: number of slots in each layer, for ``memory: slots``.
+        memory: memory of ``cross``: ``text``: the words of every layer attend to the image and to learned slots beside
+            it; ``image``: the image regions attend to each other and to learned slots, before the words read them
+            [Meshed-Memory]; ``latent``: the words attend to the image and to slots that have read it; ``shared``: one
+            matrix that image and text read before the layers [R2GenCMN]; ``off_by_one``: no slots, but attention may
+            read nothing, a control; or ``none``.
+        slots: number of slots in each layer, for the memories ``text``, ``image`` and ``latent``; 0 leaves ``image``
+            without a memory but with its layer, a control.
         shared_slots: number of rows of the matrix, for ``memory: shared``; the same in every preset.
         shared_width: number of columns of that matrix; the same in every preset.
         dropout: dropout probability in the layers of ``cross``; that of the text encoder when ``null``.
@@ -84,7 +88,7 @@ class FusionSpec:
     kind: str | None = None
     depth: int | None = None
     heads: int | None = None
-    memory: Literal["slots", "shared", "none"] | None = None
+    memory: Literal["text", "image", "latent", "shared", "off_by_one", "none"] | None = None
     slots: int | None = None
     shared_slots: int = 2048
     shared_width: int = 512

@@ -26,8 +26,9 @@ from mpma_lightning.tasks.pretraining import PretrainingTask
 class PairedEvaluation(Callback):
     """Scores a :class:`PretrainingTask` at the end of every validation and test epoch.
 
-    ``memory_attention`` is the share of the cross-attention at masked finding words that goes to memory and not to
-    the image: near 1, the report has stopped reading the image.
+    Of a memory with slots, at masked finding words and as means over the layers of fusion: ``memory_contribution`` is
+    the norm of what memory adds divided by the norm of what the image adds; ``slot_entropy`` is the entropy of the
+    attention to the slots as a share of its maximum: near 1, the slots are not told apart.
 
     Features come from the whole image and the whole report; reconstruction and word recovery from the masks of the
     loss. Metrics that the data or the objectives do not allow are left out: without labels there is no probe.
@@ -99,8 +100,13 @@ class PairedEvaluation(Callback):
             task.recover_report(one, state.report_mask.input_ids, mask, places)
             for one in (image, image[partner.to(task.device)])
         )
-        memory = task.backbone.fusion.memory_share(state.whole_image, state.text_features, mask)
-        self.words.add(ids[places], own, other, None if memory is None else memory[places])
+        layers = task.backbone.fusion.memory_use(state.whole_image, state.text_features, mask)
+        memory = {
+            "memory_contribution": [use.contribution[places] for use in layers],
+            "slot_entropy": [use.entropy[places] for use in layers],
+        }
+        means = {name: torch.stack(values).mean(0) for name, values in memory.items() if values}
+        self.words.add(ids[places], own, other, means)
 
     def _zero_shot(self, task: PretrainingTask, rows: dict[str, np.ndarray]) -> Scores:
         if "labels" not in rows or "image_embedding" not in rows:

@@ -1,5 +1,7 @@
 """Whether fusion reads the image: masked finding words, predicted with the own image and with another patient's."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,8 @@ METRICS = (
     Metric("finding_word_accuracy", unit="share"),
     reference("finding_word_accuracy_shuffled_image"),
     Metric("finding_word_gap", unit="share", headline=True),
-    reference("memory_attention"),
+    reference("memory_contribution", "ratio"),
+    reference("slot_entropy"),
 )
 
 
@@ -48,21 +51,21 @@ class WordRecoveryEvaluator:
     def __init__(self) -> None:
         self._means = RunningMeans()
 
-    def add(self, truth: Tensor, own: Tensor, other: Tensor, memory: Tensor | None) -> None:
+    def add(self, truth: Tensor, own: Tensor, other: Tensor, memory: Mapping[str, Tensor]) -> None:
         """Add a batch with M masked word-pieces.
 
         Args:
             truth: (M,) ids of the pieces.
             own, other: (M,) predictions with the own image and with the other one.
-            memory: (M,) share of the cross-attention that goes to memory; None without a memory.
+            memory: ``memory_contribution`` and ``slot_entropy`` (M,); empty without slots.
         """
         count = torch.tensor(len(truth))
         right, shuffled = (own == truth).sum(), (other == truth).sum()
         self._means.update("finding_word_accuracy", right, count)
         self._means.update("finding_word_accuracy_shuffled_image", shuffled, count)
         self._means.update("finding_word_gap", right - shuffled, count)
-        if memory is not None:
-            self._means.update("memory_attention", memory.sum(), count)
+        for name, values in memory.items():
+            self._means.update(name, values.sum(), count)
 
     def compute(self) -> Scores:
         """Means over all ranks, and start afresh; empty without a masked finding word. A collective."""

@@ -1,7 +1,6 @@
-"""The backbone registry: presets, token dropping, any grid, fusion and its memory."""
+"""The backbone registry: presets, token dropping, any grid, fusion."""
 
 import json
-import math
 import shutil
 
 import pytest
@@ -24,7 +23,6 @@ from mpma_lightning.backbones import (
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.families import is_supported
-from mpma_lightning.backbones.fusion import MemoryCrossAttention, SlotMemory
 from mpma_lightning.backbones.spec import Option
 from mpma_lightning.heads.levels import four_levels
 
@@ -172,36 +170,6 @@ def test_cnn_shape_and_error() -> None:
         encoder(torch.randn(1, 3, 64, 64), torch.zeros(1, 2, dtype=torch.long))
 
 
-def test_memory_initial_scale() -> None:
-    memory = SlotMemory(768, 64, 40)
-    assert float(memory.memory_keys.std().detach()) == pytest.approx(1 / 64, rel=0.05)
-    assert float(memory.memory_values.std().detach()) == pytest.approx(1 / 40, rel=0.05)
-
-
-def test_memory_attention_value() -> None:
-    torch.manual_seed(0)
-    attention = MemoryCrossAttention(8, 6, 2, 3, 0.0).double()
-    text, image = torch.randn(1, 4, 8, dtype=torch.float64), torch.randn(1, 5, 6, dtype=torch.float64)
-    heads = []
-    query = attention.query(text)[0]
-    keys = torch.cat([attention.key(image)[0], math.sqrt(4) * attention.memory.memory_keys])
-    values = torch.cat([attention.value(image)[0], math.sqrt(3) * attention.memory.memory_values])
-    for head in (slice(0, 4), slice(4, 8)):
-        weights = (query[:, head] @ keys[:, head].T / math.sqrt(4)).softmax(-1)
-        heads.append(weights @ values[:, head])
-    assert torch.allclose(attention(text, image)[0], attention.out(torch.cat(heads, dim=-1)))
-
-
-def test_attention_maps_sum_to_one_with_memory() -> None:
-    backbone = small_backbone("fusion").eval()
-    state = small_state(backbone)
-    read = (state.image_features, state.text_features, state.attention_mask)
-    maps, mass = backbone.fusion.attention(*read), backbone.fusion.memory_share(*read)
-    assert maps is not None and mass is not None
-    assert maps.shape == (4, 12, 4) and mass.shape == (4, 12)
-    assert (maps.sum(-1) + mass < 1).all() and (mass > 0).all()  # the rest is on [CLS]
-
-
 def test_padding_does_not_reach_the_fused_text() -> None:
     backbone = small_backbone("fusion").eval()
     state, padded = small_state(backbone), small_state(backbone)
@@ -265,7 +233,7 @@ def test_value_published_text_encoder_trains_with_the_dropout_of_the_spec(tmp_pa
         ("mpma_vit_b61", "did you mean 'mpma_vit_b16'"),
         (BackboneSpec(image=ImageSpec("timm/vit_base_patch16_242")), "did you mean 'timm/vit_base_patch16_2"),
         (BackboneSpec(fusion=FusionSpec("corss")), "did you mean 'cross'"),
-        (BackboneSpec(fusion=FusionSpec(memory="slot")), "did you mean 'slots'"),
+        (BackboneSpec(fusion=FusionSpec(memory="txt")), "did you mean 'text'"),
         (BackboneSpec(image=ImageSpec("tim/resnet18")), "unknown image"),
     ],
 )

@@ -58,6 +58,9 @@ def test_value_old_spec_is_todays() -> None:
     assert partial == BackboneSpec("mpma_vit_t16", text=TextSpec(dropout=0.0), fusion=FusionSpec("pooled"))
     assert nested({"name": "mpma_vit_t16", "align": {"width": 8}}) == {"name": "mpma_vit_t16", "align": {"width": 8}}
     assert AlignSpec(64, 256) == NEW.align
+    slots = {"name": "mpma_vit_t16", "fusion": {"memory": "slots", "slots": 8}}  # text's name of before
+    assert carried_spec({"spec": slots}).fusion == FusionSpec(memory="text", slots=8)
+    assert nested(OLD | {"memory": "slots"})["fusion"]["memory"] == "text" and slots["fusion"]["memory"] == "slots"
 
 
 def test_value_old_checkpoint_is_read(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ PAIRS = ["--config", str(Path(__file__).parents[3] / "experiments/pretraining/pa
         ),
         (["--model.backbone.fusion", "pooled"], "got 'pooled'; this is now 'fusion.kind', as in fusion: {kind: …}"),
         (["--model.backbone.text.depht", "2"], "did you mean 'text.depth'?"),
-        (["--model.backbone.fusion.memory", "slot"], "unknown choice 'slot'; did you mean 'slots'?"),
+        (["--model.backbone.fusion.memory", "txt"], "unknown choice 'txt'; did you mean 'text'?"),
     ],
 )
 def test_error_old_keys_name_the_new_ones(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,12 +132,15 @@ def test_word_recovery_value() -> None:
     evaluator = WordRecoveryEvaluator()
     assert evaluator.compute() == {}
     evaluator.add(
-        torch.tensor([5, 6, 7]), torch.tensor([5, 6, 1]), torch.tensor([5, 1, 1]), torch.tensor([0.1, 0.2, 0.3])
+        torch.tensor([5, 6, 7]),
+        torch.tensor([5, 6, 1]),
+        torch.tensor([5, 1, 1]),
+        {"slot_entropy": torch.tensor([0.1, 0.2, 0.3])},
     )
-    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([8]), torch.tensor([0.8]))
+    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([8]), {"slot_entropy": torch.tensor([0.8])})
     found = {"finding_word_accuracy": 3 / 4, "finding_word_accuracy_shuffled_image": 2 / 4, "finding_word_gap": 1 / 4}
-    assert by_name(evaluator.compute()) == pytest.approx(found | {"memory_attention": 1.4 / 4})
-    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([9]), None)
+    assert by_name(evaluator.compute()) == pytest.approx(found | {"slot_entropy": 1.4 / 4})
+    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([9]), {})
     assert by_name(evaluator.compute())["finding_word_gap"] == 1 and evaluator.compute() == {}
 
 

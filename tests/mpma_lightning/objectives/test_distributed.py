@@ -51,14 +51,14 @@ def cases(sets: dict[str, Objectives]) -> list[Case]:
     return [
         (name, variant, pairing)
         for name, variant, pairing in itertools.product(sets, VARIANTS, PAIRINGS)
-        if variant in ("slots", "cls") or any("fusion" in o.needs for o in sets[name].active().values())
+        if variant in ("text", "cls") or any("fusion" in o.needs for o in sets[name].active().values())
     ]
 
 
 def quick(case: Case) -> bool:
     """Every objective once, and every backbone with all of them."""
     name, variant, pairing = case
-    return pairing == "joint" and (variant == "slots" or name == "together")
+    return pairing == "joint" and (variant == "text" or name == "together")
 
 
 def marked(sets: dict[str, Objectives]) -> list[object]:
@@ -111,11 +111,11 @@ def gather_without_gradient(rows: torch.Tensor) -> torch.Tensor:
 
 def every_case(quickly: bool) -> dict[str, Gradients]:
     found = {str(case): gradients(case) for case in cases(ANY_SPLIT | OWN_BATCH) if quick(case) == quickly}
-    found["rank mean"] = gradients(("report", "slots", "joint"), naive="rank mean")
+    found["rank mean"] = gradients(("report", "text", "joint"), naive="rank mean")
     import mpma_lightning.objectives.global_alignment as module
 
     module.gather_rows = gather_without_gradient
-    found["gather"] = gradients(("global", "slots", "joint"))
+    found["gather"] = gradients(("global", "text", "joint"))
     return found
 
 
@@ -161,7 +161,7 @@ def test_value_many_processes_equal_turns(case: Case, world: int, shared: Shared
 @WORLDS
 @pytest.mark.parametrize(("naive", "name"), [("gather", "global"), ("rank mean", "report")])
 def test_value_naive_ways_fail(naive: str, name: str, world: int, shared: Shared) -> None:
-    assert worst_difference(alone((name, "slots", "joint")), shared(world, True)[naive]) > 1e-2
+    assert worst_difference(alone((name, "text", "joint")), shared(world, True)[naive]) > 1e-2
 
 
 def test_shape_gather_keeps_rank_order(tmp_path: Path) -> None:

@@ -300,12 +300,12 @@ def test_gradient_reaches_every_built_parameter(name: str, fusion: str) -> None:
             assert torch.isfinite(parameter.grad).all()
 
 
-@pytest.mark.parametrize("memory", ["slots", "none"])
+@pytest.mark.parametrize("memory", ["text", "none"])
 def test_gradient_reaches_memory(memory: str) -> None:
     backbone, objective = built("report_reconstruction", fusion={"memory": memory})
     objective(small_state(backbone))[0].backward()
     slots = [p for n, p in backbone.named_parameters() if "memory_" in n]
-    assert len(slots) == (2 if memory == "slots" else 0)
+    assert len(slots) == (2 if memory == "text" else 0)
     assert all(p.grad.abs().sum() > 0 for p in slots)
 
 

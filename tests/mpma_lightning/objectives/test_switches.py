@@ -90,8 +90,7 @@ def test_shared_memory_initial_scale_and_attention_maps() -> None:
     backbone = small_backbone("fusion", fusion=SHARED).eval()
     state = small_state(backbone)
     read = (state.image_features, state.text_features, state.attention_mask)
-    maps, mass = backbone.fusion.attention(*read), backbone.fusion.memory_share(*read)
-    assert maps.shape == (4, 12, 4) and mass is None
+    assert backbone.fusion.attention(*read).shape == (4, 12, 4) and backbone.fusion.memory_use(*read) == []
 
 
 @pytest.mark.parametrize("changes", [{"shared_slots": 31}, {"shared_width": 20}])
@@ -441,7 +440,10 @@ SETS = {
     "mae and mlm": only(IMAGE, ALONE),
 }
 VARIANTS = {
-    "slots": {},
+    "text": {},
+    "image": {"fusion": {"memory": "image"}},
+    "latent": {"fusion": {"memory": "latent"}},
+    "off_by_one": {"fusion": {"memory": "off_by_one"}},
     "cls": {"image": {"pool": "cls"}, "text": {"pool": "cls"}},
     "shared": {"fusion": SHARED},
     "none": {"fusion": {"memory": "none"}},
@@ -455,7 +457,7 @@ def combinations() -> list[tuple[str, str, str]]:
     return [
         (objectives, variant, pairing)
         for objectives, variant, pairing in itertools.product(SETS, VARIANTS, PAIRINGS)
-        if variant in ("slots", "cls") or any("fusion" in o.needs for o in SETS[objectives].active().values())
+        if variant in ("text", "cls") or any("fusion" in o.needs for o in SETS[objectives].active().values())
     ]
 
 

@@ -1,0 +1,93 @@
+"""One layer of fusion: text self-attention, attention to image and memory, feed-forward."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mpma_lightning.backbones.memories import DistinctSlots, LatentMemory, Memory, SlotMemory, ZeroKey
+from mpma_lightning.backbones.memory_attention import (
+    MemoryAttention,
+    MemoryUse,
+    RegionLayer,
+    contribution,
+    slot_entropy,
+)
+from mpma_lightning.backbones.spec import FusionSpec
+
+
+def memory_of_text(spec: FusionSpec, width: int, image_width: int) -> Memory | None:
+    """What text reads beside the image in a layer; ``None`` where it reads the image only."""
+    heads, slots = spec.heads or 1, spec.slots or 0
+    if spec.memory == "text":
+        return SlotMemory(width, width // heads, slots)
+    if spec.memory == "latent" and slots:
+        return LatentMemory(width, image_width, heads, slots)
+    return ZeroKey(width) if spec.memory == "off_by_one" else None
+
+
+def memory_of_regions(spec: FusionSpec, width: int) -> Memory | None:
+    """What the image regions read beside each other under ``memory: image``; ``None`` for the control of 0 slots."""
+    return DistinctSlots(width, spec.heads or 1, spec.slots) if spec.slots else None
+
+
+class FusionLayer(nn.Module):
+    """Pre-norm layer. Under ``memory: image`` the image regions first read each other and the memory.
+
+    Args:
+        spec: a complete one.
+        width: of the text tokens.
+        image_width: of the image tokens.
+    """
+
+    def __init__(self, spec: FusionSpec, width: int, image_width: int) -> None:
+        super().__init__()
+        heads, dropout = spec.heads or 1, spec.dropout or 0.0
+        self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(width) for _ in range(3))
+        self.self_attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        memory = partial(memory_of_text, spec, width, image_width)
+        self.cross_attention = MemoryAttention(width, image_width, width, heads, memory, dropout)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop = nn.Dropout(dropout)
+        self.regions: RegionLayer | None = None
+        if spec.memory == "image":
+            memory = partial(memory_of_regions, spec, width)
+            self.regions = RegionLayer(image_width, width, heads, memory, dropout)
+
+    def forward(self, text: Tensor, padding: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The new text and image tokens, and the queries of the cross-attention, for :meth:`memory_use`."""
+        normed = self.norm_self(text)
+        attended, _ = self.self_attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)
+        text = text + self.drop(attended)
+        if self.regions is not None:
+            image = self.regions(image)
+        queries = self.norm_cross(text)
+        text = text + self.drop(self.cross_attention(queries, image))
+        return text + self.drop(self.mlp(self.norm_mlp(text))), image, queries
+
+    @torch.no_grad()
+    def memory_use(self, queries: Tensor, padding: Tensor, before: Tensor, image: Tensor) -> MemoryUse | None:
+        """How the slots are used; ``None`` without slots.
+
+        Args:
+            queries: (B, T, D) of the cross-attention.
+            padding: (B, T) bool, true at padding.
+            before: (B, N, Dv) image tokens that entered the layer.
+            image: (B, N, Dv) image tokens that the text reads.
+        """
+        tokens = image.shape[1]
+        weights = self.cross_attention.attention(queries, image).masked_fill(padding[:, None, :, None], 0)
+        of_image, to_slots = weights[..., :tokens].mean(1), weights[..., tokens:]
+        if self.regions is not None and self.regions.attention.slots:
+            by_region = self.regions.weights(before)[..., tokens:]
+            entropy, share = slot_entropy(by_region), contribution(*self.regions.added(before))
+            read = (of_image @ values for values in (share.unsqueeze(-1), entropy.unsqueeze(-1), by_region.mean(1)))
+            at_words, entropy_at_words, words = read
+            return MemoryUse(at_words.squeeze(-1), entropy_at_words.squeeze(-1), words, by_region.mean(1))
+        if not self.cross_attention.slots:
+            return None
+        words = to_slots.mean(1)
+        memory = self.cross_attention.memory
+        regions = memory.reading(before) if isinstance(memory, LatentMemory) else words.transpose(1, 2) @ of_image
+        share = contribution(*self.cross_attention.added(queries, image))
+        return MemoryUse(share, slot_entropy(to_slots), words, regions.transpose(1, 2))
