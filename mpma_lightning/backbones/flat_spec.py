@@ -54,6 +54,7 @@ def _in_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     if not old:
         return dict(plain)
     found = BackboneSpec().plain()
+    found["align"]["local_level"] = -1  # alignment had no choice yet
     for key, value in plain.items():
         part, dot, name = NEW_NAMES.get(key, "").partition(".")
         target, name = (found[part], name) if dot else (found, key)
