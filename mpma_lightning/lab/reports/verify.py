@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def verify(found: Found, cell: str) -> list[str]:
     again.mkdir(parents=True)
     for words in run.commands:
         command = [str(again) if word == _folder(words) else word for word in words]
-        if status := start(command, again / LOG).wait():
+        if status := start(command, again / LOG, os.environ, Path()).wait():
             raise UserError(f"verify {cell}: a command failed with status {status}; see {again / LOG}")
     return _compare(run, read_record(again / record_name(run.commands[-1][0])), again)
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +12,10 @@ from typing import Any, Literal
 from distributed import get_worker
 
 from data_modules.errors import UserError
-from mpma_lightning.lab.program import LOG, killed_by, last_error, start
+from mpma_lightning.lab.program import LOG, Command, killed_by, last_error, start
 from mpma_lightning.lab.sweeps.trial import Step, Trial
 
-_RUNNING: dict[str, subprocess.Popen] = {}
+_RUNNING: dict[str, Command] = {}
 """What this process runs, by the key of the task."""
 _STOPPED: set[str] = set()
 
@@ -81,7 +80,7 @@ def _run(trial: Trial, step: Step, call: Call, lock: int) -> None:
     log, key, worker = trial.path / LOG, call.key(trial), get_worker()
     _say(call, trial, "start", f"{step.subcommand} on worker {worker.name}")
     more = environment(worker.name, call.slots)
-    _RUNNING[key] = process = start(trial.words(step), log, more, trial.base, [lock])
+    _RUNNING[key] = process = start(trial.words(step), log, more, trial.base, lock)
     try:
         if key in _STOPPED:
             process.terminate()
@@ -126,7 +125,7 @@ def stop(keys: list[str]) -> int:
     """End the tasks of these keys that run in this process, as Ctrl-C does. Returns how many still run."""
     new = set(keys) - _STOPPED  # to each once: a second signal would disturb its last checkpoint
     _STOPPED.update(keys)
-    running = {key: process for key, process in list(_RUNNING.items()) if key in keys and process.poll() is None}
+    running = {key: process for key, process in list(_RUNNING.items()) if key in keys}
     for key in new & set(running):
         running[key].terminate()
     return len(running)

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_runs import AUROC as MACRO_AUROC
 from report_runs import cell, declare, only_table, planned, row, samples, seeds_of, write_run
+from scripts import stands_for
 
 from data_modules.errors import UserError
 from mpma_lightning.cli.main import main
@@ -354,7 +354,7 @@ def test_value_verify(
     cell = sweep / "probe" / "mpma" / "seed_1"
     code = AGAIN.replace("ROW", repr(str(cell / "results_test.json"))).replace("GAP", str(gap))
     (sweep / "again.py").write_text(code)
-    monkeypatch.setattr(program, "PROGRAM", [sys.executable, str(sweep / "again.py")])
+    monkeypatch.setattr(program, "SERVER", stands_for(sweep / "again.py"))
     assert main(["report", str(sweep), "--verify", "probe/mpma/seed_1"]) == status
     said = capsys.readouterr()
     if status == 0:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scripts import stands_for
 
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.cli.main import main
@@ -54,7 +54,7 @@ def complete(trials: Sequence[Trial]) -> list[Trial]:
 @pytest.fixture(autouse=True)
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
-    monkeypatch.setattr(program, "PROGRAM", [sys.executable, str(tmp_path / "program.py")])
+    monkeypatch.setattr(program, "SERVER", stands_for(tmp_path / "program.py"))
     monkeypatch.setattr(searches, "LOOK", 0.2)
     monkeypatch.setenv("LASTS", "0.3")
     monkeypatch.setenv("LASTS_BAD", "0.3")
@@ -114,7 +114,7 @@ def test_value_worse_than_the_median_is_pruned(tmp_path: Path, monkeypatch: pyte
 
 
 def work(folder: Path) -> None:
-    program.PROGRAM = [sys.executable, str(folder / "program.py")]
+    program.SERVER = stands_for(folder / "program.py")
     run(search(folder), 1)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
+from scripts import stands_for
 
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.lab import program
@@ -51,7 +52,7 @@ name = "results.json" if word == "fit" else f"results_{word}.json"
 @pytest.fixture(autouse=True)
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "script.py").write_text(SCRIPT)
-    monkeypatch.setattr(program, "PROGRAM", [sys.executable, str(tmp_path / "script.py")])
+    monkeypatch.setattr(program, "SERVER", stands_for(tmp_path / "script.py"))
     return tmp_path / "script.py"
 
 
@@ -75,7 +76,7 @@ def run(top: Path, seeds: Sequence[int], workers: int = 2, scheduler: str | None
 def call(script: Path, top: Path, seeds: Sequence[int], workers: int = 1, scheduler: str | None = None) -> None:
     """:func:`run` in a process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    program.PROGRAM = [sys.executable, str(script)]
+    program.SERVER = stands_for(script)
     run(top, seeds, workers, scheduler)
 
 
@@ -188,7 +189,7 @@ def test_value_a_stopped_call_stops_what_it_runs(tmp_path: Path, script: Path, n
 def cluster(tmp_path: Path, script: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """A scheduler's file, and its only worker with the nanny that starts it again."""
     (tmp_path / "preload.py").write_text(
-        f"import sys\nfrom mpma_lightning.lab import program\nprogram.PROGRAM = [sys.executable, {str(script)!r}]\n"
+        f"from mpma_lightning.lab import program\nprogram.SERVER = {stands_for(script)!r}\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "5"}
     file, here = str(tmp_path / "scheduler.json"), ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
