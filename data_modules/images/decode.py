@@ -1,7 +1,7 @@
 """Decode one image file as uint8, gray or RGB, whatever its mode and bit depth; shrink it once if asked."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data_modules.boundary import boundary, refuse_special
+from data_modules.boundary import boundary
 from data_modules.errors import UserError
 from data_modules.images.dicom import dicom_size, read_dicom, stored_pixels
+from data_modules.images.opened import Source, opened
 
 DICOM = (".dcm", ".dicom")
 _REMEDY = "download it again, or delete it and set data.max_missing to go on without it"
-_ORIENTATION = 0x0112
+_EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -25,7 +26,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPPING = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def with_channels(array: np.ndarray, channels: int) -> np.ndarray:
@@ -52,114 +52,71 @@ def resize_once(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def decode(
-    source: str | Path | IO[bytes],
-    name: str | Path,
-    short_side: int | None = None,
-    enough: int | None = None,
-    upright: bool = False,
+    source: Source, name: str | Path, short_side: int | None = None, enough: int | None = None, upright: bool = False
 ) -> np.ndarray:
-    """uint8 (H, W) of a gray file, (H, W, 3) of a coloured one, shrunk to ``short_side``; ``name`` is for errors.
+    """The pixels of an image file: uint8 (H, W) of a gray one, (H, W, 3) of a coloured one.
 
-    A JPEG is decoded at the half, quarter or eighth that is not below the size wanted, which saves most of the work;
-    without ``short_side`` this stops there, with a shorter side of ``enough`` or more.
+    Files deeper than 8 bits are divided by the power of two that brings their maximum below 256, so that a radiograph
+    of 10 to 15 bits is not dark; floats are scaled from their own range. Transparency is flattened on black, palettes
+    are resolved, and the EXIF orientation is applied. DICOM files are read by :func:`read_dicom`.
 
-    The picture is turned upright by its EXIF orientation, unless it is said to be ``upright`` already. Transparency is
-    flattened on black and palettes are resolved. Files deeper than 8 bits are scaled by the power of two that holds
-    their maximum, so that a radiograph of 10 to 15 bits is not dark; floats are scaled from their own range.
-
-    ``.dcm`` and ``.dicom`` are read by :func:`read_dicom`.
+    Args:
+        source: the file.
+        name: for errors; ``.dcm`` and ``.dicom`` are DICOM.
+        short_side: a larger image is shrunk until its shorter side has this many pixels.
+        enough: without ``short_side``: a JPEG may be decoded at a half, quarter or eighth of its size, which is
+            faster, as long as its shorter side keeps this many pixels.
+        upright: the pixels are upright already, and the EXIF orientation is ignored.
 
     Raises:
-        UserError: missing, truncated or unreadable file, with its path and the reason.
+        UserError: missing, truncated or unreadable file, with its name and the reason.
     """
     if is_dicom(name):
-        gray = read_dicom(name, None if isinstance(source, str | Path) else source)
+        gray = read_dicom(source, name)
         return resize_once(gray, shrunk_size((gray.shape[1], gray.shape[0]), short_side))
-    with _opened(source, name) as image:
-        turn = None if upright else _turn(image)
+    with _pillow(source, name) as (image, _):
+        orientation = 1 if upright else _orientation(image)
         size = shrunk_size(image.size, short_side)
         least = size if short_side else enough and (enough, enough)
         if least and image.format == "JPEG":
             image.draft(image.mode, least)
         image.load()
         array = _eight_bits(image)
-        array = resize_once(array, size) if short_side else array
-        return array if turn is None else np.ascontiguousarray(Image.fromarray(array).transpose(turn))
+        return _turned(resize_once(array, size) if short_side else array, orientation)
 
 
-def decode_mask(source: str | Path | IO[bytes], name: str | Path) -> np.ndarray:
-    """bool (H, W), upright: where an image file is not zero, whatever its mode and depth; ``name`` is for errors.
+def decode_mask(source: Source, name: str | Path) -> np.ndarray:
+    """Where a mask is not zero: bool (H, W), upright, of any mode and depth. Arguments and errors as of :func:`decode`.
 
-    A colour is zero where it is black or wholly transparent. A palette whose first colour is black is one of labels:
-    its other entries are not zero even where they are black.
-
-    Raises:
-        UserError: as of :func:`decode`.
+    A colour is zero where it is black or wholly transparent. A palette whose first colour is black holds labels: its
+    other entries are not zero, even where they are black too.
     """
     if is_dicom(name):
-        return stored_pixels(name, None if isinstance(source, str | Path) else source) != 0
-    with _opened(source, name) as image:
-        turn = _turn(image)
+        return stored_pixels(source, name) != 0
+    with _pillow(source, name) as (image, file):
+        orientation, deep = _orientation(image), ";16" in str(image.tile)
         image.load()
-        upright = image if turn is None else image.transpose(turn)
-        if upright.mode == "P" and not any((upright.getpalette() or [0])[:3]):
-            return np.asarray(upright) != 0
-        if upright.mode == "1" or upright.mode[0] in "LIF":
-            values = np.asarray(upright)
-            return values[..., 0] * (values[..., 1] > 0) != 0 if values.ndim == 3 else values != 0
-        colours = np.asarray(upright.convert("RGBA"))
-        return (colours[..., :3] != 0).any(axis=2) & (colours[..., 3] > 0)
+        labels = image.mode == "P" and not any((image.getpalette() or [0])[:3])
+        if labels or (image.mode != "P" and len(image.getbands()) == 1):
+            return _turned(np.asarray(image) != 0, orientation)
+        colours = np.asarray(image.convert("RGBA"))
+        if deep:  # Pillow keeps the upper 8 of 16 bits only
+            file.seek(0)
+            colours = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        return _turned(colours[..., :3].any(axis=2) & colours[..., 3:].all(axis=2), orientation)
 
 
-def encoded_size(source: str | Path | IO[bytes], name: str | Path) -> tuple[int, int]:
-    """(width, height) of an image file, upright, from its header; ``name`` is for errors.
-
-    Raises:
-        UserError: missing or unreadable file, with its path and the reason.
-    """
+def encoded_size(source: Source, name: str | Path) -> tuple[int, int]:
+    """(width, height) of an image file, upright, from its header. Arguments and errors as of :func:`decode`."""
     if is_dicom(name):
-        return dicom_size(name, None if isinstance(source, str | Path) else source)
-    with _opened(source, name) as image:
-        return image.size[::-1] if _turn(image) in _SWAPPING else image.size
+        return dicom_size(source, name)
+    with _pillow(source, name) as (image, _):
+        return image.size[::-1] if _orientation(image) >= 5 else image.size
 
 
 def is_upright(image: Image.Image) -> bool:
-    """Whether an image that is not loaded yet needs no turning."""
-    return _turn(image) is None
-
-
-@contextmanager
-def _opened(source: str | Path | IO[bytes], name: str | Path) -> Iterator[Image.Image]:
-    """An image file of Pillow's; whatever goes wrong with it inside is a UserError.
-
-    Pillow gets an open file and no path: of a path it maps uncompressed TIFF, with its sides swapped if it is turned.
-    """
-    if isinstance(source, str | Path):
-        if not Path(source).exists():
-            raise UserError(f"{name}: image not found; complete the download, or set data.max_missing")
-        refuse_special(Path(source))
-    with boundary(f"{name}: broken image", _REMEDY):
-        try:
-            with ExitStack() as stack:
-                file = stack.enter_context(Path(source).open("rb")) if isinstance(source, str | Path) else source
-                yield stack.enter_context(Image.open(file))
-        except UnidentifiedImageError:
-            raise UserError(f"{name}: not an image that Pillow can read; replace the file") from None
-        except Image.DecompressionBombError as error:
-            raise UserError(f"{name}: {error}; resize the file first") from None
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes an image upright by its EXIF orientation; to be asked before it is loaded.
-
-    Pillow turns TIFF itself. A PNG has its EXIF before its pixels, or none: to look behind them is to decode it.
-    """
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
-        return None
-    try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken EXIF block says nothing about a picture that is sound
-        return None
+    """Whether an image that is not loaded yet is upright as it is stored."""
+    return _orientation(image) == 1
 
 
 def is_dicom(name: str | Path) -> bool:
@@ -167,27 +124,61 @@ def is_dicom(name: str | Path) -> bool:
     return Path(name).suffix.lower() in DICOM
 
 
+@contextmanager
+def _pillow(source: Source, name: str | Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """An image file that Pillow has opened, and the file itself; whatever goes wrong with it inside is a UserError.
+
+    Pillow gets an open file and no path: it memory-maps uncompressed TIFF of a path, with its sides swapped if turned.
+    """
+    with boundary(f"{name}: broken image", _REMEDY), opened(source, name) as file:
+        try:
+            with Image.open(file) as image:
+                yield image, file
+        except UnidentifiedImageError:
+            raise UserError(f"{name}: not an image that Pillow can read; replace the file") from None
+        except Image.DecompressionBombError as error:
+            raise UserError(f"{name}: {error}; resize the file first") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8, of an image that is not loaded yet; 1 for a broken or unknown one.
+
+    Pillow itself turns TIFF. The EXIF block of a PNG lies before its pixels, or must be looked for behind them, which
+    would decode the image: only the former is read.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION)
+        return found if found in _TURNS else 1
+    except Exception:  # the pixels may be sound nevertheless
+        return 1
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation == 1:
+        return array
+    return np.ascontiguousarray(Image.fromarray(array).transpose(_TURNS[orientation]))
+
+
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """(H, W) of a gray image, (H, W, 3) of a coloured one."""
+    """uint8 (H, W) of a gray image, (H, W, 3) of a coloured one."""
+    if image.mode == "1":
+        image = image.convert("L")
     if image.mode in ("L", "RGB"):
         return np.asarray(image)
-    if image.mode == "1":
-        return np.asarray(image.convert("L"))
     if image.mode.startswith("I"):
-        return _scale(np.asarray(image).astype(np.int64))
+        values = np.asarray(image).astype(np.int64)
+        values -= min(int(values.min()), 0)
+        bits = max(int(values.max()).bit_length(), 8)
+        return (values >> (bits - 8)).astype(np.uint8)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        span = values.max() - values.min()
-        return ((values - values.min()) * (255 / span if span else 0)).round().astype(np.uint8)
+        floats = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        span = floats.max() - floats.min()
+        return ((floats - floats.min()) * (255 / span if span else 0)).round().astype(np.uint8)
     if "A" in image.getbands() or "transparency" in image.info:
         layers = image.convert("RGBA")
         black = Image.new("RGBA", layers.size, (0, 0, 0, 255))
         flat = Image.alpha_composite(black, layers).convert("RGB")
         return np.asarray(flat.convert("L") if image.mode in ("LA", "La") else flat)
     return np.asarray(image.convert("RGB"))
-
-
-def _scale(values: np.ndarray) -> np.ndarray:
-    values = values - min(int(values.min()), 0)
-    bits = max(int(values.max()).bit_length(), 8)
-    return (values >> (bits - 8)).astype(np.uint8)

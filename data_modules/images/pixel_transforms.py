@@ -1,4 +1,4 @@
-"""albumentations' pixel transforms, asked for by name: more training augmentation, of the image alone."""
+"""Pixel transforms of albumentations, chosen by name: further training augmentation of the image alone."""
 
 import inspect
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data_modules.boundary import boundary
 from data_modules.errors import UserError, suggest
 from data_modules.index.hashing import stable_hash
 
@@ -29,11 +30,11 @@ class PixelTransform:
 
 
 class PixelTransforms:
-    """The transforms one after another on a uint8 image (S, S) or (S, S, 3); the seed decides alone.
+    """Applies the transforms in turn to a uint8 image (S, S) or (S, S, 3); the result depends on the seed alone.
 
     Raises:
-        UserError: on making it: an unknown name (with the nearest), a spatial transform, or odd arguments. On an image:
-            the transform does not take it (some need three channels), or does not give back uint8 of that shape.
+        UserError: from the constructor: an unknown name, a spatial transform, or invalid arguments. From a call: the
+            transform does not accept the image (some need three channels), or changes its type or shape.
     """
 
     def __init__(self, chosen: Sequence[PixelTransform]) -> None:
@@ -42,15 +43,9 @@ class PixelTransforms:
     def __call__(self, image: np.ndarray, seed: int) -> np.ndarray:
         for place, step in enumerate(self._steps):
             step.set_random_seed(stable_hash("extra", seed, place) & MASK32)
-            name = type(step).__name__
-            try:
+            name, kind = type(step).__name__, "gray" if image.ndim == 2 else "coloured"
+            with boundary(f"{NAME}: {name} does not take a {kind} image", "leave it out, or set data.channels"):
                 done = step(image=image)["image"]
-            except Exception as error:  # every transform has its own
-                reason = " ".join(str(error).split())[:200]
-                kind = "gray" if image.ndim == 2 else "coloured"
-                raise UserError(
-                    f"{NAME}: {name} does not take a {kind} image ({reason}); leave it out, or set data.channels"
-                ) from None
             if done.dtype != np.uint8 or done.shape != image.shape:
                 raise UserError(
                     f"{NAME}: {name} turned uint8 {image.shape} into {done.dtype} {done.shape}, expected uint8 of the "
@@ -66,8 +61,7 @@ def _build(one: PixelTransform) -> Any:
 
     classes = {name: kind for name, kind in vars(A).items() if inspect.isclass(kind)}
     pixel = {name: kind for name, kind in classes.items() if A.ImageOnlyTransform in kind.__mro__[1:]}
-    kind = classes.get(one.name)
-    if kind is not None and issubclass(kind, A.DualTransform):
+    if issubclass(classes.get(one.name, object), A.DualTransform):
         raise UserError(
             f"{NAME}: {one.name} is a spatial transform, expected a pixel transform: masks and boxes would not move "
             "along with the image; crop, mirror and rotation are crop_scale, flip and rotate of data.augment"
@@ -80,8 +74,5 @@ def _build(one: PixelTransform) -> Any:
     for argument in one.arguments:
         if argument not in takes:
             raise UserError(f"{NAME}: {one.name} has no argument {argument!r}{suggest(argument, takes)}")
-    try:
+    with boundary(f"{NAME}: {one.name} does not take {one.arguments}", "correct its arguments"):
         return pixel[one.name](**one.arguments)
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{NAME}: {one.name} does not take {one.arguments} ({reason})") from None

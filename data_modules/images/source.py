@@ -8,15 +8,15 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_modules.boundary import boundary, refuse_special
+from data_modules.boundary import boundary
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, encoded_size, with_channels
+from data_modules.images.opened import Source, opened
 from data_modules.images.shards import image_table
 from data_modules.index.hub import image_bytes
 
@@ -24,7 +24,7 @@ _ROW = re.compile(r"(?P<folder>.*)::(?P<split>[^:]+)::(?P<row>\d+)", re.DOTALL)
 _STORED = re.compile(r"prepared:(?P<folder>.*)#(?P<row>\d+)", re.DOTALL)
 
 
-class ImageSource(Protocol):
+class ImageSource:
     """One image, wherever it lies; ``str`` gives its reference."""
 
     def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
@@ -32,26 +32,34 @@ class ImageSource(Protocol):
 
         Args:
             channels: 1 (gray) or 3.
-            short_side: an image file is shrunk to this shorter side, as ``prepare`` does; stored images already are.
-            enough: a JPEG may be decoded smaller, as far as its shorter side stays that long: faster, nearly equal.
+            short_side: larger images are shrunk to this shorter side, as `prepare` does; stored images already are.
+            enough: a JPEG may be decoded smaller, as long as its shorter side keeps this many pixels: faster, nearly
+                equal.
 
         Raises:
             UserError: missing, truncated or unreadable, with the place and the reason.
         """
+        return with_channels(decode(self._file(), str(self), short_side, enough), channels)
 
     def size(self) -> tuple[int, int]:
         """(width, height) of the image file, to which masks and boxes refer; of a stored image, of the file it was
         made from. UserError where it cannot be read."""
+        return encoded_size(self._file(), str(self))
 
     def bytes(self) -> bytes:
-        """The image file as it is. OSError where it cannot be read; UserError where only pixels are kept."""
+        """The image file as it is. UserError where it cannot be read, or where only pixels are kept."""
+        raise NotImplementedError
 
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Whether the image is there; rows of tables and stores are."""
+        return True
+
+    def _file(self) -> Source:
+        return io.BytesIO(self.bytes())
 
 
 @dataclass(frozen=True)
-class ImageFile:
+class ImageFile(ImageSource):
     """An image file on disk."""
 
     path: str
@@ -59,22 +67,19 @@ class ImageFile:
     def __str__(self) -> str:
         return self.path
 
-    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
-        return with_channels(decode(self.path, self.path, short_side, enough), channels)
-
-    def size(self) -> tuple[int, int]:
-        return encoded_size(self.path, self.path)
-
     def bytes(self) -> bytes:
-        refuse_special(Path(self.path))
-        return Path(self.path).read_bytes()
+        with boundary(f"{self.path}: cannot be read", "download it again"), opened(self.path, self.path) as file:
+            return file.read()
 
     def exists(self) -> bool:
         return Path(self.path).is_file()
 
+    def _file(self) -> Source:
+        return self.path
+
 
 @dataclass(frozen=True)
-class TableImage:
+class TableImage(ImageSource):
     """An image file inside a row of an Arrow or Parquet table."""
 
     folder: str
@@ -84,22 +89,13 @@ class TableImage:
     def __str__(self) -> str:
         return f"{self.folder}::{self.split}::{self.row}"
 
-    def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
-        return with_channels(decode(io.BytesIO(self.bytes()), str(self), short_side, enough), channels)
-
-    def size(self) -> tuple[int, int]:
-        return encoded_size(io.BytesIO(self.bytes()), str(self))
-
     def bytes(self) -> bytes:
         return image_bytes(self.folder, self.split, self.row)
 
-    def exists(self) -> bool:
-        return True
-
 
 @dataclass(frozen=True)
-class StoredImage:
-    """An image of a prepared store: a JPEG, or pixels that are read where they lie, without a copy."""
+class StoredImage(ImageSource):
+    """An image of a prepared store: a JPEG file, or pixels that are read from the memory map without a copy."""
 
     folder: str
     row: int
@@ -110,33 +106,30 @@ class StoredImage:
     def read(self, channels: int = 1, short_side: int | None = None, enough: int | None = None) -> np.ndarray:
         record = self._record()
         payload = self._payload(record)
-        if not record.column("raw")[0].as_py():
+        if not record["raw"].as_py():
             return with_channels(decode(pa.BufferReader(payload), str(self), enough=enough, upright=True), channels)
         with boundary(f"{self}: pixels do not fit their size", "prepare the store again"):
-            width, height = record.column("width")[0].as_py(), record.column("height")[0].as_py()
+            width, height = record["width"].as_py(), record["height"].as_py()
             pixels = np.frombuffer(payload, np.uint8)
             shape = (height, width) if len(pixels) == height * width else (height, width, 3)
             return with_channels(pixels.reshape(shape), channels)
 
     def size(self) -> tuple[int, int]:
         record = self._record()
-        return record.column("source_width")[0].as_py(), record.column("source_height")[0].as_py()
+        return record["source_width"].as_py(), record["source_height"].as_py()
 
     def bytes(self) -> bytes:
         record = self._record()
-        if record.column("raw")[0].as_py():
+        if record["raw"].as_py():
             raise UserError(f"{self.folder}: image {self.row} is stored as pixels, expected a JPEG; read it instead")
         return self._payload(record).to_pybytes()
 
-    def exists(self) -> bool:
-        return True
+    def _record(self) -> dict[str, pa.Scalar]:
+        row = image_table(self.folder).data.fast_slice(self.row, 1)
+        return {name: row.column(name)[0] for name in row.column_names}
 
-    def _record(self) -> pa.Table:
-        return image_table(self.folder).data.fast_slice(self.row, 1)
-
-    def _payload(self, record: pa.Table) -> pa.Buffer:
-        payload = record.column("payload")[0].as_buffer()
-        if payload is None:
+    def _payload(self, record: dict[str, pa.Scalar]) -> pa.Buffer:
+        if (payload := record["payload"].as_buffer()) is None:
             raise UserError(f"{self.folder}: image {self.row} was broken when the store was prepared; prepare it again")
         return payload
 
