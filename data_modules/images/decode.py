@@ -7,7 +7,7 @@ from typing import IO
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from data_modules.boundary import boundary
 from data_modules.errors import UserError
@@ -99,11 +99,18 @@ def decode_mask(source: Source, name: str | Path) -> np.ndarray:
         labels = image.mode == "P" and not any((image.getpalette() or [0])[:3])
         if labels or (image.mode != "P" and len(image.getbands()) == 1):
             return _turned(np.asarray(image) != 0, orientation)
-        colours = np.asarray(image.convert("RGBA"))
-        if deep:  # Pillow keeps the upper 8 of 16 bits only
-            file.seek(0)
-            colours = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-        return _turned(colours[..., :3].any(axis=2) & colours[..., 3:].all(axis=2), orientation)
+        colours = _deep_colours(file) if deep else np.asarray(image.convert("RGBA"))
+        seen = colours[..., :3].any(axis=2) & colours[..., 3:].all(axis=2)
+        return _turned(np.asarray(seen), orientation)
+
+
+def _deep_colours(file: IO[bytes]) -> np.ndarray:
+    """(H, W, 3 or 4) of 16 bits, of which Pillow keeps the upper 8 only."""
+    file.seek(0)
+    colours = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if colours is None or colours.ndim != 3:
+        raise ValueError("16-bit colours that OpenCV cannot read")
+    return colours
 
 
 def encoded_size(source: Source, name: str | Path) -> tuple[int, int]:
@@ -125,7 +132,7 @@ def is_dicom(name: str | Path) -> bool:
 
 
 @contextmanager
-def _pillow(source: Source, name: str | Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+def _pillow(source: Source, name: str | Path) -> Iterator[tuple[ImageFile.ImageFile, IO[bytes]]]:
     """An image file that Pillow has opened, and the file itself; whatever goes wrong with it inside is a UserError.
 
     Pillow gets an open file and no path: it memory-maps uncompressed TIFF of a path, with its sides swapped if turned.

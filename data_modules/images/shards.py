@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,10 +10,10 @@ from data_modules.boundary import boundary, read_json
 from data_modules.errors import UserError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets.table import InMemoryTable
 
 MANIFEST, IMAGES = "manifest.json", "images"
-Payload = Literal["jpeg", "raw"]
+COPY = "copy the store again, or prepare it again"
 SCHEMA = pa.schema(
     {
         "file": pa.string(),
@@ -32,23 +32,30 @@ SCHEMA = pa.schema(
 and ``height`` are as stored, ``source_`` as in the file."""
 
 
+def read_shard(path: Path) -> pa.Table:
+    """The rows of one shard, memory-mapped; UserError where it cannot be read or has other columns than ``SCHEMA``."""
+    with boundary(f"{path}: cannot be read", COPY), pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_stream(source).read_all()
+        if not table.schema.equals(SCHEMA):
+            raise ValueError(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
+        return table
+
+
 @lru_cache(maxsize=8)
-def image_table(folder: str) -> "Dataset":
-    """The image shards of a store as one memory-mapped table.
+def image_table(folder: str) -> "InMemoryTable":
+    """The shards of a store as one memory-mapped table of images.
 
     Raises:
         UserError: a shard is missing or broken.
     """
-    import datasets  # takes a second to import: only where there is a store
+    from datasets.table import InMemoryTable  # takes a second to import: only where there is a store
 
     paths = sorted(Path(folder, IMAGES).glob("*.arrow"))
-    with boundary(f"{folder}: broken manifest", "copy the store again"):
+    with boundary(f"{folder}: broken manifest", COPY):
         expected = sorted(read_json(Path(folder, MANIFEST), "the manifest of a prepared store")["shards"])
     if [path.name for path in paths] != expected:
-        raise UserError(f"{folder}: found {len(paths)} shards, expected {len(expected)}; copy the store again")
-    with boundary(f"{folder}: broken shard", "copy the store again"):
-        table = datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in paths])
-        if not table.data.schema.equals(SCHEMA):
-            raise ValueError(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
-        table.data.table.validate(full=True)
-        return table
+        raise UserError(f"{folder}: found {len(paths)} shards, expected {len(expected)}; {COPY}")
+    table = pa.concat_tables(map(read_shard, paths))
+    with boundary(f"{folder}: broken shard", COPY):
+        table.validate(full=True)
+    return InMemoryTable(table)

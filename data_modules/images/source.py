@@ -125,7 +125,7 @@ class StoredImage(ImageSource):
         return self._payload(record).to_pybytes()
 
     def _record(self) -> dict[str, pa.Scalar]:
-        row = image_table(self.folder).data.fast_slice(self.row, 1)
+        row = image_table(self.folder).fast_slice(self.row, 1)
         return {name: row.column(name)[0] for name in row.column_names}
 
     def _payload(self, record: dict[str, pa.Scalar]) -> pa.Buffer:

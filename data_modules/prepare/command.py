@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 from data_modules.base import DataModule
-from data_modules.errors import UserError
+from data_modules.errors import UserError, expect
+from data_modules.files import unwritable
 from data_modules.images.shards import MANIFEST
-from data_modules.prepare.content import accept_broken, finish, write_images
-from data_modules.prepare.plan import Options, gigabytes, make_plan
+from data_modules.prepare.content import finish, write_images
+from data_modules.prepare.plan import gigabytes, make_plan
 from data_modules.prepare.unfinished import bytes_below, finished, locked, start, swap
+from data_modules.store.shards import CONTINUE, Options
 
 PER_SHARD = 1024
 SPARE = 1.05
@@ -53,27 +55,22 @@ def prepare(
         )
     if dry_run:
         return f"{plan.describe()}\n{gigabytes(free)} free; nothing was written (dry run)"
-    with locked(part):
-        try:
+    try:
+        with locked(part):
             if not finished(part, plan):
                 start(part, plan)
                 write_images(part, plan, options, workers)
-                finish(part, plan, data, accept_broken(part, plan, data))
+                finish(part, plan, data)
             swap(part, out)
-        except OSError as error:
-            if error.errno is None:
-                raise
-            raise UserError(
-                f"{part}: writing stopped ({error.strerror}); make room and run the same command again: it continues"
-            ) from None
+    except OSError as error:
+        raise unwritable(part, error, CONTINUE) from None
     return f"{plan.describe()}\n{out}: {gigabytes(bytes_below(out))}, manifest {plan.manifest['manifest_hash'][:12]}"
 
 
 def _check(out: Path, options: Options, replace: bool) -> None:
-    if options.payload not in ("jpeg", "raw"):
-        raise UserError(f"found --payload {options.payload}, expected jpeg or raw")
-    if options.short_side < 32 or not 1 <= options.quality <= 100:
-        raise UserError(f"found {options}, expected --short_side of 32 or more and --quality from 1 to 100")
+    expect(options.payload in ("jpeg", "raw"), "--payload", options.payload, "jpeg or raw")
+    expect(options.short_side >= 32, "--short_side", options.short_side, "32 or more")
+    expect(1 <= options.quality <= 100, "--quality", options.quality, "1 to 100")
     if out.exists() and not (replace and (out / MANIFEST).is_file()):
         remedy = "delete it, choose another --out, or replace a finished store with --replace"
         raise UserError(f"{out}: already exists, expected a new folder; {remedy}")

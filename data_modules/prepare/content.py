@@ -12,111 +12,86 @@ from rich.progress import track
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
+from data_modules.files import whole_file, write_whole
 from data_modules.images.annotations import written_out
-from data_modules.images.shards import IMAGES, MANIFEST
-from data_modules.index.manifest import manifest_hash
-from data_modules.index.splits import SPLITS
+from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA, read_shard
 from data_modules.machine import cores
-from data_modules.prepare.plan import Options, Plan
-from data_modules.prepare.unfinished import write
-from data_modules.store.shards import ShardJob, checksum, write_shards
+from data_modules.prepare.plan import Plan, described
+from data_modules.store.shards import CONTINUE, Options, ShardJob, checksum, write_shards
 from data_modules.store.store import ROWS, seal
 
 
 def write_images(part: Path, plan: Plan, options: Options, workers: int | None) -> None:
-    """Every shard that is not there yet; ``workers`` None = one per available core."""
+    """Write every shard that is not there yet; ``workers`` None = one per available core."""
     folder = part / IMAGES
     folder.mkdir(exist_ok=True)
-    for draft in folder.glob("*.part"):  # of a killed worker
-        draft.unlink()
     base = os.path.commonpath([Path(file).parent for file in plan.files]) if plan.files else ""
+    names = [os.path.relpath(file, base) for file in plan.files]
     jobs = [
-        ShardJob(
-            folder / name,
-            plan.files[part_of],
-            [os.path.relpath(file, base) for file in plan.files[part_of]],
-            options.short_side,
-            options.payload,
-            options.quality,
-        )
-        for name, part_of in plan.shards.items()
+        ShardJob(folder / name, plan.files[rows], names[rows], options)
+        for name, rows in plan.shards.items()
         if not (folder / name).is_file()
     ]
     for _ in track(write_shards(jobs, workers or cores()), "preparing images", total=len(jobs)):
         pass
 
 
-def accept_broken(part: Path, plan: Plan, data: DataModule) -> dict[int, str]:
-    """Broken images by number; UserError, and their shards are removed, when they are too many."""
-    broken: dict[int, str] = {}
-    for name, part_of in plan.shards.items():
-        with pa.memory_map(str(part / IMAGES / name)) as source:
-            reasons = pa.ipc.open_stream(source).read_all().column("broken")
-        broken |= {part_of.start + i: reason.as_py() for i, reason in enumerate(reasons) if reason.is_valid}
-    if not broken:
-        return broken
-    lost = plan.rows["image"].isin(list(broken)).groupby(plan.rows["split"]).agg(["sum", "count"])
-    if (lost["sum"] / lost["count"]).max() <= data.max_missing:
-        return broken
-    for name, part_of in plan.shards.items():
-        if any(part_of.start <= number < part_of.stop for number in broken):
+def finish(part: Path, plan: Plan, data: DataModule) -> None:
+    """Write the rows whose image is sound, and last the manifest.
+
+    Raises:
+        UserError: too many images are broken; their shards are then removed, so that they are read again.
+    """
+    images = _images(part, plan)
+    rows = plan.rows
+    if broken := {number: why for number, why in enumerate(images["broken"].to_pylist()) if why is not None}:
+        lost = rows["image"].isin(list(broken))
+        _refuse_many(part, plan, broken, lost, data.max_missing)
+        rows = rows[~lost].reset_index(drop=True)
+        data.drop("broken image", int(lost.sum()))
+        checked = data.sound_rows(rows.drop(columns="image"), every=True)
+        plan.manifest |= described(checked, data) | {"broken": sorted(broken.values())}
+    if "mask" in rows:
+        rows["mask"] = _masks_as_runs(plan, rows, images)
+    with whole_file(part / ROWS, remedy=CONTINUE) as draft:
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), draft)
+    sources = hashlib.sha256()
+    for file, digest in zip(images["file"].to_pylist(), images["sha256"].to_pylist(), strict=True):
+        sources.update(f"{file}\x1f{digest}\x1e".encode())
+    plan.manifest |= {
+        "source_hash": sources.hexdigest(),
+        "rows_sha256": hashlib.sha256((part / ROWS).read_bytes()).hexdigest(),
+        "shards": {name: checksum(part / IMAGES / name).read_text() for name in plan.shards},
+    }
+    plan.manifest["seal"] = seal(plan.manifest)
+    write_whole(part / MANIFEST, json.dumps(plan.manifest, indent=1) + "\n")
+
+
+def _images(part: Path, plan: Plan) -> pa.Table:
+    """All that the shards say of the images, in the order of ``plan.files``."""
+    shards = (read_shard(part / IMAGES / name) for name in plan.shards)
+    return pa.concat_tables([SCHEMA.empty_table(), *shards]).drop_columns("payload")
+
+
+def _refuse_many(part: Path, plan: Plan, broken: dict[int, str], lost: pd.Series, max_missing: float) -> None:
+    by_split = lost.groupby(plan.rows["split"]).agg(["sum", "count"])
+    if (by_split["sum"] / by_split["count"]).max() <= max_missing:
+        return
+    for name, numbers in plan.shards.items():
+        if any(numbers.start <= number < numbers.stop for number in broken):
             (part / IMAGES / name).unlink()
     listed = "\n  ".join(list(broken.values())[:10])
     more = f"\n  and {len(broken) - 10:,} more: `check --all` lists them" if len(broken) > 10 else ""
-    counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in lost.iterrows())
+    counts = ", ".join(f"{split} {row['sum']:,}/{row['count']:,}" for split, row in by_split.iterrows())
     raise UserError(
-        f"found {len(broken):,} broken images ({counts}), expected at most {data.max_missing:g} of every split; mend "
+        f"found {len(broken):,} broken images ({counts}), expected at most {max_missing:g} of every split; mend "
         "them and run the same command again, which continues, or accept their share with --data.max_missing:\n"
         f"  {listed}{more}"
     )
 
 
-def finish(part: Path, plan: Plan, data: DataModule, broken: dict[int, str]) -> None:
-    """Write the rows without those of ``broken`` images, and last the manifest."""
-    rows = plan.rows
-    if broken:
-        lost = rows["image"].isin(list(broken))
-        rows = rows[~lost].reset_index(drop=True)
-        data.drop("broken image", int(lost.sum()))
-        checked = data.sound_rows(rows.drop(columns="image"), every=True)
-        labels, passed_on = data.label_names, data.passed_on
-        plan.manifest |= {
-            "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-            "dropped": dict(sorted(data.dropped.items())),
-            "manifest_hash": manifest_hash(checked, labels, passed_on),
-            "split_hashes": {s: manifest_hash(checked[checked["split"] == s], labels, passed_on) for s in SPLITS},
-            "broken": sorted(broken.values()),
-        }
-    if "mask" in rows:
-        rows["mask"] = _written_out_masks(part, plan, rows)
-    draft = part / f"{ROWS}.part"
-    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), draft)
-    draft.replace(part / ROWS)
-    shards = {}
-    sources = hashlib.sha256()
-    for name in plan.shards:
-        path = part / IMAGES / name
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_stream(source).read_all().select(["file", "sha256"])
-            for file, digest in zip(table["file"].to_pylist(), table["sha256"].to_pylist(), strict=True):
-                sources.update(f"{file}\x1f{digest}\x1e".encode())
-        shards[name] = checksum(path).read_text()
-    rows_digest = hashlib.sha256((part / ROWS).read_bytes()).hexdigest()
-    plan.manifest |= {"source_hash": sources.hexdigest(), "rows_sha256": rows_digest, "shards": shards}
-    plan.manifest["seal"] = seal(plan.manifest)
-    write(part / MANIFEST, json.dumps(plan.manifest, indent=1))
-
-
-def _written_out_masks(part: Path, plan: Plan, rows: pd.DataFrame) -> list[str]:
-    """Run lengths in place of the mask files, so that a store needs nothing but itself."""
-    tables = []
-    for name in plan.shards:
-        with pa.memory_map(str(part / IMAGES / name)) as source:
-            tables.append(pa.ipc.open_stream(source).read_all().select(["source_width", "source_height"]))
-    sizes = list(zip(*pa.concat_tables(tables).to_pydict().values(), strict=True))
-    records = rows[["mask"]].assign(image=[plan.files[number] for number in rows["image"]]).to_dict("records")
-    pairs = zip(records, rows["image"], strict=True)
-    return [
-        written_out(record, sizes[number])  # type: ignore[arg-type]
-        for record, number in track(pairs, "reading masks", total=len(rows), disable=len(rows) < 500)
-    ]
+def _masks_as_runs(plan: Plan, rows: pd.DataFrame, images: pa.Table) -> list[str]:
+    """Run lengths in place of the mask files, so that the store does not depend on them."""
+    sizes = list(zip(images["source_width"].to_pylist(), images["source_height"].to_pylist(), strict=True))
+    pairs = track(zip(rows["mask"], rows["image"], strict=True), "reading masks", len(rows), disable=len(rows) < 500)
+    return [written_out({"mask": mask, "image": plan.files[number]}, sizes[number]) for mask, number in pairs]

@@ -10,32 +10,14 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.shards import Payload
 from data_modules.index.manifest import manifest_hash
 from data_modules.index.passed_on import as_declared
 from data_modules.index.splits import SPLITS, has_splits
-from data_modules.store.shards import read_and_encode
+from data_modules.store.shards import Options, read_and_encode
 from data_modules.store.store import VERSION
 
-SHORT_SIDE = 768
-"""Crops of 448 from the usual scales are then rarely enlarged."""
 SAMPLED = 24
-"""Images encoded beforehand, to know the size of the store."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How images are stored.
-
-    Args:
-        short_side: larger images are shrunk to it.
-        payload: "jpeg" is small, "raw" (uint8 pixels) is read without decoding and bit-equal to reading the files.
-        quality: of JPEG.
-    """
-
-    short_side: int = SHORT_SIDE
-    payload: Payload = "jpeg"
-    quality: int = 90
+"""Images that are encoded beforehand, to estimate the size of the store."""
 
 
 @dataclass
@@ -49,7 +31,7 @@ class Plan:
     bytes: int
 
     def describe(self) -> str:
-        """One line a fact."""
+        """Two lines: the samples, and the images."""
         counts = ", ".join(f"{split} {n:,}" for split, n in self.manifest["counts"].items())
         dropped = ", ".join(f"{reason} {n:,}" for reason, n in self.manifest["dropped"].items()) or "nothing"
         options = self.manifest["encoding"]
@@ -73,7 +55,6 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     rows = as_declared(data.read_index().reset_index(drop=True), data.passed_on)
     checked = data.sound_rows(rows.copy(), every=True)
     checked = checked.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
-    labels = data.label_names
     drawn = not has_splits(rows)
     rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])
     manifest: dict[str, Any] = {
@@ -83,19 +64,14 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         "options": json.loads(json.dumps(data.index_options(), default=str)),
         "short_side": options.short_side,
         "encoding": {"payload": options.payload, "quality": options.quality},
-        "label_names": labels,
+        "label_names": data.label_names,
         "exclusive_classes": data.exclusive_classes,
         "box_classes": data.box_classes,
         "notes": list(data._notes),
         "excluded": dict(data._excluded),
         "seed": data.seed,
         "drawn": drawn,
-        "counts": {split: int((checked["split"] == split).sum()) for split in SPLITS},
-        "dropped": dict(sorted(data.dropped.items())),
-        "manifest_hash": manifest_hash(checked, labels, data.passed_on),
-        "split_hashes": {
-            split: manifest_hash(checked[checked["split"] == split], labels, data.passed_on) for split in SPLITS
-        },
+        **described(checked, data),
         "versions": _versions(),
     }
     if data.passed_on:
@@ -106,18 +82,33 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         return Plan(rows, [], manifest, {}, 0)
     numbers, files = pd.factorize(rows["image"])
     rows["image"] = numbers.astype("int64")
-    count = -(-len(files) // per_shard)
+    starts = range(0, len(files), per_shard)
     shards = {
-        f"data-{k:05d}-of-{count:05d}.arrow": slice(k * per_shard, min((k + 1) * per_shard, len(files)))
-        for k in range(count)
+        f"data-{k:05d}-of-{len(starts):05d}.arrow": slice(start, min(start + per_shard, len(files)))
+        for k, start in enumerate(starts)
     }
     return Plan(rows, list(files), manifest, shards, _estimate(list(files), options))
 
 
+def described(checked: pd.DataFrame, data: DataModule) -> dict[str, Any]:
+    """What a manifest says of the rows that ``data`` has checked: counts, rows left out, and hashes."""
+
+    def digest(rows: pd.DataFrame) -> str:
+        return manifest_hash(rows, data.label_names, data.passed_on)
+
+    parts = {split: checked[checked["split"] == split] for split in SPLITS}
+    return {
+        "counts": {split: len(part) for split, part in parts.items()},
+        "dropped": dict(sorted(data.dropped.items())),
+        "manifest_hash": digest(checked),
+        "split_hashes": {split: digest(part) for split, part in parts.items()},
+    }
+
+
 def _estimate(files: list[str], options: Options) -> int:
+    """Bytes of the payloads, judged by some of them."""
     sample = files[:: max(len(files) // SAMPLED, 1)]
-    arguments = (options.short_side, options.payload, options.quality)
-    payloads = (read_and_encode(file, file, *arguments).get("payload") for file in sample)
+    payloads = (read_and_encode(file, file, options).get("payload") for file in sample)
     sizes = [len(payload) for payload in payloads if isinstance(payload, bytes)]
     return sum(sizes) * len(files) // max(len(sizes), 1)
 

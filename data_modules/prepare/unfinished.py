@@ -52,10 +52,12 @@ def start(part: Path, plan: Plan) -> None:
                 f"{part}: found an unfinished store of other options or sources ({key} differs); delete {part} to "
                 "begin again, or run the earlier command to finish it"
             )
-        return
-    if foreign := [path.name for path in part.iterdir() if path.name not in (_LOCK, f"{_PLAN}.part")]:
+    elif foreign := [p.name for p in part.iterdir() if p.name != _LOCK and not p.name.startswith(f".{_PLAN}.")]:
         raise UserError(f"{part}: found {foreign[0]}, expected an unfinished store; move it away")
-    write(path, json.dumps(noted))
+    else:
+        write_whole(path, json.dumps(noted) + "\n")
+    for draft in part.rglob(".*.partial"):  # of a killed process
+        draft.unlink()
 
 
 def swap(part: Path, out: Path) -> None:
@@ -69,11 +71,6 @@ def swap(part: Path, out: Path) -> None:
     (part / _LOCK).unlink()
     part.replace(out)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    write_whole(path, text + "\n")
 
 
 def bytes_below(folder: Path) -> int:

@@ -8,58 +8,67 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import IO, Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from data_modules.errors import UserError
+from data_modules.files import whole_file
 from data_modules.images.decode import decode, encoded_size, is_upright
 from data_modules.images.perceptual import perceptual_hash
-from data_modules.images.shards import SCHEMA, Payload
+from data_modules.images.shards import SCHEMA
 from data_modules.images.source import image_source
 
 JPEG = b"\xff\xd8\xff"
 LONGEST_SIDE = 65_500
 """Pixels; the library writes no longer JPEG."""
 BATCH = 32
-"""Images a record batch: what a writer holds in memory."""
+"""Images in a record batch, which a writer holds in memory."""
+CONTINUE = "Make room and run the same command again, which continues"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are stored.
+
+    Args:
+        short_side: larger images are shrunk to this shorter side, in pixels.
+        payload: "jpeg" is small, "raw" (uint8 pixels) is read without decoding and bit-equal to reading the files.
+        quality: of JPEG, 1 to 100.
+    """
+
+    short_side: int = 768
+    payload: Literal["jpeg", "raw"] = "jpeg"
+    quality: int = 90
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard: ``files`` are read, ``names`` (their paths below the root) are written."""
+    """One shard to write to ``path``: ``files`` are read, ``names`` (their paths below the root) are written."""
 
     path: Path
     files: list[str]
     names: list[str]
-    short_side: int
-    payload: Payload
-    quality: int
+    options: Options
 
 
 def write_shard(job: ShardJob) -> None:
     """Write ``job.path`` and, before it, its SHA-256 beside it; a broken image is a row that says why.
 
     Raises:
-        OSError: among them the disk is full; nothing is left of the shard.
+        UserError: the shard cannot be written, for example because the disk is full; nothing is left of it.
     """
-    draft = job.path.with_name(f"{job.path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("wb") as file:
-            sink = _Hashing(file)
-            with pa.ipc.new_stream(pa.PythonFile(sink, "w"), SCHEMA) as stream:
-                for batch in _batches(job):
-                    stream.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        checksum(job.path).write_text(sink.digest.hexdigest())
-        draft.replace(job.path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(job.path, remedy=CONTINUE) as draft:
+        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
+            for batch in _batches(job):
+                stream.write_batch(batch)
+        with draft.open("rb") as written, whole_file(checksum(job.path), remedy=CONTINUE) as beside:
+            beside.write_text(hashlib.file_digest(written, "sha256").hexdigest())
 
 
 def write_shards(jobs: list[ShardJob], workers: int) -> Iterator[None]:
@@ -92,23 +101,33 @@ def checksum(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def read_and_encode(file: str, name: str, short_side: int, payload: Payload, quality: int) -> dict[str, object]:
-    """A row of a shard. A JPEG that is small enough keeps its own bytes."""
+def read_and_encode(file: str, name: str, options: Options) -> dict[str, object]:
+    """The image ``file`` as a row of a shard, where it is called ``name``. A JPEG that is small enough keeps its own
+    bytes."""
     try:
         source = image_source(file).bytes()
-        image = decode(io.BytesIO(source), file, short_side)
-    except (UserError, OSError) as error:
+        image = decode(io.BytesIO(source), file, options.short_side)
+    except UserError as error:
         return {"file": name, "broken": str(error)}
-    row: dict[str, object] = {"file": name, "sha256": hashlib.sha256(source).hexdigest()}
-    row |= {"phash": perceptual_hash(image), "width": image.shape[1], "height": image.shape[0]}
-    row["source_width"], row["source_height"] = encoded_size(io.BytesIO(source), file)
-    row["raw"] = payload == "raw"
-    if payload == "jpeg" and max(image.shape) > LONGEST_SIDE:
+    if options.payload == "raw":
+        payload = np.ascontiguousarray(image).tobytes()
+    elif max(image.shape) > LONGEST_SIDE:
         return {"file": name, "broken": f"{file}: found {image.shape[1]} x {image.shape[0]} pixels after shrinking, "
                 f"expected sides of at most {LONGEST_SIDE:,} for JPEG; store it with --payload raw"}  # fmt: skip
-    if payload == "raw":
-        return row | {"payload": np.ascontiguousarray(image).tobytes()}
-    return row | {"payload": source if _is_as_stored(source, image) else _jpeg(image, quality)}
+    else:
+        payload = source if _is_as_stored(source, image) else _jpeg(image, options.quality)
+    source_width, source_height = encoded_size(io.BytesIO(source), file)
+    return {
+        "file": name,
+        "sha256": hashlib.sha256(source).hexdigest(),
+        "phash": perceptual_hash(image),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "source_width": source_width,
+        "source_height": source_height,
+        "raw": options.payload == "raw",
+        "payload": payload,
+    }
 
 
 def _is_as_stored(source: bytes, image: np.ndarray) -> bool:
@@ -126,25 +145,6 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _batches(job: ShardJob) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(job.files), BATCH):
-        part = slice(start, start + BATCH)
-        rows = [
-            read_and_encode(file, name, job.short_side, job.payload, job.quality)
-            for file, name in zip(job.files[part], job.names[part], strict=True)
-        ]
-        yield pa.RecordBatch.from_pylist(rows, SCHEMA)
-
-
-class _Hashing(io.RawIOBase):
-    """A file that hashes what goes through it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self.digest.update(view)
-        return self._file.write(view)
+    pairs = zip(job.files, job.names, strict=True)
+    while part := list(islice(pairs, BATCH)):
+        yield pa.RecordBatch.from_pylist([read_and_encode(file, name, job.options) for file, name in part], SCHEMA)

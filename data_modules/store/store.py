@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from data_modules.boundary import boundary, read_json
 from data_modules.errors import UserError
-from data_modules.images.shards import MANIFEST, image_table
+from data_modules.images.shards import COPY, MANIFEST, image_table
 from data_modules.images.source import stored_references
 
 _CHOSEN = "rows that balanced, positives, article_disjoint, retrieval_pairs or pinned leave out are not in it"
@@ -41,7 +41,6 @@ ITEMS = {
     "split_hashes": str, "shards": str,
 }  # fmt: skip
 """Fields that are lists or objects, with the type of their values."""
-COPY = "copy the store again, or prepare it again"
 
 
 class Store:
@@ -110,8 +109,7 @@ class Store:
 
     def images(self) -> pd.DataFrame:
         """file, sha256 and phash of every image, in the order of the table."""
-        columns = ["file", "sha256", "phash"]
-        return image_table(str(self.folder)).select_columns(columns).data.table.to_pandas(integer_object_nulls=True)
+        return image_table(str(self.folder)).select(["file", "sha256", "phash"]).to_pandas(integer_object_nulls=True)
 
 
 def open_store(folder: Path) -> Store | None:

@@ -11,7 +11,7 @@ from PIL import Image
 from data_modules.errors import UserError
 from data_modules.images.annotations import read_mask
 from data_modules.images.decode import decode, decode_mask, encoded_size
-from data_modules.store.shards import read_and_encode
+from data_modules.store.shards import Options, read_and_encode
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 
@@ -60,7 +60,7 @@ def test_value_exif_is_applied_once(orientation: int, ending: str, tmp_path: Pat
     assert (decode_mask(oriented(tmp_path / "m.png", np.where(picture > 99, 1, 0).astype(np.uint8), orientation), "m")
             == (picture > 99)).all()  # fmt: skip
     for payload in ("jpeg", "raw"):
-        row = read_and_encode(str(path), "a", 768, payload, 100)  # type: ignore[arg-type]
+        row = read_and_encode(str(path), "a", Options(768, payload, 100))  # type: ignore[arg-type]
         assert (row["width"], row["height"], row["source_width"], row["source_height"]) == (32, 16, 32, 16)
         if payload == "jpeg":
             again = decode(io.BytesIO(row["payload"]), "stored")  # type: ignore[arg-type]

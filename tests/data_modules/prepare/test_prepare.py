@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ def test_value_full_disk_leaves_the_previous_store_and_goes_on_later(phantom: Pa
     before = content(out)
     images = tmp_path / "store.part" / "images"
     count = -(-len(mimic(phantom).read_index()) // 16)
-    draft = images / f"data-00001-of-{count:05d}.arrow.{os.getpid()}.part"
+    draft = images / f".data-00001-of-{count:05d}.arrow.{'0' * 12}.partial"
     first = images.with_name("plan.json")
 
     def fill(job: ShardJob) -> None:
@@ -231,6 +232,7 @@ def test_value_full_disk_leaves_the_previous_store_and_goes_on_later(phantom: Pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_modules.store.shards.write_shard", fill)
+        patch.setattr("data_modules.files.uuid.uuid4", lambda: uuid.UUID(int=0))
         with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
             prepare(mimic(phantom), out, settings, replace=True, per_shard=16, workers=1)
     assert content(out) == before and first.is_file()
