@@ -1,10 +1,8 @@
-"""`check`: what of a data set or of its prepared store is missing, broken or leaking.
+"""`check`: what is missing or broken in a data set or its prepared store, and what its splits share.
 
-There is one optional module here a data set, for what only it has.
-
-A module `<name>.py` holds `examine(data, result)`: it adds its findings to the result and returns the rows as
-``read_index`` does (also those with a fault), or None when there is nothing to go on with. A data set without one is
-read by its data module, whose first error is then the only finding.
+A data set may have a module `<name>.py` here for the faults that only it can have. Its `examine(data, result)` adds
+findings to the result and returns the rows as ``read_index`` does, including faulty ones, or None if the check cannot
+go on. It raises UserError for what cannot be read. Without such a module the data module reads the rows.
 """
 
 import json
@@ -22,7 +20,6 @@ from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
-from data_modules.errors import UserError
 from data_modules.files import write_whole
 from data_modules.index.draws import draw_splits
 from data_modules.index.exclusion import drop_excluded, refuse_idle_exclusion
@@ -55,13 +52,14 @@ def check(
     """
     result = CheckResult(name, str(root))
     sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
-    pictures = None
-    if is_store(root):
-        frame, pictures = check_store(root, data, result, sample)
-    else:
-        special = find_spec(f"data_modules.checks.{name}")
-        examine: Examine = import_module(special.name).examine if special else examine_rows
-        frame = examine(data if data is not None else root, result)
+    frame, pictures = None, None
+    with result.catching("unreadable"):
+        if is_store(root):
+            frame, pictures = check_store(root, data, result, sample)
+        else:
+            special = find_spec(f"data_modules.checks.{name}")
+            examine: Examine = import_module(special.name).examine if special else examine_rows
+            frame = examine(data if data is not None else root, result)
     if frame is None:
         return result
     if (frame := _as_read(frame, result, data)).empty:
@@ -87,21 +85,19 @@ def check(
 def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
     """With the splits of the split file, else its own, else drawn ones, and without the patients to exclude."""
     if data is not None and data.split_file is not None:
-        try:
+        with result.catching("split file"):
             frame = take_split_file(frame, data.split_file, result.left_out)
-        except UserError as error:
-            result.add("error", "split file", str(error))
     if not frame.empty:
         frame = _with_splits(frame, result, data)
-    try:
-        for path in data.exclude if data is not None and not is_store(Path(result.root)) else []:
-            refuse_idle_exclusion(frame, path)
-        if data is not None and not frame.empty:
-            frame = data.choose_rows(frame.reset_index(drop=True))
-        return frame if data is None else drop_excluded(frame, data.exclude, result.left_out)
-    except UserError as error:
-        result.add("error", "exclusion manifest", str(error))
+    if data is None:
         return frame
+    with result.catching("exclusion manifest"):
+        for path in data.exclude if not is_store(Path(result.root)) else []:
+            refuse_idle_exclusion(frame, path)
+        if not frame.empty:
+            frame = data.choose_rows(frame.reset_index(drop=True))
+        frame = drop_excluded(frame, data.exclude, result.left_out)
+    return frame
 
 
 def _with_splits(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
@@ -109,8 +105,6 @@ def _with_splits(frame: pd.DataFrame, result: CheckResult, data: DataModule | No
         result.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
         names, seed = (data.label_names, data.seed) if data else ([], 0)
         return frame.assign(split=draw_splits(frame, names, seed))
-    try:
+    with result.catching("unknown split"):
         return frame.assign(split=normalise_splits(frame["split"], frame["id"]))
-    except UserError as error:
-        result.add("error", "unknown split", str(error))
-        return frame.assign(split=frame["split"].fillna("?"))
+    return frame.assign(split=frame["split"].fillna("?"))

@@ -1,6 +1,6 @@
 """Checks of masks and boxes: does each fit the image that it was drawn on?"""
 
-from typing import Any
+from contextlib import suppress
 
 import pandas as pd
 from rich.progress import track
@@ -22,29 +22,17 @@ def check_annotations(frame: pd.DataFrame, result: CheckResult, sample: int | No
     chosen = frame["id"].map(lambda name: stable_hash("annotation", name)).argsort().iloc[: sample or len(frame)]
     records = frame.loc[chosen.sort_values()].to_dict("records")
     looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
-    problems = [problem for record in looked_at if (problem := _problem(record, masked, boxed))]
-    empty = [record["id"] for record in records if masked and "mask" in record and _is_empty(record)]
+    problems: list[str] = []
+    empty: list[str] = []
+    for record in looked_at:
+        with suppress(UserError):  # the check of images reports them
+            size = image_source(record["image"]).size()
+            try:
+                if masked and not read_mask(record, size).any() and "mask" in record:
+                    empty.append(record["id"])
+                if boxed:
+                    read_boxes(record, size, size[::-1])
+            except UserError as error:
+                problems.append(str(error))
     result.found("info", "empty mask", empty, "nothing is annotated there; is that meant?")
     result.found("error", "mask or box that does not fit its image", problems, "each would stop a run")
-
-
-def _is_empty(record: dict[Any, Any]) -> bool:
-    try:
-        return not read_mask(record, image_source(record["image"]).size()).any()
-    except UserError:
-        return False  # told otherwise
-
-
-def _problem(record: dict[Any, Any], masked: bool, boxed: bool) -> str | None:
-    try:
-        size = image_source(record["image"]).size()
-    except UserError:
-        return None  # the check of images tells
-    try:
-        if masked:
-            read_mask(record, size)
-        if boxed:
-            read_boxes(record, size, size[::-1])
-    except UserError as error:
-        return str(error)
-    return None

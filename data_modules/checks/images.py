@@ -85,7 +85,7 @@ def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str |
         source = image_source(file).bytes()
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
         kind = _format(source, file)
-    except (UserError, OSError) as error:
+    except UserError as error:
         return None, None, None, str(error), None
     suffix = Path(file).suffix.lower()
     misnamed = f"{file}: its content is {kind}" if suffix not in SUFFIXES.get(kind, (suffix,)) else None

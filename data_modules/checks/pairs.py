@@ -4,22 +4,17 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult
-from data_modules.errors import UserError
 from data_modules.index.pair_tables import IMAGE, TEXT, find_column, read_pairs, rows_of
 from data_modules.index.words import count_words
 from data_modules.pairs import PairsDataModule
 from data_modules.text.sections import clean
 
 
-def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
+def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
     """The rows of the table that have an image and a text."""
     assert isinstance(data, PairsDataModule)
-    try:
-        frame = data.read_index().reset_index(drop=True)
-        path, table = read_pairs(data.root, data.table, data.image_column)
-    except UserError as error:
-        result.add("error", "unreadable", str(error))
-        return None
+    frame = data.read_index().reset_index(drop=True)
+    path, table = read_pairs(data.root, data.table, data.image_column)
     image = find_column(path, table, "image", data.image_column, IMAGE)
     text = find_column(path, table, "text", data.text_column, TEXT)
     result.counts["rows"] = len(table)

@@ -1,7 +1,8 @@
 """What a check found: findings by severity, as text for a person and as JSON for a machine."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -27,7 +28,7 @@ OFFICIAL = {
 
 @dataclass(frozen=True)
 class Finding:
-    """``error``: would stop a run or corrupt a result. ``items`` names every case."""
+    """One kind of fault: an ``error`` would stop a run or corrupt a result; ``items`` names every case."""
 
     severity: Severity
     kind: str
@@ -49,14 +50,22 @@ class CheckResult:
         self.findings.append(Finding(severity, kind, message, list(items)))
 
     def found(self, severity: Severity, kind: str, items: Iterable[str], advice: str) -> None:
-        """One finding that counts ``items``; none where there is none."""
+        """Add one finding that counts and lists ``items``; none if there are no items."""
         if listed := list(items):
             self.add(severity, kind, f"{len(listed):,} x {kind}: {advice}", listed)
 
     def left_out(self, reason: str, count: int) -> None:
-        """Rows that a run does not see; nothing where there is none."""
+        """Add that a run does not see ``count`` samples, unless it is 0."""
         if count:
             self.add("info", "left out", f"{count:,} samples left out: {reason}")
+
+    @contextmanager
+    def catching(self, kind: str) -> Iterator[None]:
+        """A UserError inside ends the block and becomes a finding of severity ``error``."""
+        try:
+            yield
+        except UserError as error:
+            self.add("error", kind, str(error))
 
     @property
     def failed(self) -> bool:
@@ -80,13 +89,9 @@ class CheckResult:
         return json.dumps({**asdict(self), "failed": self.failed}, indent=1, ensure_ascii=False)
 
 
-def examine_rows(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
-    """The rows of the data module, with findings about what it drops; None, and its error, where it cannot read."""
-    try:
-        frame = data.read_index().reset_index(drop=True)
-    except UserError as error:
-        result.add("error", "unreadable", str(error))
-        return None
+def examine_rows(data: DataModule, result: CheckResult) -> pd.DataFrame:
+    """The rows of the data module, with findings about what it drops. UserError where it cannot read."""
+    frame = data.read_index().reset_index(drop=True)
     for reason, count in sorted(data.dropped.items()):
         result.left_out(reason, count)
     listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(result.dataset)

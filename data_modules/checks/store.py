@@ -2,9 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,17 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from data_modules.base import DataModule
+from data_modules.boundary import boundary, reason
 from data_modules.checks.images import THUMBNAIL, check_duplicates, thumbnail
 from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.decode import shrunk_size
-from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA
+from data_modules.images.shards import COPY, IMAGES, MANIFEST, read_shard
 from data_modules.images.source import image_source, stored_references
 from data_modules.index.hashing import stable_hash
 from data_modules.index.manifest import manifest_hash
 from data_modules.machine import cores
-from data_modules.store.store import COPY, ROWS, Store, read_manifest, seal
+from data_modules.store.store import ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
 
@@ -75,52 +75,57 @@ def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, result: CheckRes
         One row an image that ``frame`` names: image (the reference), file, split, patient, sha256, phash.
     """
     files = frame.drop_duplicates("image")[["image", "split", "patient"]].join(pictures, on="image")
-    check_duplicates(files, result, _thumbnails())
+    shown = cache(_thumbnail)
+    check_duplicates(files, result, lambda record: shown(record["image"]))
     return files
 
 
 def _open(folder: Path, data: DataModule | None, result: CheckResult) -> Store | None:
     path = folder / MANIFEST
-    try:
+    with result.catching("manifest"):
         manifest = read_manifest(path)
-    except UserError as error:
-        result.add("error", "manifest", str(error))
-        return None
-    if (found := seal(manifest)) != manifest.get("seal"):
-        message = f"found content of SHA-256 {found}, expected {manifest.get('seal')}: it was edited"
-        result.add("error", "manifest", f"{path}: {message}; {COPY}")
-    expected = result.dataset if data is None else type(data).__name__
-    if manifest["module"] != expected:
-        message = f"found a store of {manifest['module']}, expected one of {expected}; name the data set it was made of"
-        result.add("error", "manifest", f"{path}: {message}")
-    for reason, count in manifest["dropped"].items():
-        result.left_out(reason, count)
-    return Store(folder, manifest)
+        if (found := seal(manifest)) != manifest["seal"]:
+            message = f"found content of SHA-256 {found}, expected {manifest['seal']}: it was edited"
+            result.add("error", "manifest", f"{path}: {message}; {COPY}")
+        expected, module = result.dataset if data is None else type(data).__name__, manifest["module"]
+        if module != expected:
+            message = f"found a store of {module}, expected one of {expected}; name the data set it was made of"
+            result.add("error", "manifest", f"{path}: {message}")
+        for reason, count in manifest["dropped"].items():
+            result.left_out(reason, count)
+        return Store(folder, manifest)
+    return None
 
 
 def _rows(store: Store, result: CheckResult) -> pd.DataFrame | None:
-    path, manifest = store.folder / ROWS, store.manifest
-    try:
-        frame, passed_on = store.table(), store.passed_on
-        problems = _differences(path, manifest["rows_sha256"])
-    except UserError as error:
-        result.add("error", "rows", str(error))
-        return None
+    """The rows of the store, with findings about what the manifest says otherwise; None where they cannot be read."""
+    with result.catching("rows"):
+        frame = store.table()
+        result.found("error", "rows that are not those of the manifest", _unlike_manifest(store, frame), COPY)
+        return frame
+    return None
+
+
+def _unlike_manifest(store: Store, frame: pd.DataFrame) -> list[str]:
+    path, manifest, passed_on = store.folder / ROWS, store.manifest, store.passed_on
+
+    def digest(rows: pd.DataFrame) -> str:
+        return manifest_hash(rows, manifest["label_names"], passed_on)
+
+    problems = _differences(path, manifest["rows_sha256"])
     twice = frame.loc[frame["id"].duplicated(), "id"]
     problems += [f"{path}: found sample {name} twice (row {row}), expected it once" for row, name in twice.items()]
     counts, hashes = manifest["counts"], manifest["split_hashes"]
-    before = len(problems)
+    by_split = []
     for split in sorted({*counts, *hashes, *frame["split"].dropna()}):
         own = frame[frame["split"] == split]
         if len(own) != counts.get(split, 0):
-            problems.append(f"{path}: found {len(own):,} rows of {split}, expected {counts.get(split, 0):,}")
-        elif (found := manifest_hash(own, manifest["label_names"], passed_on)) != hashes.get(split):
-            problems.append(f"{path}: found rows of {split} with hash {found}, expected {hashes.get(split)}")
-    found = manifest_hash(frame, manifest["label_names"], passed_on)
-    if len(problems) == before and found != manifest["manifest_hash"]:
-        problems.append(f"{path}: found rows with hash {found}, expected {manifest['manifest_hash']}")
-    result.found("error", "rows that are not those of the manifest", problems, COPY)
-    return frame
+            by_split.append(f"{path}: found {len(own):,} rows of {split}, expected {counts.get(split, 0):,}")
+        elif (found := digest(own)) != hashes.get(split):
+            by_split.append(f"{path}: found rows of {split} with hash {found}, expected {hashes.get(split)}")
+    if not by_split and (found := digest(frame)) != manifest["manifest_hash"]:
+        by_split.append(f"{path}: found rows with hash {found}, expected {manifest['manifest_hash']}")
+    return problems + by_split
 
 
 def _shards(store: Store, result: CheckResult) -> tuple[dict[str, pa.Table] | None, set[str]]:
@@ -138,24 +143,17 @@ def _shards(store: Store, result: CheckResult) -> tuple[dict[str, pa.Table] | No
             if different := _differences(path, recorded[name]):
                 altered.add(name)
                 problems += different
-            shards[name] = _read(path)
-        except (OSError, pa.ArrowException) as error:
-            problems.append(f"{path}: cannot be read ({_line(error)})")
+            shards[name] = read_shard(path)
+        except UserError as error:
+            problems.append(str(error))
     result.counts["shards"] = len(recorded)
     result.found("error", "shard that is not that of the manifest", problems, COPY)
     return (shards if len(shards) == len(recorded) else None), altered
 
 
-def _read(path: Path) -> pa.Table:
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-    if not table.schema.equals(SCHEMA):
-        raise pa.ArrowInvalid(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
-    return table
-
-
 def _differences(path: Path, recorded: str) -> list[str]:
-    with path.open("rb") as file:
+    """The one way in which a file is not the recorded one, if it is not. UserError where it cannot be read."""
+    with boundary(f"{path}: cannot be read", COPY), path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     size = path.stat().st_size
     return [] if found == recorded else [f"{path}: found {size:,} bytes of SHA-256 {found}, expected {recorded}"]
@@ -188,12 +186,9 @@ def _check_payloads(
             own = numbers[(numbers >= start) & (numbers < start + len(table))].tolist()
             places = [number - start for number in own if number in chosen or name in altered]
             records = (table.slice(place, 1).to_pylist()[0] for place in places)
-            found = pool.map(partial(_problem, short_side=store.manifest["short_side"]), records)
-            problems += [
-                f"{store.folder / IMAGES / name}: row {place}: {problem}"
-                for place, problem in zip(places, found, strict=True)
-                if problem
-            ]
+            found = pool.map(lambda record: _problem(record, store.manifest["short_side"]), records)
+            where = f"{store.folder / IMAGES / name}: row"
+            problems += [f"{where} {place}: {what}" for place, what in zip(places, found, strict=True) if what]
             start, looked_at = start + len(table), looked_at + len(places)
     if looked_at < len(numbers):
         result.add("info", "sampled", f"{looked_at:,} of {len(numbers):,} images decoded; --all decodes every one")
@@ -217,30 +212,20 @@ def _problem(record: dict[str, Any], short_side: int) -> str | None:
         with Image.open(io.BytesIO(payload)) as image:
             image.load()
             found, mode = image.size, image.mode
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        return f"found no JPEG of {file} ({_line(error)}), expected {_by(size)} pixels"
+    except Exception as error:  # Pillow raises many types
+        why = "unknown format" if isinstance(error, UnidentifiedImageError) else reason(error)
+        return f"found no JPEG of {file} ({why}), expected {_by(size)} pixels"
     fits = found == size and mode in ("L", "RGB")
     return None if fits else f"found {_by(found)} pixels ({mode}) of {file}, expected {_by(size)} (L or RGB)"
 
 
-def _thumbnails() -> Callable[[dict[Any, Any]], np.ndarray]:
-    """Thumbnail of a row with a reference in ``image``; of a broken image one that is like no other."""
-
-    @cache
-    def of(reference: str) -> np.ndarray:
-        try:
-            return thumbnail(image_source(reference).read())
-        except UserError:
-            return np.zeros(THUMBNAIL**2, np.float32)
-
-    return lambda record: of(record["image"])
+def _thumbnail(reference: str) -> np.ndarray:
+    """The thumbnail of a stored image; of a broken one a thumbnail that is like no other."""
+    try:
+        return thumbnail(image_source(reference).read())
+    except UserError:
+        return np.zeros(THUMBNAIL**2, np.float32)
 
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "unknown format"
-    return " ".join(str(error).split())

@@ -1,13 +1,11 @@
 """VQA-RAD in the MEVF arrangement: the leaks and quirks of its questions, on top of those of its images."""
 
 from difflib import SequenceMatcher
-from pathlib import Path
 
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult, examine_rows
-from data_modules.errors import UserError
 from data_modules.images.folder import SUFFIXES
 from data_modules.text.question_files import read_records
 from data_modules.vqa_rad import VQARADDataModule
@@ -20,17 +18,20 @@ TWIN = 0.85
 
 
 def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
-    """One row a question, of both official splits whatever the protocol; an image stands for its patient."""
+    """One row per question of both official splits, whatever the protocol; an image stands for its patient."""
     assert isinstance(data, VQARADDataModule)
     root = data.root
     if not (root / "trainset.json").exists():  # the public JSON or the hub form
         return examine_rows(data, result)
-    parts = [_read(root / name, split, result) for name, split in FILES.items() if name != "valset.json" or
-             (root / name).is_file()]  # fmt: skip
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
+    there = {name: split for name, split in FILES.items() if name != "valset.json" or (root / name).is_file()}
+    parts = []
+    for name, split in there.items():
+        with result.catching("unreadable"):
+            rows = pd.DataFrame(read_records(root / name, FIELDS, result.left_out), columns=list(FIELDS))
+            parts.append(rows.assign(split=split))
+    if len(parts) < len(there):
         return None
-    frame = pd.concat(known, ignore_index=True)
+    frame = pd.concat(parts, ignore_index=True)
     result.counts |= {f"{split} questions": int(n) for split, n in frame["split"].value_counts().items()}
     for split, official in OFFICIAL.items():
         if (count := int((frame["split"] == split).sum())) != official:
@@ -43,16 +44,6 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame | None:
     result.found("info", "unused image", unused, "no question is about it")
     frame = frame.assign(id=frame["qid"].astype(str), image=f"{folder}/" + frame["image_name"])
     return frame.assign(patient=frame["image_name"], study=frame["id"])[["id", "patient", "study", "split", "image"]]
-
-
-def _read(path: Path, split: str, result: CheckResult) -> pd.DataFrame | None:
-    try:
-        records = read_records(path, FIELDS, result.left_out)
-    except UserError as error:
-        result.add("error", "unreadable", str(error))
-        return None
-    rows = [{name: record[name] for name in FIELDS} for record in records]
-    return pd.DataFrame(rows).assign(split=split)
 
 
 def _quirks(frame: pd.DataFrame, result: CheckResult) -> None:
@@ -84,7 +75,7 @@ def _leaks(frame: pd.DataFrame, result: CheckResult) -> None:
 
 
 def _twins(test: pd.DataFrame, train: pd.DataFrame) -> dict[int, str]:
-    """Row of each test question with a twin -> the most similar one."""
+    """The most similar training question of each test question (by row) that has a twin."""
     places = train.groupby(["image_name", "answer"])["question"].agg(list).to_dict()
     found: dict[int, str] = {}
     columns = zip(test["image_name"], test["answer"], test["question"], strict=True)
