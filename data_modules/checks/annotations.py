@@ -1,6 +1,7 @@
 """Checks of masks and boxes: does each fit the image that it was drawn on?"""
 
 from contextlib import suppress
+from typing import Any
 
 import pandas as pd
 from rich.progress import track
@@ -20,7 +21,7 @@ def check_annotations(frame: pd.DataFrame, result: CheckResult, sample: int | No
     if boxed:
         result.counts["boxes"] = int(frame["boxes"].map(len).sum())
     chosen = frame["id"].map(lambda name: stable_hash("annotation", name)).argsort().iloc[: sample or len(frame)]
-    records = frame.loc[chosen.sort_values()].to_dict("records")
+    records: list[dict[Any, Any]] = frame.loc[chosen.sort_values()].to_dict("records")
     looked_at = track(records, "reading masks and boxes", disable=len(records) < 500)
     problems: list[str] = []
     empty: list[str] = []
