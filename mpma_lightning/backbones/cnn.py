@@ -8,6 +8,9 @@ from data_modules.errors import UserError
 from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.features import Features
 
+HEADS = ("head", "conv_head", "norm_head", "pre_logits", "in_conv", "pre_classifier")
+"""Parts of timm's CNNs that only their classifiers read."""
+
 
 def timm_levels(model: Any) -> Levels:
     """The feature maps that a timm model describes in ``feature_info``."""
@@ -22,13 +25,18 @@ class CNNEncoder(nn.Module):
     Args:
         cnn: a timm CNN.
         has_maps: whether its feature maps align with the image.
+        keep: one of ``HEADS`` that is part of this CNN's features; the others are removed, so that DDP has no unused
+            parameters.
     """
 
     can_drop_patches = False
     honours = ("options", "weights")
 
-    def __init__(self, cnn: Any, has_maps: bool = True) -> None:
+    def __init__(self, cnn: Any, has_maps: bool = True, keep: str = "") -> None:
         super().__init__()
+        for name in HEADS:
+            if name != keep and hasattr(cnn, name):
+                setattr(cnn, name, nn.Identity())
         self.cnn = cnn
         self.has_maps = has_maps
         self.width: int = cnn.num_features

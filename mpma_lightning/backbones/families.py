@@ -53,7 +53,8 @@ FAMILIES = {
     "beit": RELATIVE,
     **dict.fromkeys(("swin_transformer", "swin_transformer_v2"), SWIN),
     **dict.fromkeys(CONVOLUTIONAL, Family(CNNEncoder)),
-    **dict.fromkeys(POOLED_ONLY, Family(partial(CNNEncoder, has_maps=False))),
+    "efficientnet": Family(partial(CNNEncoder, keep="conv_head")),
+    **dict.fromkeys(POOLED_ONLY, Family(partial(CNNEncoder, has_maps=False, keep="head"))),
 }
 """By module of timm. Others are not supported, such as mixers, Hiera, MViT, XCiT, Swin v2 CR, hybrid and NaFlex ViTs:
 their tokens are in another order or at another place."""

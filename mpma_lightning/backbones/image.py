@@ -70,9 +70,10 @@ def _refuse_weights_for_another_stem(spec: ImageSpec) -> None:
 
 
 def _finish_vit(vit: Any, spec: ImageSpec) -> None:
-    """Initial weights and stem of a plain ViT."""
+    """Initial weights and stem of a plain ViT, without the norm of timm's head."""
     if spec.weights != "hub":
         init_like_mae(vit)
+    vit.fc_norm = nn.Identity()  # of timm's pooled feature
     if spec.stem in ("convolution", "local_convolution"):
         linear, local = vit.patch_embed, spec.stem == "local_convolution"
         vit.patch_embed = ConvolutionalStem(

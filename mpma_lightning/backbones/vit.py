@@ -7,6 +7,7 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
+from data_modules.errors import expect
 from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.encoder import Levels, grid_of
 from mpma_lightning.backbones.features import Features
@@ -27,6 +28,9 @@ class ViTEncoder(nn.Module):
 
     def __init__(self, vit: Any, pool: str) -> None:
         super().__init__()
+        expect(pool == "mean" or vit.cls_token is not None, "model.backbone.image.pool", pool,
+               "mean, as this encoder has no class token")  # fmt: skip
+        vit.attn_pool = None  # ``pool`` replaces it
         self.vit = vit
         self.pool = pool
         self.width: int = vit.num_features

@@ -1,7 +1,5 @@
 """A Vision Transformer of timm whose blocks need every patch, such as EVA and BEiT."""
 
-from typing import Any
-
 from torch import Tensor
 
 from data_modules.errors import expect
@@ -11,21 +9,10 @@ from mpma_lightning.backbones.vit import ViTEncoder
 
 
 class WholeViTEncoder(ViTEncoder):
-    """Rotary or relative positions inside the blocks are of the whole grid, so no patch can be dropped.
-
-    Args:
-        vit: a model of timm.
-        pool: ``mean`` of the patch tokens, or ``cls``, the class token.
-    """
+    """Rotary or relative positions inside the blocks are of the whole grid, so no patch can be dropped."""
 
     can_drop_patches = False
     honours = ("options", "weights", "pool")
-
-    def __init__(self, vit: Any, pool: str) -> None:
-        super().__init__(vit, pool)
-        expect(pool == "mean" or vit.cls_token is not None, "model.backbone.image.pool", pool,
-               "mean, as this encoder has no class token")  # fmt: skip
-        vit.attn_pool = None  # ``pool`` replaces it
 
     @property
     def local_levels(self) -> Levels:

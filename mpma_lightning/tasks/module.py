@@ -213,8 +213,24 @@ class BackboneModule(LightningModule):
                 f"ckpt_path {path} holds another backbone ({'; '.join(differences[:4])}); ckpt_path resumes the same "
                 "run, model.checkpoint starts a new one from weights"
             )
+        self._leave_out_unused(checkpoint["state_dict"], str(path))
         if "text" in self.modalities and cargo["tokenizer"] != self.tokenizer_json:
             raise UserError(
                 f"ckpt_path {path} was trained with another tokeniser than the data give now; evaluate it with "
                 f"--model.checkpoint {path} --ckpt_path null, which brings its own tokeniser"
             )
+
+    def _leave_out_unused(self, weights: dict[str, Tensor], path: str) -> None:
+        """Remove the weights of an older checkpoint that no encoder uses, such as those of timm's ``head``.
+
+        UserError in ``fit``: the optimiser's state in the checkpoint counts them.
+        """
+        built = self.state_dict()
+        unused = [name for name in weights if name.startswith("backbone.image.") and name not in built]
+        if unused and self.trainer.state.fn == "fit":
+            raise UserError(
+                f"ckpt_path {path} has {len(unused)} weights that the image encoder no longer has, as it did not use "
+                f"them (first: {unused[0]}); start a new run from its weights with --model.checkpoint {path}"
+            )
+        for name in unused:
+            del weights[name]

@@ -49,6 +49,22 @@ def test_shape_and_gradient(name: str, options: dict[str, Option]) -> None:
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), parameter_name
 
 
+HEADLESS = [
+    *("convnext_atto", "edgenext_xx_small", "ghostnet_050", "lcnet_050", "mobilenetv3_small_050", "resnet18"),
+    *("efficientnet_b0", "inception_next_atto", "hgnetv2_b0", "lowformer_b0", "mobilenetv4_conv_small", "vgg11"),
+]
+PLAIN = [("vit_base_patch16_siglip_224", SMALL), ("vit_base_patch16_reg4_gap_256", SMALL)]
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in HEADLESS), *PLAIN])
+def test_gradient_reaches_every_parameter(name: str, options: dict[str, Option]) -> None:
+    """What only timm's classifier reads is not built: DDP refuses unused parameters."""
+    made = encoder(name, options)
+    assert isinstance(made, torch.nn.Module)
+    made(torch.randn(2, 3, 64, 64)).pooled.square().sum().backward()
+    assert [parameter for parameter, value in made.named_parameters() if value.grad is None] == []
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_value_unmasked_vit_is_timms(name: str) -> None:
     made = encoder(name, WHOLE[name]).eval()
