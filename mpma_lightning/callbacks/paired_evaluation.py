@@ -12,7 +12,7 @@ from data_modules.errors import UserError
 from data_modules.loading.loader import collate
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.both_directions import RetrievalEvaluator
-from mpma_lightning.evaluation.classification import AUROC
+from mpma_lightning.evaluation.classification import AUROC, classification_scores
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.interpolation import InterpolationEvaluator, interpolate_hidden
 from mpma_lightning.evaluation.linear_probe import ProbeEvaluator
@@ -115,7 +115,8 @@ class PairedEvaluation(Callback):
         if not evaluator.classes:
             return {}
         directions = evaluator.directions(task.encode_texts(evaluator.texts)).cpu().numpy()
-        found = evaluator.evaluate(rows["labels"][:, evaluator.columns], rows["image_embedding"] @ directions.T)
+        labels, scores = rows["labels"][:, evaluator.columns], rows["image_embedding"] @ directions.T
+        found = classification_scores(labels, scores, evaluator.classes)
         names = {AUROC.of(name): Metric(f"zero_shot/{name}", unit="share") for name in evaluator.classes}
         names[AUROC] = Metric("zero_shot_auroc", unit="share", headline=True)
         return {metric: found[auroc] for auroc, metric in names.items() if auroc in found}

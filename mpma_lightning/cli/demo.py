@@ -20,8 +20,7 @@ from data_modules.mimic_cxr import MIMICCXRDataModule
 from mpma_lightning.cli.config_files import defaults_file
 from mpma_lightning.cli.main import run
 from mpma_lightning.evaluation.classification import macro
-from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe
-from mpma_lightning.evaluation.thumbnail import thumbnails
+from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe, thumbnails
 
 RUNS, PHANTOM = Path("runs/demo"), Path("data/phantom")
 PATIENTS = 2500

@@ -9,7 +9,7 @@ from mpma_lightning.distributed import rank, world_size
 from mpma_lightning.evaluation.epoch import gather_objects
 from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.evaluation.rerank import ALPHAS, MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
-from mpma_lightning.evaluation.retrieval import KS, Ranked, Retrieval, chance_recall, rank_queries, summarise
+from mpma_lightning.evaluation.retrieval import KS, Ranking, chance_recall, rank_queries
 from mpma_lightning.evaluation.samples import SampleTable
 
 DIRECTIONS = {"i2t": ("image", "text"), "t2i": ("text", "image")}
@@ -17,18 +17,18 @@ Columns = dict[str, np.ndarray]
 """``image`` and ``text`` (N, e) embeddings and ``group`` (N,) of a split, the same on every rank."""
 
 
-def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None) -> dict[str, Retrieval]:
+def ranked_everywhere(rows: Columns, orders: dict[str, Shortlist] | None = None) -> dict[str, Ranking]:
     """Rankings by direction; each rank does its share of the queries against the whole gallery. A collective."""
     group, mine = rows["group"], slice(rank(), None, world_size())
-    ranked: dict[str, Ranked] = {}
+    ranked: dict[str, Ranking] = {}
     for name, (query, gallery) in DIRECTIONS.items():
         order = None if orders is None else orders[name].of(mine)
         ranked[name] = rank_queries(rows[query][mine], rows[gallery], group[mine], group, reorder=order)
     everywhere = gather_objects(ranked)
-    return {name: summarise(Ranked.join([found[name] for found in everywhere])) for name in ranked}
+    return {name: Ranking.join([found[name] for found in everywhere]) for name in ranked}
 
 
-def direction_scores(results: dict[str, Retrieval], letter: str = "r") -> dict[Metric, float]:
+def direction_scores(results: dict[str, Ranking], letter: str = "r") -> dict[Metric, float]:
     """Metrics of both directions; ``letter`` as in :class:`RetrievalEvaluator`."""
     found: dict[Metric, float] = {}
     for name, result in results.items():
@@ -58,7 +58,7 @@ class RetrievalEvaluator:
 
     def __init__(self, rows: Columns, letter: str = "r") -> None:
         self.rows, self.letter = rows, letter
-        self.ranked: dict[str, Retrieval] = {}
+        self.ranked: dict[str, Ranking] = {}
 
     def evaluate(self) -> dict[Metric, float]:
         """Metrics of both directions, chance and the number of pairs; a collective."""

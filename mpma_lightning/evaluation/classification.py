@@ -1,11 +1,13 @@
 """Classification scores: AUROC, average precision and F1 by class, accuracy of exclusive classes, and intervals."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
 
 from data_modules.errors import UserError
-from mpma_lightning.evaluation.bootstrap import Draw, bootstrap, interval_of
+from mpma_lightning.evaluation.bootstrap import bootstrap, interval_of
 from mpma_lightning.evaluation.metric import Metric, count
 
 AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc")
@@ -14,6 +16,8 @@ F1 = Metric("f1", unit="share")
 ACCURACY = Metric("accuracy", unit="share", headline=True)
 F1_LIKELIEST = Metric("f1_likeliest", unit="share")
 CLASSES_SCORED = count("classes_scored")
+Ranks = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of one class: see :func:`prepare_ranks`."""
 
 
 def classification_scores(
@@ -31,11 +35,8 @@ def classification_scores(
         thresholds: (K,) scores at or above them are positive predictions.
     """
     by_class: dict[Metric, dict[str, float]] = {metric: {} for metric in (AUROC, AP, F1)}
-    for k, name in enumerate(classes):
-        known = ~np.isnan(labels[:, k])
-        truth, score = labels[known, k], scores[known, k]
-        if not 0 < truth.sum() < len(truth):
-            continue
+    for k, truth, score in _scorable(labels, scores):
+        name = classes[k]
         by_class[AUROC][name] = float(roc_auc_score(truth, score))
         by_class[AP][name] = float(average_precision_score(truth, score))
         if thresholds is not None:
@@ -55,13 +56,16 @@ def auroc_by_class(labels: np.ndarray, scores: np.ndarray, classes: list[str]) -
         labels: (N, K) 0, 1 or NaN.
         scores: (N, K).
     """
-    result = {}
-    for k, name in enumerate(classes):
+    return {classes[k]: float(roc_auc_score(truth, score)) for k, truth, score in _scorable(labels, scores)}
+
+
+def _scorable(labels: np.ndarray, scores: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Column, known labels and their scores of each class that has positives and negatives."""
+    for k in range(labels.shape[1]):
         known = ~np.isnan(labels[:, k])
         truth = labels[known, k]
         if 0 < truth.sum() < len(truth):
-            result[name] = float(roc_auc_score(truth, scores[known, k]))
-    return result
+            yield k, truth, scores[known, k]
 
 
 def macro(values: dict[str, float]) -> float:
@@ -72,13 +76,10 @@ def macro(values: dict[str, float]) -> float:
 def best_thresholds(labels: np.ndarray, scores: np.ndarray, default: float) -> np.ndarray:
     """(K,) thresholds of the best F1 on these samples; ``default`` for a class without positives or negatives."""
     thresholds = np.full(labels.shape[1], default, dtype=np.float64)
-    for k in range(labels.shape[1]):
-        known = ~np.isnan(labels[:, k])
-        truth, score = labels[known, k], scores[known, k]
-        if 0 < truth.sum() < len(truth):
-            precision, recall, values = precision_recall_curve(truth, score)
-            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-            thresholds[k] = values[f1[:-1].argmax()]
+    for k, truth, score in _scorable(labels, scores):
+        precision, recall, values = precision_recall_curve(truth, score)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        thresholds[k] = values[f1[:-1].argmax()]
     return thresholds
 
 
@@ -131,17 +132,26 @@ def auroc_interval(
         draws: bootstrap draws.
         seed: of the draws.
     """
-    prepared = [prepare_ranks(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
-
-    def macro_auroc(draw: Draw) -> float:
-        weight = draw.weight
-        values = np.array([weighted_auroc(truth, rank, weight[known]) for known, truth, rank in prepared])
-        return float("nan") if np.isnan(values).all() else float(np.nanmean(values))
-
-    return interval_of(bootstrap(unit, macro_auroc, draws, seed))
+    macro_auroc = weighted_macro_auroc([[prepare_ranks(*columns) for columns in zip(labels.T, scores.T, strict=True)]])
+    return interval_of(bootstrap(unit, lambda draw: macro_auroc(draw.weight), draws, seed))
 
 
-def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weighted_macro_auroc(heads: list[list[Ranks]]) -> Callable[[np.ndarray], float]:
+    """Macro AUROC, mean over heads, as a function of (N,) weights of the samples; NaN if no class can be scored.
+
+    Args:
+        heads: of each head, :func:`prepare_ranks` of each class.
+    """
+
+    def macro(weight: np.ndarray) -> float:
+        means = [[weighted_auroc(truth, rank, weight[known]) for known, truth, rank in classes] for classes in heads]
+        scored = [np.nanmean(values) for values in means if not np.isnan(values).all()]
+        return float(np.mean(scored)) if scored else float("nan")
+
+    return macro
+
+
+def prepare_ranks(labels: np.ndarray, scores: np.ndarray) -> Ranks:
     """Indices of the rows with a label, whether they are positive, and the dense rank of their scores."""
     known = np.flatnonzero(~np.isnan(labels))
     rank = rankdata(scores[known], method="dense").astype(np.int64) - 1

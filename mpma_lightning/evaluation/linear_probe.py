@@ -1,13 +1,15 @@
-"""Linear probe: logistic regression on frozen features, from few labelled studies."""
+"""Linear probe: logistic regression on frozen features, or on thumbnails, from few labelled studies."""
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from mpma_lightning.evaluation.classification import auroc_by_class, macro
 from mpma_lightning.evaluation.metric import Metric, Scores
@@ -65,3 +67,9 @@ class ProbeEvaluator:
         found = [macro(linear_probe(train[d], train_labels[d], test, test_labels, classes)) for d in draws]
         mean = float(np.mean(found)) if found else float("nan")
         return {} if np.isnan(mean) else {Metric(f"probe{self.shots}_auroc", unit="share", headline=True): mean}
+
+
+def thumbnails(images: Tensor, side: int = 16) -> np.ndarray:
+    """Features without a network: (B, C, S, S) uint8 crops to (B, side²) means over areas and channels, in [0, 1]."""
+    small = torch.nn.functional.adaptive_avg_pool2d(images.to(torch.float32).mean(1, keepdim=True) / 255, side)
+    return small.flatten(1).numpy()

@@ -1,7 +1,7 @@
 """Image–report retrieval with several positives per query: recall, precision, mean average precision, ranks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,43 +10,56 @@ from scipy.stats import hypergeom
 KS = (1, 5, 10)
 
 
-@dataclass
-class Retrieval:
-    """Metrics over the queries that have a positive.
+@dataclass(eq=False)
+class Ranking:
+    """Ranks of the positives of n queries; queries without a positive are left out.
 
     Attributes:
-        recall: by K, share of queries with a positive among the first K (hit rate).
-        median_rank: of the best positive.
-        queries: number of queries.
-        mean_average_precision: over all positives.
-        precision: by K, share of positives among the first K.
-        best: (queries,) rank of the best positive.
+        best: (n,) rank of the best positive.
+        average_precision: (n,) over all positives.
+        found: (n, len(ks)) number of positives among the first K.
+        ks: cut-offs K.
     """
-
-    recall: dict[int, float]
-    median_rank: float
-    queries: int
-    mean_average_precision: float
-    precision: dict[int, float]
-    best: np.ndarray = field(repr=False, compare=False)
-
-
-@dataclass
-class Ranked:
-    """n queries with a positive: rank of the best one, average precision, (n, len(ks)) positives among the first K."""
 
     best: np.ndarray
     average_precision: np.ndarray
     found: np.ndarray
+    ks: tuple[int, ...] = KS
 
     @classmethod
-    def join(cls, parts: "Sequence[Ranked]") -> "Ranked":
-        """Concatenate parts."""
+    def join(cls, parts: "Sequence[Ranking]") -> "Ranking":
+        """The queries of all parts."""
         return cls(
             np.concatenate([part.best for part in parts]),
             np.concatenate([part.average_precision for part in parts]),
             np.concatenate([part.found for part in parts]),
+            parts[0].ks,
         )
+
+    @property
+    def queries(self) -> int:
+        """Number of queries with a positive."""
+        return len(self.best)
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """By K, share of queries with a positive among the first K (hit rate)."""
+        return {k: float((self.best <= k).mean()) for k in self.ks}
+
+    @property
+    def precision(self) -> dict[int, float]:
+        """By K, share of positives among the first K."""
+        return {k: float(self.found[:, i].mean() / k) for i, k in enumerate(self.ks)}
+
+    @property
+    def median_rank(self) -> float:
+        """Of the best positive."""
+        return float(np.median(self.best))
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the queries."""
+        return float(self.average_precision.mean())
 
 
 class Reorder(Protocol):
@@ -54,18 +67,6 @@ class Reorder(Protocol):
 
     def __call__(self, scores: np.ndarray, start: int) -> np.ndarray:
         """(n, M) new scores."""
-
-
-def summarise(ranked: Ranked, ks: tuple[int, ...] = KS) -> Retrieval:
-    """Metrics of ranked queries; ``ks`` as in :func:`rank_queries`."""
-    return Retrieval(
-        {k: float((ranked.best <= k).mean()) for k in ks},
-        float(np.median(ranked.best)),
-        len(ranked.best),
-        float(ranked.average_precision.mean()),
-        {k: float(ranked.found[:, i].mean() / k) for i, k in enumerate(ks)},
-        ranked.best,
-    )
 
 
 def rank_queries(
@@ -76,7 +77,7 @@ def rank_queries(
     ks: tuple[int, ...] = KS,
     chunk: int = 1024,
     reorder: Reorder | None = None,
-) -> Ranked:
+) -> Ranking:
     """Rank the gallery by dot product for each query that has a positive; items of the query's group are positives.
 
     Ties are counted pessimistically: a negative with the score of a positive ranks before it.
@@ -88,7 +89,7 @@ def rank_queries(
         chunk: queries ranked at once; memory grows with ``chunk`` · M.
         reorder: changes the scores before ranking.
     """
-    parts = [Ranked(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int))]
+    parts = [Ranking(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int), ks)]
     for start in range(0, len(query), chunk):
         scores = query[start : start + chunk] @ gallery.T
         if reorder is not None:
@@ -101,8 +102,8 @@ def rank_queries(
         counts = positive.sum(1)
         found = [np.bincount(rows[ranks <= k], minlength=len(scores)) for k in ks]
         average = np.bincount(rows, places / ranks, len(scores)) / counts
-        parts.append(Ranked(ranks[places == 1], average, np.stack(found, 1)))
-    return Ranked.join(parts)
+        parts.append(Ranking(ranks[places == 1], average, np.stack(found, 1), ks))
+    return Ranking.join(parts)
 
 
 def positive_ranks(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mpma_lightning.evaluation.classification import prepare_ranks, weighted_auroc
+from mpma_lightning.evaluation.classification import Ranks, prepare_ranks, weighted_macro_auroc
 from mpma_lightning.evaluation.metric import Metric
 
 
@@ -48,13 +48,13 @@ def weighted_metric(table: pd.DataFrame, metric: Metric) -> Callable[[np.ndarray
     its columns."""
     if metric.per_sample == "mean" and metric.name in table:
         return _weighted_mean(table[metric.name].to_numpy(float))
-    heads: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    heads: dict[str, list[Ranks]] = {}
     for column in table.columns if metric.per_sample == "auroc" else ():
         head, found, name = column.partition("@")
         if found and head.partition("#")[0] == metric.name:
             ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
             heads.setdefault(head, []).append(ranks)
-    return _weighted_macro(list(heads.values())) if heads else None
+    return weighted_macro_auroc(list(heads.values())) if heads else None
 
 
 def _weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -64,12 +64,3 @@ def _weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], float]:
         return float((values * weight)[known].sum() / max(weight[known].sum(), 1))
 
     return mean
-
-
-def _weighted_macro(heads: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]]) -> Callable[[np.ndarray], float]:
-    def macro(weight: np.ndarray) -> float:
-        means = [[weighted_auroc(truth, rank, weight[known]) for known, truth, rank in classes] for classes in heads]
-        scored = [np.nanmean(values) for values in means if not np.isnan(values).all()]
-        return float(np.mean(scored)) if scored else float("nan")
-
-    return macro

@@ -10,8 +10,6 @@ from torch import Tensor
 from data_modules.errors import UserError
 from data_modules.index.labels import same_class
 from data_modules.yaml_files import read_yaml
-from mpma_lightning.evaluation.classification import classification_scores
-from mpma_lightning.evaluation.metric import Metric
 
 PROMPTS = Path(__file__).with_name("prompts")
 
@@ -50,7 +48,7 @@ def load_prompts(name: str | Path) -> Prompts:
 
 
 class ZeroShotEvaluator:
-    """Scores findings by similarity to prompt ensembles: in the zero-shot task, and online during pre-training.
+    """Findings as directions between prompt ensembles: in the zero-shot task, and online during pre-training.
 
     Args:
         prompts: of every finding.
@@ -79,10 +77,6 @@ class ZeroShotEvaluator:
         means = torch.stack([ensemble.mean(0) for ensemble in prompts.split(self.sizes)])
         means = torch.nn.functional.normalize(means, dim=-1)
         return means[0::2] - means[1::2]
-
-    def evaluate(self, labels: np.ndarray, scores: np.ndarray) -> dict[Metric, float]:
-        """:func:`classification_scores` of (N, K) labels, in the order of ``columns``, and scores."""
-        return classification_scores(labels, scores, self.classes)
 
 
 def ensemble_directions(sizes: list[int]) -> Tensor:

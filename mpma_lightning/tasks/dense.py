@@ -1,5 +1,7 @@
 """DenseTask: a head on feature maps of the image encoder, for segmentation and detection."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,3 +19,6 @@ class DenseTask(NamedOutputsTask):
         """Feature maps of the encoder's ``levels``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.backbone.image(image, levels=levels).levels
+
+    def result_entries(self) -> dict[str, Any]:
+        return {"classes": self.classes}

@@ -56,21 +56,19 @@ class DetectionTask(DenseTask):
         return targets
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
-        image = self.encoder_input(self.normalise(batch["image"]))
+        image = self.images(batch)
         inputs = (self.maps(image, self.head.levels.indices), image, self.targets(batch))
         outcome: Step = {}
         if stage == "train":
             _, losses = self.head(*inputs)
         else:
             losses = in_training_mode(self.head, *inputs)
-            found, _ = self.head(*inputs[:2])
-            self.check_finite(outputs=self.head.largest)
+            outcome["found"] = found = self._detect(*inputs[:2])
             self.keep(
                 batch,
                 found=[on_cpu(self._of_shared_classes(one)) for one in found],
                 truth=[on_cpu(one) for one in inputs[2]],
             )
-            outcome["found"] = found
         for name, count in self.head.counts().items():
             outcome[f"{name.removeprefix('loss_')}_loss"] = (losses[name] * count, count)
         return outcome
@@ -89,10 +87,14 @@ class DetectionTask(DenseTask):
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids, detections in pixels of the crop, and the size of each image."""
-        image = self.encoder_input(self.normalise(batch["image"]))
-        found, _ = self.head(self.maps(image, self.head.levels.indices), image)
-        self.check_finite(outputs=self.head.largest)
+        image = self.images(batch)
+        found = self._detect(self.maps(image, self.head.levels.indices), image)
         return {"id": batch["id"], "found": found, "size": batch["size"]}
+
+    def _detect(self, maps: list[Tensor], image: Tensor) -> list[Boxes]:
+        found, _ = self.head(maps, image)
+        self.check_finite(outputs=self.head.largest)
+        return found
 
     def prediction_writer(self) -> BoxWriter:
         return BoxWriter(self.classes, self.data_spec.image_size, self.data_spec.fit)
@@ -104,4 +106,4 @@ class DetectionTask(DenseTask):
         return {f"{stage}_overlay": dense.boxes(images, truth, found, self.classes)}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"classes": self.classes, "detector": "Faster R-CNN"}
+        return {**super().result_entries(), "detector": "Faster R-CNN"}

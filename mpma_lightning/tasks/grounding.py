@@ -31,26 +31,23 @@ from mpma_lightning.figures import dense
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
-from mpma_lightning.tasks.base import Step, Task
+from mpma_lightning.tasks.base import Step
+from mpma_lightning.tasks.training_free import TrainingFreeTask
 
 PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
 SCORES = (POINTING_GAME, CNR, IOU)
 GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG)
 
 
-class GroundingTask(Task):
+class GroundingTask(TrainingFreeTask):
     """Grounding without training: ``test`` and ``predict`` only. Protocols ``ground-pointing`` and ``ground-cnr``.
 
     The map of a phrase is the mean over its words of the cosine between word and patch, resized to the crop. Baselines
     of the pointing game: a random patch, the centre of a lung, the centre of the lung that the phrase names.
-    ``checkpoint_parts: []`` keeps random weights.
     """
 
     protocol = PROTOCOLS["pointing_game"]
     annotations = ("boxes",)
-
-    def __init__(self, **common: Any) -> None:
-        super().__init__(optim=None, **common)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -61,15 +58,9 @@ class GroundingTask(Task):
         if spec.tokenizer is None or not spec.box_classes:
             raise UserError(f"{spec.name} has no phrases with boxes; choose a data set with both, such as MS-CXR")
 
-    def on_fit_start(self) -> None:
-        raise UserError("GroundingTask trains nothing; run `test` or `predict`")
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        raise UserError("GroundingTask cannot continue a run (ckpt_path); give the weights as --model.checkpoint")
-
     def similarity(self, batch: dict[str, Any]) -> Tensor:
         """(B, H', W') mean cosine of a phrase's words with every patch."""
-        image = self.backbone.local_image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.local_image(self.images(batch))
         ids = batch["input_ids"]
         text = self.backbone.text(ids, batch["attention_mask"])
         words = whole_words(self.backbone, text.tokens, ids, batch["word_ids"])
@@ -136,7 +127,7 @@ class GroundingTask(Task):
         return {f"{stage}_overlay": figure}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocols": PROTOCOLS, "label_fraction": 0.0}
+        return {"protocols": PROTOCOLS, **super().result_entries()}
 
 
 def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:

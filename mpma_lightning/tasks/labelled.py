@@ -55,7 +55,7 @@ class LabelledTask(NamedOutputsTask):
             )
         if self.input == "text":
             return self.backbone.text(batch["input_ids"], batch["attention_mask"]).pooled
-        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.image(self.images(batch))
         if self.input == "image":
             return image.pooled
         return self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)

@@ -62,17 +62,16 @@ class LinearProbeTask(LabelledTask):
                 "model.probe out, or take model.protocol cls-linear"
             )
         expect(all(0 < share <= 1 for share in fractions), "model.fractions", fractions, "shares above 0 and up to 1")
-        self.pairs = list(product(fractions, seeds))
-        if not self.pairs:
+        self.records: list[dict[str, Any]] = [{"fraction": f, "seed": seed} for f, seed in product(fractions, seeds)]
+        if not self.records:
             raise UserError("found no fraction or no seed; give model.fractions and model.seeds at least one each")
         self.seen = Rows()
-        self.records: list[dict[str, Any]] = [{"fraction": fraction, "seed": seed} for fraction, seed in self.pairs]
 
     def build_head(self) -> None:
         heads = []
-        for _, seed in self.pairs:
+        for record in self.records:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.manual_seed(record["seed"])
                 heads.append(self.new_head())
         self.heads = nn.ModuleList(heads)
         self.register_buffer("thresholds", torch.full((len(heads), len(self.classes)), 0.5))
@@ -171,14 +170,14 @@ class LinearProbeTask(LabelledTask):
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and a score for each class, the mean over the seeds of the largest fraction."""
-        largest = max(fraction for fraction, _ in self.pairs)
-        heads = [i for i, (fraction, _) in enumerate(self.pairs) if fraction == largest]
+        largest = max(record["fraction"] for record in self.records)
+        heads = [i for i, record in enumerate(self.records) if record["fraction"] == largest]
         scores = self._scores(full(self.features(batch)))[heads].mean(0)
         return self.named_scores(batch["id"], scores)
 
     def result_entries(self) -> dict[str, Any]:
         """Classes, fractions, seeds, and of every head its training samples, epoch and metrics."""
-        fractions, seeds = (list(dict.fromkeys(values)) for values in zip(*self.pairs, strict=True))
+        fractions, seeds = (list(dict.fromkeys(record[n] for record in self.records)) for n in ("fraction", "seed"))
         return {**super().result_entries(), "label_fraction": fractions, "seed": seeds, "heads": self.records}
 
     def head_entries(self) -> dict[str, Any]:
@@ -187,7 +186,6 @@ class LinearProbeTask(LabelledTask):
 
     def take_head(self, known: dict[str, Any]) -> None:
         self.records = known["heads"]
-        self.pairs = [(record["fraction"], record["seed"]) for record in self.records]
         self.exclusive, self.classes = known["exclusive"], list(known["names"])
         self.build_head()
 

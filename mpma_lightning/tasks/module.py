@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from data_modules.base import DataModule, attached_data
 from data_modules.contract import DataSpec
 from data_modules.errors import UserError, expect
+from data_modules.index.hashing import stable_hash
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.backbone import with_encoders
 from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
@@ -134,8 +136,6 @@ class BackboneModule(LightningModule):
         self._built = True
 
     def _vocabulary(self) -> Vocabulary | None:
-        from data_modules.text.tokenizer import Tokenizer
-
         if self.tokenizer_json is None:
             return None
         tokenizer = Tokenizer.from_json(self.tokenizer_json)
@@ -143,8 +143,6 @@ class BackboneModule(LightningModule):
 
     def tokenised(self, texts: list[str], most: int = 128) -> dict[str, Tensor]:
         """``input_ids``, ``attention_mask`` and ``word_ids`` (N, T) of texts, cut at ``most`` word-pieces."""
-        from data_modules.text.tokenizer import Tokenizer
-
         assert self.tokenizer_json is not None
         tokenizer = Tokenizer.from_json(self.tokenizer_json)
         length = min(2 + max(map(len, texts)), most)
@@ -168,6 +166,10 @@ class BackboneModule(LightningModule):
             normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
         return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
 
+    def images(self, batch: dict[str, Any]) -> Tensor:
+        """(B, 3, s, s) input of the image encoder."""
+        return self.encoder_input(self.normalise(batch["image"]))
+
     def configure_optimizers(self) -> Any:
         trainer = self.trainer
         batch = self.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
@@ -176,8 +178,6 @@ class BackboneModule(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout from (seed, step, rank) only, so that a continued run equals an uninterrupted one."""
-        from data_modules.index.hashing import stable_hash
-
         seed = stable_hash(self.data.seed, self.global_step, batch_idx, self.global_rank)
         torch.manual_seed(seed % (1 << 63))
 

@@ -154,7 +154,7 @@ class PretrainingTask(Task):
         features: dict[str, Tensor] = {}
         aligned = "align_global" in self.backbone.parts
         if "image" in batch and "image" in self.backbone.parts:
-            image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+            image = self.backbone.image(self.images(batch))
             features["image"] = image.pooled
             if aligned:
                 features["image_embedding"] = self.backbone.embed_image(image)

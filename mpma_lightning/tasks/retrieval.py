@@ -128,7 +128,7 @@ class RetrievalTask(SupervisedTask):
         ids = batch["input_ids"]
         return PretrainingState(
             self.backbone,
-            image=self.encoder_input(self.normalise(batch["image"])),
+            image=self.images(batch),
             input_ids=ids,
             attention_mask=batch["attention_mask"],
             report_mask=ReportMask(ids, torch.zeros_like(ids, dtype=torch.bool)),
@@ -266,7 +266,7 @@ class RetrievalTask(SupervisedTask):
         """Ids and embeddings."""
         found: dict[str, Any] = {"id": batch["id"]}
         if "image" in batch:
-            image: Tensor = self.encoder_input(self.normalise(batch["image"]))
+            image: Tensor = self.images(batch)
             found["image_embedding"] = self.backbone.embed_image(self.backbone.image(image))
         if "input_ids" in batch:
             text = self.backbone.text(batch["input_ids"], batch["attention_mask"])

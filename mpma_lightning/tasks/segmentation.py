@@ -87,7 +87,7 @@ class SegmentationTask(DenseTask):
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, 1, S, S)."""
-        image = self.encoder_input(self.normalise(batch["image"]))
+        image = self.images(batch)
         logits = self.head(self.maps(image, self.head.levels.indices), image.shape[-1])
         self.check_finite(logits=logits)
         return logits
@@ -98,15 +98,10 @@ class SegmentationTask(DenseTask):
         outcome: Step = {"mask_loss": (segmentation_loss(logits, mask, self.fixed, stage == "train") * count, count)}
         if stage != "train":
             predicted, true = logits.sigmoid() >= self.threshold, mask > 0
-            model, mean = _pixels(predicted, true, "model"), _pixels(self._mean_mask_like(true), true, "mean")
-            self.keep(batch, **model, **mean)
+            mean = F.interpolate(self.mean_mask[None, None].float(), true.shape[-2:]) > 0
+            self.keep(batch, **_pixels(predicted, true, "model"), **_pixels(mean.expand_as(true), true, "mean"))
             outcome["mask"] = predicted
         return outcome
-
-    def _mean_mask_like(self, masks: Tensor) -> Tensor:
-        """The mean mask, resized to the crops of ``masks``."""
-        resized = F.interpolate(self.mean_mask[None, None].float(), masks.shape[-2:]) > 0
-        return resized.expand_as(masks)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         model, mean = (
@@ -138,9 +133,6 @@ class SegmentationTask(DenseTask):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.mean_mask = torch.zeros_like(checkpoint["state_dict"]["mean_mask"])
-
-    def result_entries(self) -> dict[str, Any]:
-        return {"classes": self.classes}
 
 
 def _pixels(predicted: Tensor, true: Tensor, who: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone
@@ -15,7 +15,6 @@ from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, an
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards
-from mpma_lightning.heads.answer_head import AnswerHead
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import Step
@@ -63,10 +62,10 @@ class VQATask(NamedOutputsTask):
         self.number = {answer: i for i, answer in enumerate(self.answers)}
         text = self.backbone.text.width
         width = text + self.backbone.image.width
-        self.head = AnswerHead(width, width, len(self.answers))
+        self.head = self._new_head(width, width)
         if self.question_only:
             self.blind = Backbone(self.spec, ("text",), self.backbone.vocabulary, self.backbone.text_config)
-            self.blind_head = AnswerHead(text, width, len(self.answers))
+            self.blind_head = self._new_head(text, width)
             if self.source is not None and (self.checkpoint_parts is None or "text" in self.checkpoint_parts):
                 load_weights(self.blind, self.source, self.tokenizer_json)
             else:
@@ -74,9 +73,14 @@ class VQATask(NamedOutputsTask):
                     {n: v for n, v in self.backbone.state_dict().items() if n.startswith("text.")}
                 )
 
+    def _new_head(self, width: int, hidden: int) -> nn.Sequential:
+        """(B, width) to (B, answers) logits [M3AE, ViLT]."""
+        layers = (nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, len(self.answers)))
+        return nn.Sequential(*layers)
+
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers)."""
-        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.image(self.images(batch))
         fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
         logits = full(self.head(fused))
         self.check_finite(logits=logits)
@@ -84,7 +88,7 @@ class VQATask(NamedOutputsTask):
 
     def attention(self, batch: dict[str, Any]) -> Tensor | None:
         """(B, H', W') attention of the fused question to patches; see ``Backbone.fused_attention``."""
-        image = self.backbone.image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.image(self.images(batch))
         return self.backbone.fused_attention(image, batch["input_ids"], batch["attention_mask"], self.pool)
 
     def blind_logits(self, batch: dict[str, Any]) -> Tensor:

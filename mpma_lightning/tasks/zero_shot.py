@@ -12,6 +12,7 @@ from data_modules.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     AUROC,
     auroc_interval,
+    classification_scores,
     exclusive_scores,
     one_class_each,
 )
@@ -28,19 +29,20 @@ from mpma_lightning.objectives.local_alignment import pair_scores
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
-from mpma_lightning.tasks.base import Step, Task
+from mpma_lightning.tasks.base import Step
+from mpma_lightning.tasks.training_free import TrainingFreeTask
 
 CHUNK = 16
 """Images compared at once with all prompts; limits memory."""
 
 
-class ZeroShotTask(Task):
+class ZeroShotTask(TrainingFreeTask):
     """Classification without training: ``test`` and ``predict`` only. Protocol ``zs-prompt``.
 
     The score of a finding is the similarity to its positive prompts less that to its negative ones. ``global``: to the
     mean embedding of each ensemble. ``local``: mean over prompts of the word-aggregated similarity, which pre-training
     trains only with ``local_alignment.negatives: batch``. ``combined``: the mean of both after z-normalisation over the
-    images [GLoRIA]. ``checkpoint_parts: []`` keeps random weights.
+    images [GLoRIA].
 
     Args:
         prompts: a shipped prompt file (``chest_xray``) or a path.
@@ -61,7 +63,7 @@ class ZeroShotTask(Task):
         multiclass: Sequence[str] = (),
         **common: Any,
     ) -> None:
-        super().__init__(optim=None, **common)
+        super().__init__(**common)
         if not similarities:
             raise UserError("model.similarities is empty; expected global, local or both")
         expect(temperature > 0, "model.temperature", temperature, "more than 0")
@@ -105,12 +107,6 @@ class ZeroShotTask(Task):
                 f"model.multiclass names {unknown[0]!r}, which is not scored; scored: {', '.join(self.classes)}"
             )
 
-    def on_fit_start(self) -> None:
-        raise UserError("ZeroShotTask trains nothing; run `test` or `predict`")
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        raise UserError("ZeroShotTask cannot continue a run (ckpt_path); give the weights as --model.checkpoint")
-
     def on_validation_start(self) -> None:
         self._embed_prompts()
 
@@ -132,7 +128,7 @@ class ZeroShotTask(Task):
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """(B, K) scores by similarity: ``global``, ``local``."""
-        image = self.backbone.local_image(self.encoder_input(self.normalise(batch["image"])))
+        image = self.backbone.local_image(self.images(batch))
         scores: dict[str, Tensor] = {}
         if "global" in self.similarities:
             scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
@@ -157,7 +153,7 @@ class ZeroShotTask(Task):
             scores["combined"] = combine(list(scores.values()))
         found: dict[Metric, float] = {}
         for name, values in scores.items():
-            metrics = self.evaluator.evaluate(labels, values)
+            metrics = classification_scores(labels, values, self.classes)
             if self.multiclass:
                 metrics |= self._accuracy(rows["id"], labels, values)
             if AUROC in metrics:
@@ -188,4 +184,4 @@ class ZeroShotTask(Task):
         return TableWriter("scores.parquet")
 
     def result_entries(self) -> dict[str, Any]:
-        return {"classes": self.classes, "label_fraction": 0.0}
+        return {"classes": self.classes, **super().result_entries()}

@@ -36,7 +36,7 @@ class AgeTask(NamedOutputsTask):
 
     def predicted(self, batch: dict[str, Any]) -> torch.Tensor:
         """(B,) years."""
-        return self.head(self.backbone.image(self.encoder_input(self.normalise(batch["image"]))).pooled)[:, 0]
+        return self.head(self.backbone.image(self.images(batch)).pooled)[:, 0]
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         years, target = self.predicted(batch), batch["target"]

@@ -10,39 +10,36 @@ from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.classification import auroc_by_class, macro
 from mpma_lightning.evaluation.interpolation import InterpolationEvaluator, interpolate_hidden
-from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe
+from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe, thumbnails
 from mpma_lightning.evaluation.metric import by_name
-from mpma_lightning.evaluation.retrieval import Retrieval, chance_recall, rank_queries, summarise
-from mpma_lightning.evaluation.thumbnail import thumbnails
+from mpma_lightning.evaluation.retrieval import chance_recall, rank_queries
 from mpma_lightning.evaluation.word_recovery import WordRecoveryEvaluator, finding_word_pieces, other_patient
 from mpma_lightning.evaluation.zero_shot import Prompts, ZeroShotEvaluator, load_prompts
-
-
-def retrieval(*arguments: np.ndarray, ks: tuple[int, ...] = (1, 5, 10), chunk: int = 1024) -> Retrieval:
-    return summarise(rank_queries(*arguments, ks, chunk), ks)
 
 
 def test_retrieval_value() -> None:
     gallery = np.array([[1.0, 0], [0.8, 0.6], [0, 1.0], [-1.0, 0]])
     query = np.array([[1.0, 0], [1.0, 0], [0, 1.0]])
     # scores: [1 .8 0 -1], the same, [0 .6 1 0]; positives: {3}, {1, 3}, {2}: best ranks 4, 2, 1
-    result = retrieval(query, gallery, np.array([7, 8, 9]), np.array([1, 8, 9, 7]), ks=(1, 2, 4))
+    result = rank_queries(query, gallery, np.array([7, 8, 9]), np.array([1, 8, 9, 7]), ks=(1, 2, 4))
     assert result.recall == {1: pytest.approx(1 / 3), 2: pytest.approx(2 / 3), 4: 1.0}
     assert result.median_rank == 2 and result.queries == 3
-    several = retrieval(query[:1], gallery, np.array([7]), np.array([1, 7, 9, 7]), ks=(1, 2))
+    several = rank_queries(query[:1], gallery, np.array([7]), np.array([1, 7, 9, 7]), ks=(1, 2))
     assert several.recall == {1: 0.0, 2: 1.0}
 
 
 def test_retrieval_ties_count_against_us_and_queries_without_positive_are_left_out() -> None:
     same = np.ones((4, 1))
-    result = retrieval(same, same, np.array([1, 2, 3, 99]), np.array([1, 2, 3, 4]), ks=(1, 4))
+    result = rank_queries(same, same, np.array([1, 2, 3, 99]), np.array([1, 2, 3, 4]), ks=(1, 4))
     assert result.recall == {1: 0.0, 4: 1.0} and result.queries == 3
 
 
 def test_retrieval_does_not_depend_on_the_chunk() -> None:
     rng = np.random.default_rng(0)
     query, gallery, groups = rng.normal(size=(50, 8)), rng.normal(size=(50, 8)), rng.integers(0, 20, 50)
-    assert retrieval(query, gallery, groups, groups, chunk=7) == retrieval(query, gallery, groups, groups)
+    parts, whole = (rank_queries(query, gallery, groups, groups, chunk=chunk) for chunk in (7, 1024))
+    assert np.array_equal(parts.best, whole.best) and np.array_equal(parts.found, whole.found)
+    assert np.array_equal(parts.average_precision, whole.average_precision)
 
 
 def test_chance_value() -> None:
@@ -161,6 +158,6 @@ def test_value_mean_average_precision_with_ties_and_several_positives() -> None:
     group = np.array([0, 1])
     ranked = rank_queries(scores, np.eye(4), group, np.array([0, 1, 0, 2]))
     assert ranked.average_precision.tolist() == pytest.approx([(1 + 2 / 3) / 2, 1 / 2])
-    result = retrieval(scores, np.eye(4), group, np.array([0, 1, 0, 2]), ks=(1, 2), chunk=1)
+    result = rank_queries(scores, np.eye(4), group, np.array([0, 1, 0, 2]), ks=(1, 2), chunk=1)
     assert result.mean_average_precision == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
     assert result.recall == {1: 0.5, 2: 1.0}

@@ -11,7 +11,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from mpma_lightning.evaluation.classification import classification_scores, exclusive_scores
 from mpma_lightning.evaluation.metric import by_name
-from mpma_lightning.evaluation.retrieval import rank_queries, summarise
+from mpma_lightning.evaluation.retrieval import rank_queries
 from mpma_lightning.evaluation.segmentation import per_image, segmentation_scores
 
 SEEDS = pytest.mark.parametrize("seed", range(4))
@@ -62,7 +62,7 @@ def test_value_hit_rate(seed: int) -> None:
     generator = np.random.default_rng(seed)
     query, gallery = generator.normal(size=(30, 5)), generator.normal(size=(30, 5))
     group = generator.integers(0, 12, 30)  # several positives, no ties
-    ours = summarise(rank_queries(query, gallery, group, group)).recall
+    ours = rank_queries(query, gallery, group, group).recall
     scores, positive = torch.tensor(query @ gallery.T), torch.tensor(group[:, None] == group[None])
     for k, value in ours.items():
         rates = [float(retrieval_hit_rate(row, own, top_k=k)) for row, own in zip(scores, positive, strict=True)]

@@ -23,7 +23,7 @@ from mpma_lightning.evaluation.both_directions import (
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.rerank import MatchScores, Shortlist, best_alpha, shortlists, union_of_pairs
-from mpma_lightning.evaluation.retrieval import rank_queries, summarise
+from mpma_lightning.evaluation.retrieval import rank_queries
 from mpma_lightning.objectives.match_ranking import MatchRanking, MatchRankingOptions
 from mpma_lightning.tasks.retrieval import RetrievalTask
 
@@ -71,9 +71,9 @@ def test_value_alpha_is_the_smallest_of_equals() -> None:
 
 def test_value_precision_of_the_first() -> None:
     """Query 0: positives at ranks 1 and 3. Query 1: positives 0 and 3 at ranks 3 and 4."""
-    result = summarise(rank_queries(DUAL, np.eye(4), np.array([0, 1]), np.array([0, 5, 0, 5]), ks=(1, 2, 4)), (1, 2, 4))
+    result = rank_queries(DUAL, np.eye(4), np.array([0, 1]), np.array([0, 5, 0, 5]), ks=(1, 2, 4))
     assert result.queries == 1 and result.precision == {1: 1.0, 2: 0.5, 4: 0.5}
-    both = summarise(rank_queries(DUAL, np.eye(4), np.array([0, 0]), np.array([0, 5, 0, 5]), ks=(1, 2, 4)), (1, 2, 4))
+    both = rank_queries(DUAL, np.eye(4), np.array([0, 0]), np.array([0, 5, 0, 5]), ks=(1, 2, 4))
     # query 1 ranks item 1, 2, 0, 3: positives 2 and 0 at ranks 2 and 3
     assert both.precision == {1: 0.5, 2: 0.5, 4: 0.5} and both.recall == {1: 0.5, 2: 1.0, 4: 1.0}
 
