@@ -68,3 +68,13 @@ def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, s
         torch.tensor([7, 8, 8, 9, 10, 11, 12, 13])[:batch],
         seed,
     )
+
+
+def build(objectives: Objectives, **changes: Any) -> tuple[Backbone, dict[str, Any]]:
+    """The backbone an experiment with these objectives builds, and the objectives on it."""
+    active = objectives.active()
+    backbone = small_backbone(*{part for option in active.values() for part in option.needs}, **changes)
+    modules: dict[str, Any] = {name: option.build(backbone) for name, option in active.items()}
+    if "image_reconstruction" in modules:
+        modules["image_reconstruction"].set_target(2, 1)
+    return backbone, {name: objective.double() for name, objective in modules.items()}
