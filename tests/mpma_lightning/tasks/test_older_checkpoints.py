@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from data_modules.errors import UserError
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import BackboneSpec, TextSpec
+from mpma_lightning.backbones import BackboneSpec, FusionSpec, TextSpec
 from mpma_lightning.tasks.vqa import VQATask
 
 UNUSED = "backbone.image.vit.attn_pool.q.weight"
@@ -49,7 +49,7 @@ def test_value_vqa_starts_from_a_published_text_encoder_that_is_gone(
     size = len(Tokenizer.from_json(words.spec.tokenizer))
     config = BertConfig(vocab_size=size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "bert")
-    spec = BackboneSpec(f"hf/{tmp_path}/bert", every_task.SPEC.image, TextSpec(depth=1))
+    spec = BackboneSpec(f"hf/{tmp_path}/bert", every_task.SPEC.image, TextSpec(depth=1), FusionSpec(depth=1, heads=2))
     monkeypatch.setitem(every_task.EVALUATE, "vqa", partial(VQATask, backbone=spec))
     first, *_ = every_task.build("vqa")
     checkpoint: dict[str, Any] = {"state_dict": first.state_dict(), "global_step": 1}
