@@ -10,7 +10,6 @@ from mpma_lightning.backbones.memory_attention import (
     MemoryAttention,
     MemoryUse,
     RegionLayer,
-    contribution,
     slot_entropy,
 )
 from mpma_lightning.backbones.spec import FusionSpec
@@ -77,17 +76,16 @@ class FusionLayer(nn.Module):
         """
         tokens = image.shape[1]
         weights = self.cross_attention.attention(queries, image).masked_fill(padding[:, None, :, None], 0)
-        of_image, to_slots = weights[..., :tokens].mean(1), weights[..., tokens:]
+        read, to_slots = weights[..., :tokens].mean(1), weights[..., tokens:]
         if self.regions is not None and self.regions.attention.slots:
             by_region = self.regions.weights(before)[..., tokens:]
-            entropy, share = slot_entropy(by_region), contribution(*self.regions.added(before))
-            read = (of_image @ values for values in (share.unsqueeze(-1), entropy.unsqueeze(-1), by_region.mean(1)))
-            at_words, entropy_at_words, words = read
-            return MemoryUse(at_words.squeeze(-1), entropy_at_words.squeeze(-1), words, by_region.mean(1))
+            added = [x.float().norm(dim=-1) for x in self.regions.added(before)]
+            at_words = (read @ x.unsqueeze(-1) for x in (*added, slot_entropy(by_region)))
+            return MemoryUse(*(x.squeeze(-1) for x in at_words), read @ by_region.mean(1), by_region.mean(1))
         if not self.cross_attention.slots:
             return None
         words = to_slots.mean(1)
         memory = self.cross_attention.memory
-        regions = memory.reading(before) if isinstance(memory, LatentMemory) else words.transpose(1, 2) @ of_image
-        share = contribution(*self.cross_attention.added(queries, image))
-        return MemoryUse(share, slot_entropy(to_slots), words, regions.transpose(1, 2))
+        regions = memory.reading(before) if isinstance(memory, LatentMemory) else words.transpose(1, 2) @ read
+        of_image, of_memory = (x.float().norm(dim=-1) for x in self.cross_attention.added(queries, image))
+        return MemoryUse(of_image, of_memory, slot_entropy(to_slots), words, regions.transpose(1, 2))

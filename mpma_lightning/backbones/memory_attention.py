@@ -1,7 +1,7 @@
 """Attention to image tokens and a memory, and what each of the two adds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -115,26 +115,23 @@ class MemoryUse:
     attention to them.
 
     Attributes:
-        contribution: (B, T) norm of what memory adds, divided by the norm of what the image adds.
+        of_image: (B, T) norm of what the image adds.
+        of_memory: (B, T) norm of what memory adds.
         entropy: (B, T) entropy of the attention to slots, as a share of ln m: 1 when the slots are not told apart.
         words: (B, T, m) attention of the text tokens to the slots, mean over heads; 0 at padding.
         regions: (B, N, m) how much each slot has to do with each image token: the attention of the regions to the slot,
             of the slot to the regions, or, where slots are the same for all images, of the texts that read it.
     """
 
-    contribution: Tensor
+    of_image: Tensor
+    of_memory: Tensor
     entropy: Tensor
     words: Tensor
     regions: Tensor
 
     def of_patches(self, first: int) -> "MemoryUse":
         """Without the ``first`` image tokens, which are no patches."""
-        return MemoryUse(self.contribution, self.entropy, self.words, self.regions[:, first:])
-
-
-def contribution(of_image: Tensor, of_memory: Tensor) -> Tensor:
-    """Ratio (…) of the norms of (…, D) ``of_memory`` and ``of_image``."""
-    return of_memory.float().norm(dim=-1) / of_image.float().norm(dim=-1).clamp(min=1e-12)
+        return replace(self, regions=self.regions[:, first:])
 
 
 def slot_entropy(weights: Tensor) -> Tensor:

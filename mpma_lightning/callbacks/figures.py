@@ -1,6 +1,7 @@
 """Figures of the first validation or test batch, in TensorBoard and as PNG files in the run folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 
+from data_modules.errors import UserError
 from data_modules.files import whole_file
 from mpma_lightning.tasks.base import Task
 
@@ -22,16 +24,28 @@ class Figures(Callback):
 
     Args:
         samples: samples in each figure; None: the number that the task sets.
+        extra: further figures of the first batch, drawn only when named: ``slots`` of pre-training shows the words and
+            image regions that each memory slot serves most.
     """
 
-    def __init__(self, samples: int | None = None) -> None:
-        self.samples = samples
+    def __init__(self, samples: int | None = None, extra: Sequence[str] = ()) -> None:
+        self.samples, self.extra = samples, tuple(extra)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """UserError for an extra figure that the task does not have."""
+        known = pl_module.extra_figures if isinstance(pl_module, Task) else ()
+        for name in self.extra:
+            if name not in known:
+                offered = f"has {', '.join(known)}" if known else "has none"
+                raise UserError(f"found figure {name!r} in extra of Figures; {type(pl_module).__name__} {offered}")
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
         if batch_idx == 0:
             self._keep(trainer, pl_module, lambda task, *which: task.figures(batch, outputs, *which))
+            for name in self.extra:
+                self._keep(trainer, pl_module, partial(_extra, name, batch, outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._keep(trainer, pl_module, lambda task, *which: task.epoch_figures(*which))
@@ -50,11 +64,15 @@ class Figures(Callback):
             rank_zero_warn(f"no figures at step {trainer.global_step}: {type(error).__name__}: {error}")
 
 
+def _extra(name: str, batch: Any, outputs: Any, task: Task, stage: str, count: int) -> Mapping[str, Figure]:
+    return task.extra_figure(name, batch, outputs, count)
+
+
 def keep(trainer: Trainer, figures: Mapping[str, Figure]) -> None:
     """Write figures to ``pictures/`` of the run folder as PNG, and to TensorBoard."""
     for name, figure in figures.items():
-        with whole_file(Path(trainer.default_root_dir, "pictures", f"{name}.png")) as partial:
-            figure.savefig(partial, dpi=110, format="png")
+        with whole_file(Path(trainer.default_root_dir, "pictures", f"{name}.png")) as unfinished:
+            figure.savefig(unfinished, dpi=110, format="png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)

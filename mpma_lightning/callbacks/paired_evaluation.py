@@ -26,8 +26,8 @@ from mpma_lightning.tasks.pretraining import PretrainingTask
 class PairedEvaluation(Callback):
     """Scores a :class:`PretrainingTask` at the end of every validation and test epoch.
 
-    Of a memory with slots, at masked finding words and as means over the layers of fusion: ``memory_contribution`` is
-    the norm of what memory adds divided by the norm of what the image adds; ``slot_entropy`` is the entropy of the
+    Of a memory with slots, at masked finding words and over the layers of fusion: ``memory_contribution`` is the mean
+    norm of what memory adds divided by that of what the image adds; ``slot_entropy`` is the mean entropy of the
     attention to the slots as a share of its maximum: near 1, the slots are not told apart.
 
     Features come from the whole image and the whole report; reconstruction and word recovery from the masks of the
@@ -101,12 +101,15 @@ class PairedEvaluation(Callback):
             for one in (image, image[partner.to(task.device)])
         )
         layers = task.backbone.fusion.memory_use(state.whole_image, state.text_features, mask)
-        memory = {
-            "memory_contribution": [use.contribution[places] for use in layers],
-            "slot_entropy": [use.entropy[places] for use in layers],
-        }
-        means = {name: torch.stack(values).mean(0) for name, values in memory.items() if values}
-        self.words.add(ids[places], own, other, means)
+        memory: dict[str, tuple[Tensor, Tensor]] = {}
+        if layers:
+            of_image, of_memory, entropy = (
+                torch.stack([of(use)[places] for use in layers])
+                for of in (lambda use: use.of_image, lambda use: use.of_memory, lambda use: use.entropy)
+            )
+            memory["memory_contribution"] = of_memory.sum(), of_image.sum()
+            memory["slot_entropy"] = entropy.sum(), torch.tensor(entropy.numel())
+        self.words.add(ids[places], own, other, memory)
 
     def _zero_shot(self, task: PretrainingTask, rows: dict[str, np.ndarray]) -> Scores:
         if "labels" not in rows or "image_embedding" not in rows:

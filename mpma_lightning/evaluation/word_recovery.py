@@ -51,21 +51,21 @@ class WordRecoveryEvaluator:
     def __init__(self) -> None:
         self._means = RunningMeans()
 
-    def add(self, truth: Tensor, own: Tensor, other: Tensor, memory: Mapping[str, Tensor]) -> None:
+    def add(self, truth: Tensor, own: Tensor, other: Tensor, memory: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Add a batch with M masked word-pieces.
 
         Args:
             truth: (M,) ids of the pieces.
             own, other: (M,) predictions with the own image and with the other one.
-            memory: ``memory_contribution`` and ``slot_entropy`` (M,); empty without slots.
+            memory: ``memory_contribution`` and ``slot_entropy`` as (sum, count); empty without slots.
         """
         count = torch.tensor(len(truth))
         right, shuffled = (own == truth).sum(), (other == truth).sum()
         self._means.update("finding_word_accuracy", right, count)
         self._means.update("finding_word_accuracy_shuffled_image", shuffled, count)
         self._means.update("finding_word_gap", right - shuffled, count)
-        for name, values in memory.items():
-            self._means.update(name, values.sum(), count)
+        for name, pair in memory.items():
+            self._means.update(name, *pair)
 
     def compute(self) -> Scores:
         """Means over all ranks, and start afresh; empty without a masked finding word. A collective."""

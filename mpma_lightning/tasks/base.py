@@ -43,6 +43,8 @@ class Task(BackboneModule):
     """Metrics of :meth:`score` that the argument ``monitor`` may name, besides ``loss`` and ``step_metrics``."""
     figure_samples = 6
     """Maximal number of samples in a figure."""
+    extra_figures: tuple[str, ...] = ()
+    """Names of the figures that :meth:`extra_figure` draws when they are asked for."""
     annotations: tuple[str, ...] = ()
     """Annotations that the data should read: ``mask``, ``boxes``."""
     reads_labels = False
@@ -117,6 +119,10 @@ class Task(BackboneModule):
             count: maximal number of samples.
         """
         return {}
+
+    def extra_figure(self, name: str, batch: dict[str, Any], outcome: Step, count: int) -> dict[str, Figure]:
+        """One of ``extra_figures``, by file name; arguments as of :meth:`figures`."""
+        raise NotImplementedError
 
     def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
         """Figures by file name of a whole validation or test. Called on rank 0 only: no collectives."""

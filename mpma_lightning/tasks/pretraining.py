@@ -13,6 +13,7 @@ from mpma_lightning.evaluation.metric import Metric, loss
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces
 from mpma_lightning.evaluation.zero_shot import load_prompts
 from mpma_lightning.figures import pretraining as drawing
+from mpma_lightning.figures.memory import slot_gallery, words_of_slots
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
@@ -57,6 +58,7 @@ class PretrainingTask(Task):
 
     protocol = "pretraining"
     figure_samples = 4
+    extra_figures = ("slots",)
     step_metrics = (
         loss("image_reconstruction_loss", headline=True),
         loss("report_reconstruction_loss", headline=True),
@@ -199,6 +201,26 @@ class PretrainingTask(Task):
                 if names:
                     title = batch["text"][row][:140]
                     found[f"word_maps_{row}"] = drawing.word_maps(state.image[row], maps, names, title)
+        return found
+
+    def extra_figure(self, name: str, batch: dict[str, Any], outcome: Step, count: int) -> dict[str, Figure]:
+        """``slots``: a gallery of the memory slots of each layer of fusion, which reads the masked report.
+
+        Raises:
+            UserError: fusion has no slots.
+        """
+        state = outcome["state"]
+        uses = []
+        if "fusion" in self.backbone.parts:
+            uses = self.backbone.fusion.memory_use(state.whole_image, state.text_features, state.attention_mask)
+        if not uses or self.tokenizer_json is None:
+            raise UserError(
+                f"found no memory slots for the figure {name}; expected fusion.memory text, image or latent"
+            )
+        tokenizer, found = Tokenizer.from_json(self.tokenizer_json), {}
+        for layer, use in enumerate(uses):
+            words = words_of_slots(use, tokenizer, state.input_ids, state.word_ids)
+            found[f"slots_{layer}"] = slot_gallery(state.image, state.whole_image.grid, use, words, count)
         return found
 
     def _word_maps(

@@ -177,14 +177,14 @@ def test_shape_and_value_memory_use(memory: str) -> None:
     use = uses[0]
     assert use.words.shape == (4, 12, 8) and use.regions.shape == (4, 4, 8)
     real = state.attention_mask.bool()
-    assert (use.contribution[real] > 0).all() and use.contribution.shape == (4, 12)
+    assert (use.of_memory[real] > 0).all() and use.of_memory.shape == use.of_image.shape == (4, 12)
     assert ((use.entropy[real] > 0.3) & (use.entropy[real] <= 1 + 1e-6)).all()
     assert (use.words[~real] == 0).all() and (use.words[real] > 0).all()
     on_patches_and_slots = maps.sum(-1) + (0 if memory == "image" else use.words.sum(-1))
     assert (on_patches_and_slots[real] < 1).all()  # the rest is on [CLS]
 
 
-def test_value_contribution_of_text() -> None:
+def test_value_what_text_memory_adds() -> None:
     memory = SlotMemory(8, 4, 3)
     layer = random(FusionLayer(FusionSpec("cross", 1, 2, "text", 3, dropout=0.0), 8, 6))
     layer.cross_attention.memory = memory.double()
@@ -198,8 +198,8 @@ def test_value_contribution_of_text() -> None:
         memory.memory_values.zero_()
         alone = layer.cross_attention(queries, image) - out.bias  # the same weights, nothing from the slots
         memory.memory_values.copy_(values)
-    expected = (both - alone).norm(dim=-1) / alone.norm(dim=-1)
-    assert torch.allclose(use.contribution, expected.float(), rtol=1e-5)
+    assert torch.allclose(use.of_memory, (both - alone).norm(dim=-1).float(), rtol=1e-5)
+    assert torch.allclose(use.of_image, alone.norm(dim=-1).float(), rtol=1e-5)
 
 
 def test_value_slot_entropy() -> None:

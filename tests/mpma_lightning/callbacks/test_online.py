@@ -16,9 +16,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from data_modules.errors import UserError
+from data_modules.text.tokenizer import Tokenizer
+from mpma_lightning.backbones.memory_attention import MemoryUse
 from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.figures.memory import words_of_slots
 from mpma_lightning.tasks.base import Task
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
@@ -140,6 +144,37 @@ def test_value_figures_draw_no_random_numbers_and_take_no_gradient(name: str, tm
     assert states() == before and graded == [False]
     drawn = list((tmp_path / "pictures").glob("*.png")) if (tmp_path / "pictures").is_dir() else []
     assert bool(drawn) == (type(task).figures is not Task.figures)
+
+
+def test_value_and_error_slot_gallery(tmp_path: Path) -> None:
+    task, batch, trainer, _ = build("pretraining")
+    few = rows(batch, [1, 2, 4, 5])
+    task.eval().on_validation_start()
+    with torch.no_grad():
+        outputs = task.validation_step(few, 0)
+    trainer.fast_dev_run, trainer.default_root_dir, trainer.loggers = False, tmp_path, []
+    figures = Figures(samples=2, extra=["slots"])
+    figures.setup(trainer, task, "fit")  # type: ignore[arg-type]
+    figures.on_validation_batch_end(trainer, task, outputs, few, 0)  # type: ignore[arg-type]
+    layers = len(task.backbone.fusion.layers)
+    assert {f"slots_{i}.png" for i in range(layers)} == {p.name for p in (tmp_path / "pictures").glob("slots_*.png")}
+    with pytest.raises(UserError, match="found figure 'slot' in extra of Figures; PretrainingTask has slots"):
+        Figures(extra=["slot"]).setup(trainer, task, "fit")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="found figure 'slots' in extra of Figures; GroundingTask has none"):
+        Figures(extra=["slots"]).setup(trainer, build("grounding")[0], "test")  # type: ignore[arg-type]
+
+
+def test_value_words_of_slots() -> None:
+    tokenizer = Tokenizer.train(["small left pleural effusion is seen"] * 5, 300)
+    ids, _, owners = (torch.tensor(x) for x in tokenizer.encode("left effusion left", 6))
+    heard = torch.zeros(1, 6, 2)
+    heard[0, owners == 0], heard[0, owners == 1], heard[0, owners == 2] = (
+        torch.tensor(x) for x in ([0.3, 0.1], [0.1, 0.1], [0.1, 0.1])
+    )
+    use = MemoryUse(*torch.zeros(3, 1, 6), heard, torch.zeros(1, 4, 2))
+    first, second = words_of_slots(use, tokenizer, ids[None], owners[None])
+    assert first == pytest.approx({"left": (0.75 + 0.5) / 2, "effusion": 0.5}) and list(first) == ["left", "effusion"]
+    assert second == pytest.approx({"left": (0.25 + 0.5) / 2, "effusion": 0.5}) and list(second) == ["effusion", "left"]
 
 
 def test_value_task_of_another_kind_is_not_measured() -> None:

@@ -132,9 +132,11 @@ def test_word_recovery_value() -> None:
         torch.tensor([5, 6, 7]),
         torch.tensor([5, 6, 1]),
         torch.tensor([5, 1, 1]),
-        {"slot_entropy": torch.tensor([0.1, 0.2, 0.3])},
+        {"slot_entropy": (torch.tensor(0.6), torch.tensor(3))},
     )
-    evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([8]), {"slot_entropy": torch.tensor([0.8])})
+    evaluator.add(
+        torch.tensor([8]), torch.tensor([8]), torch.tensor([8]), {"slot_entropy": (torch.tensor(0.8), torch.tensor(1))}
+    )
     found = {"finding_word_accuracy": 3 / 4, "finding_word_accuracy_shuffled_image": 2 / 4, "finding_word_gap": 1 / 4}
     assert by_name(evaluator.compute()) == pytest.approx(found | {"slot_entropy": 1.4 / 4})
     evaluator.add(torch.tensor([8]), torch.tensor([8]), torch.tensor([9]), {})
