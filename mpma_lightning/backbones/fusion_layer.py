@@ -79,9 +79,11 @@ class FusionLayer(nn.Module):
         read, to_slots = weights[..., :tokens].mean(1), weights[..., tokens:]
         if self.regions is not None and self.regions.attention.slots:
             by_region = self.regions.weights(before)[..., tokens:]
-            added = [x.float().norm(dim=-1) for x in self.regions.added(before)]
-            at_words = (read @ x.unsqueeze(-1) for x in (*added, slot_entropy(by_region)))
-            return MemoryUse(*(x.squeeze(-1) for x in at_words), read @ by_region.mean(1), by_region.mean(1))
+            of_image, of_memory = (x.float().norm(dim=-1) for x in self.regions.added(before))
+            at_regions = torch.stack([of_image, of_memory, slot_entropy(by_region)], dim=-1)
+            image_at_words, memory_at_words, entropy = (read @ at_regions).unbind(-1)
+            by_slot = by_region.mean(1)
+            return MemoryUse(image_at_words, memory_at_words, entropy, read @ by_slot, by_slot)
         if not self.cross_attention.slots:
             return None
         words = to_slots.mean(1)
