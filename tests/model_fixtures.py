@@ -9,6 +9,7 @@ from mpma_lightning.backbones import AlignSpec, Backbone, BackboneSpec, FusionSp
 from mpma_lightning.masking import mask_image, mask_report
 from mpma_lightning.objectives import ObjectiveOptions, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
+from mpma_lightning.objectives.sentences import Sentences
 
 VOCABULARY, MASK = 60, 4
 DECODER = {"depth": 1, "width": 16, "heads": 2}
@@ -46,6 +47,18 @@ def small_backbone(*parts: str, **changes: dict[str, Any]) -> Backbone:
     return Backbone(small_spec(**changes), parts, Vocabulary(VOCABULARY, mask_id=MASK)).double()
 
 
+def small_sentences(batch: int) -> Sentences:
+    """Six sentences; the first is in every other report, the others in one or two, and reports have one to three."""
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(5, VOCABULARY, (6, 5), generator=generator)
+    words = torch.tensor([-1, 0, 0, 1, -1]).repeat(6, 1)
+    ids[:, 0], ids[:, 4] = 2, 3
+    slot = torch.tensor(
+        [[0, 1, -1], [2, -1, -1], [0, 3, 4], [5, 1, -1], [0, 2, 5], [4, -1, -1], [0, -1, -1], [3, 5, 1]]
+    )
+    return Sentences(ids, torch.ones_like(ids), words, torch.arange(6) * 7 - 9, slot[:batch])
+
+
 def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, scale: int = 2) -> PretrainingState:
     generator = torch.Generator().manual_seed(1)
     length, seed = 12, torch.arange(batch) + 5
@@ -67,6 +80,7 @@ def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, s
         mask_report(seed, ids, words, 0.5, MASK),
         torch.tensor([7, 8, 8, 9, 10, 11, 12, 13])[:batch],
         seed,
+        small_sentences(batch),
     )
 
 

@@ -1,6 +1,7 @@
 """MPMA pre-training: paired masking, reconstruction and alignment in one pass."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
-from data_modules.text.tokenizer import Tokenizer
+from data_modules.text.tokenizer import DEFAULT_TEXT, Tokenizer
 from mpma_lightning.evaluation.metric import Metric, loss
 from mpma_lightning.evaluation.word_recovery import finding_word_pieces
 from mpma_lightning.evaluation.zero_shot import load_prompts
@@ -18,8 +19,11 @@ from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
+from mpma_lightning.objectives.sentences import Sentences
 from mpma_lightning.objectives.state import Pairing, whole_words
 from mpma_lightning.tasks.base import Step, Task
+
+_tokenizer = lru_cache(maxsize=2)(Tokenizer.from_json)
 
 
 @dataclass
@@ -126,6 +130,11 @@ class PretrainingTask(Task):
                 state.report_mask = soften_like_bert(
                     batch["seed"], batch["input_ids"], state.report_mask, vocabulary.size
                 )
+        if "text" in batch and any(option.reads_sentences for option in self.options.values()):
+            assert self.tokenizer_json is not None
+            tokenizer = _tokenizer(self.tokenizer_json)
+            longest = self.data_spec.max_tokens or DEFAULT_TEXT.max_tokens
+            state.sentences = Sentences.of(batch["text"], tokenizer, longest, self.device)
         return state
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:

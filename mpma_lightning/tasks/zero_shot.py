@@ -25,7 +25,7 @@ from mpma_lightning.evaluation.zero_shot import (
     load_prompts,
     standardise,
 )
-from mpma_lightning.objectives.local_alignment import pair_scores
+from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
@@ -134,7 +134,9 @@ class ZeroShotTask(TrainingFreeTask):
             scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
         if "local" in self.similarities:
             patches = full(self.backbone.embed_patches(image))
-            scores["local"] = pair_scores(self._words, patches, self.temperature, CHUNK) @ self._contrast
+            scores["local"] = (
+                pair_scores(self._words, patches, softmax_grouping(self.temperature), CHUNK) @ self._contrast
+            )
         return scores
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from model_fixtures import DECODER, EACH, only, small_state
+from model_fixtures import DECODER, EACH, build, only, small_state
 from process_group import Gradients, averaged, on_ranks, worst_difference
-from test_switches import PAIRINGS, VARIANTS, build
+from test_combinations import PAIRINGS, VARIANTS
 
 from mpma_lightning import distributed
 from mpma_lightning.distributed import global_mean
@@ -36,10 +36,13 @@ ANY_SPLIT = {
     "global": only(GlobalAlignmentOptions()),
     "global mask": only(CONTRAST),
     "local pair": only(PAIR),
+    "sentences": only(LocalAlignmentOptions(queries="sentences", learn_temperature=True)),
+    "sentences sigmoid": only(LocalAlignmentOptions(queries="sentences", contrast="sigmoid", grouping="sparse")),
     "together": only(IMAGE(), ReportReconstructionOptions(), CONTRAST, PAIR),
 }
 OWN_BATCH = {
     "local batch": only(LocalAlignmentOptions(negatives="batch")),
+    "local sigmoid": only(LocalAlignmentOptions(contrast="sigmoid", temperature=0.05)),
     "matching": only(ImageTextMatchingOptions(weight=1)),
 }
 """Their negatives are the batch of a process: many processes equal one that takes their batches in turn."""
@@ -71,6 +74,8 @@ def share(state: PretrainingState, first: int, last: int) -> PretrainingState:
     """Rows of a batch."""
     for field in ("image", "target", "input_ids", "attention_mask", "word_ids", "group", "seed"):
         setattr(state, field, getattr(state, field)[first:last])
+    assert state.sentences is not None
+    state.sentences = state.sentences.rows(first, last)
     for mask, names in ((state.image_mask, ("visible", "masked")), (state.report_mask, ("input_ids", "masked"))):
         for field in names:
             setattr(mask, field, getattr(mask, field)[first:last])

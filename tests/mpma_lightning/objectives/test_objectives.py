@@ -16,7 +16,8 @@ from mpma_lightning.objectives.image_reconstruction import (
     patchify,
     unpatchify,
 )
-from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions, attend, token_contrast
+from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
+from mpma_lightning.objectives.local_scores import attend, token_contrast
 from mpma_lightning.objectives.state import words_of
 
 BUILT = EACH | {

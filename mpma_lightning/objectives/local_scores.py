@@ -1,0 +1,116 @@
+"""Scores of texts and images from their local embeddings, and the contrasts of these scores."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mpma_lightning.objectives.state import Words
+
+Grouping = Callable[[Tensor], Tensor]
+"""Weights (…, K) of the patches for each query, from their cosines (…, K); they sum to 1."""
+
+
+def softmax_grouping(temperature: float | Tensor) -> Grouping:
+    """Softmax over the patches."""
+    return lambda similarity: (similarity / temperature).softmax(-1)
+
+
+def sparse_grouping(similarity: Tensor) -> Tensor:
+    """SPARC: scaled to 0..1 over the K patches, those below 1/K set to 0, and divided by the sum."""
+    low, high = similarity.amin(-1, keepdim=True), similarity.amax(-1, keepdim=True)
+    span = high - low
+    scaled = torch.where(span > 0, (similarity - low) / span.clamp(min=torch.finfo(span.dtype).tiny), 1.0)
+    kept = scaled.masked_fill(scaled < 1 / similarity.shape[-1], 0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float | Tensor) -> Tensor:
+    """(B, N, e) context of each query: softmax over the keys, then normalised."""
+    scores = query @ keys.transpose(1, 2) / temperature
+    if valid is not None:
+        scores = scores.masked_fill(~valid.unsqueeze(1), torch.finfo(scores.dtype).min)
+    return F.normalize(scores.softmax(-1) @ keys, dim=-1)
+
+
+def context_cosines(query: Tensor, patches: Tensor, grouping: Grouping) -> Tensor:
+    """(B, S) cosine of each query with its context in each image.
+
+    The context is not computed: with weights a and similarities s, its dot product with the query is a·s and its
+    squared length is aᵀGa, where G holds the inner products of the patches.
+
+    Args:
+        query: (S, e) normalised.
+        patches: (B, K, e) normalised.
+        grouping: weights of the patches.
+    """
+    similarity = query @ patches.transpose(1, 2)
+    weights = grouping(similarity)
+    gram = patches @ patches.transpose(1, 2)
+    length = ((weights @ gram) * weights).sum(-1).clamp(min=1e-12).sqrt()
+    return (weights * similarity).sum(-1) / length
+
+
+def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -> Tensor:
+    """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
+
+    GLoRIA sums over words, here they are averaged, so that long reports do not score higher; it also does not divide
+    by the sharpness: its logits are five times as large. Every report must have a word.
+
+    Args:
+        words: of the reports.
+        patches: (B, K, e) normalised.
+        grouping: weights of the patches for each word.
+        chunk: images compared at once; limits memory.
+    """
+    sharpness = 5.0
+    query, valid = words.embeddings[words.valid], words.valid
+    columns = []
+    for block in patches.split(chunk):
+        cosine = context_cosines(query, block, grouping)
+        filled = cosine.new_full((len(block), *valid.shape), -torch.inf)
+        filled = filled.masked_scatter(valid.expand_as(filled), sharpness * cosine)
+        columns.append(filled.logsumexp(-1) - valid.sum(1).log())
+    return torch.cat(columns) / sharpness
+
+
+def token_contrast(
+    query: Tensor, context: Tensor, valid: Tensor, same: Tensor | None, temperature: float | Tensor
+) -> Tensor:
+    """Symmetric InfoNCE between tokens and their contexts, inside each sample.
+
+    Args:
+        query, context: (B, N, e) normalised.
+        valid: (B, N) tokens that count.
+        same: (B, N, N) pairs that are not negatives (equal words); None: there are none.
+        temperature: τ.
+
+    Returns:
+        (B,) mean over the valid tokens of a sample; 0 for a sample without any.
+    """
+    logits = query @ context.transpose(1, 2) / temperature
+    excluded = ~valid.unsqueeze(1) | ~valid.unsqueeze(2)
+    if same is not None:
+        excluded = excluded | same
+    diagonal = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(excluded & ~diagonal, -torch.inf)
+    own = logits.diagonal(dim1=1, dim2=2)
+    loss = (logits.logsumexp(2) + logits.logsumexp(1)) / 2 - own
+    return (loss * valid).sum(1) / valid.sum(1).clamp(min=1)
+
+
+def against(own: Tensor, logits: Tensor, negative: Tensor) -> Tensor:
+    """(N,) InfoNCE of ``own`` (N,) against the ``logits`` (N, M) where ``negative`` (N, M); 0 without any."""
+    rest = logits.masked_fill(~negative, torch.finfo(logits.dtype).min).logsumexp(1)
+    return F.softplus(rest - own) * negative.any(1)
+
+
+def sigmoid_contrast(logits: Tensor, positive: Tensor) -> Tensor:
+    """(N,) sums over columns of the binary cross-entropy of each pair by itself [SigLIP].
+
+    Args:
+        logits: (N, M) similarities over τ, plus the bias.
+        positive: (N, M) bool.
+    """
+    return F.softplus(torch.where(positive, -logits, logits)).sum(1)
