@@ -38,8 +38,8 @@ def interpolate_hidden(image: Tensor, masked: Tensor, grid: tuple[int, int]) -> 
 class InterpolationEvaluator:
     """Mean squared error of interpolation over the hidden patches of all batches, normalised as in the loss.
 
-    The interpolated patches are scaled by one factor, the best for these very samples; this favours interpolation,
-    which otherwise pays for its false details.
+    The interpolated patches are multiplied by the one factor with the least error on these samples. This favours the
+    baseline: normalisation enlarges its false details, which would otherwise raise the error.
     """
 
     def __init__(self) -> None:

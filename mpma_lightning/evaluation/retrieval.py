@@ -1,8 +1,7 @@
 """Image–report retrieval with several positives per query: recall, precision, mean average precision, ranks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.stats import hypergeom
@@ -62,13 +61,6 @@ class Ranking:
         return float(self.average_precision.mean())
 
 
-class Reorder(Protocol):
-    """Changes the scores of consecutive queries, beginning with number ``start``."""
-
-    def __call__(self, scores: np.ndarray, start: int) -> np.ndarray:
-        """(n, M) new scores."""
-
-
 def rank_queries(
     query: np.ndarray,
     gallery: np.ndarray,
@@ -76,18 +68,18 @@ def rank_queries(
     gallery_group: np.ndarray,
     ks: tuple[int, ...] = KS,
     chunk: int = 1024,
-    reorder: Reorder | None = None,
+    reorder: Callable[[np.ndarray, int], np.ndarray] | None = None,
 ) -> Ranking:
     """Rank the gallery by dot product for each query that has a positive; items of the query's group are positives.
 
-    Ties are counted pessimistically: a negative with the score of a positive ranks before it.
+    Ties count against the model: a negative with the score of a positive ranks before it.
 
     Args:
         query, gallery: (N, e) and (M, e), normalised.
         query_group, gallery_group: (N,) and (M,).
         ks: cut-offs.
         chunk: queries ranked at once; memory grows with ``chunk`` · M.
-        reorder: changes the scores before ranking.
+        reorder: from the scores (n, M) of consecutive queries and the number of the first one to new scores.
     """
     parts = [Ranking(np.zeros(0, int), np.zeros(0), np.zeros((0, len(ks)), int), ks)]
     for start in range(0, len(query), chunk):
@@ -112,7 +104,7 @@ def positive_ranks(
     """Of every positive, by row and descending score: its row, its place among the row's positives, its rank.
 
     Args:
-        scores, positive: (N, M); every row has a positive. Ties are counted pessimistically.
+        scores, positive: (N, M); every row has a positive. Ties count against the model.
         block: positives compared at once; limits memory.
     """
     others = np.where(positive, -np.inf, scores)

@@ -131,8 +131,10 @@ class GroundingTask(TrainingFreeTask):
 
 
 def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:
-    """(B, H', W') to (B, side, side). Before resizing, patches on the bars of a letterbox take the value of the nearest
-    patch in the image, so that they do not affect it."""
+    """Maps (B, H', W') resized to (B, side, side).
+
+    Patches outside of the image, on the bars of a letterbox, first take the value of the nearest patch inside.
+    """
     filled = []
     for one, film in zip(maps.float(), films, strict=True):
         places = []

@@ -108,8 +108,8 @@ class LinearProbeTask(LabelledTask):
     def on_train_epoch_end(self) -> None:
         if not self.trained:
             raise UserError(
-                "found no validation image; a probe stops by the validation loss: give data with a validation split, "
-                "and leave trainer.limit_val_batches at 1.0"
+                "found no validation image, but the validation loss decides when the training of a head stops; choose "
+                "data with a validation split, and leave trainer.limit_val_batches at 1.0"
             )
 
     @torch.enable_grad()

@@ -57,7 +57,8 @@ class NamedOutputsTask(SupervisedTask):
         if stage == "fit":
             self.refuse_without_positive(self.data_spec.train_positives, self.data_spec.counts.get("train", 0))
         self.build_head()
-        self.freeze_backbone()
+        if self.frozen:
+            self.backbone.requires_grad_(False).eval()
 
     def refuse_without_positive(
         self, positives: dict[str, int], samples: int, fraction: float | None = None, seed: int | None = None
@@ -96,8 +97,8 @@ class NamedOutputsTask(SupervisedTask):
         if not self.shared():
             raise UserError(
                 f"{self.data_spec.name} has {self.outputs} of {', '.join(self.annotated()) or 'nothing'}, the "
-                f"checkpoint's head predicts {', '.join(self.classes)}: none in common; choose data with classes that "
-                "it was trained for"
+                f"checkpoint's head predicts {', '.join(self.classes)}: none in common; choose data with at least one of "
+                "the head's classes"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ class SegmentationTask(DenseTask):
     ) -> None:
         super().__init__(**common)
         self.protocol, self.fixed, self.threshold = protocol, protocol_named(protocol, SegmentationProtocol), threshold
-        expect(0 < threshold < 1, "model.threshold", threshold, "a likelihood between 0 and 1")
+        expect(0 < threshold < 1, "model.threshold", threshold, "a probability between 0 and 1, both excluded")
         self.head_width = head_width
         self.frozen = self.fixed.frozen
 

@@ -7,22 +7,19 @@ from mpma_lightning.tasks.base import Task
 
 
 class SupervisedTask(Task):
-    """Evaluates and predicts with a trained head only. Its weights come with ``ckpt_path``; ``checkpoint`` initialises
-    the backbone only. ``frozen``: the backbone is not trained and stays in eval mode.
+    """Refuses to evaluate or predict with a head that was not trained.
+
+    ``checkpoint`` only initialises the backbone; the weights of a trained head come with ``ckpt_path``.
     """
 
     frozen = False
+    """Whether the backbone is not trained; it then stays in evaluation mode."""
     head_title = ""
     """Name of the head in messages; empty: derived from the class."""
 
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self.trained = False
-
-    def freeze_backbone(self) -> None:
-        """Freeze the backbone if the task is ``frozen``."""
-        if self.frozen:
-            self.backbone.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "SupervisedTask":
         """A frozen backbone stays in eval mode."""

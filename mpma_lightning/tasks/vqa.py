@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone
 from mpma_lightning.backbones.weights import load_weights
-from mpma_lightning.evaluation.answers import ACCURACY, Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards
@@ -129,10 +129,9 @@ class VQATask(NamedOutputsTask):
         return [self.answers[i] for i in logits.argmax(1).tolist()]
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        answered = [Answered(*row) for row in zip(*(rows[name] for name in Answered._fields), strict=True)]
-        scores = accuracies(answered, set(self.answers), self.majority)
+        scores = accuracies(rows, set(self.answers), self.majority)
         if stage == "test":
-            self.samples = answer_samples(answered)
+            self.samples = answer_samples(rows)
             scores |= mean_intervals(self.samples.values, self.samples.patients)
         return scores
 

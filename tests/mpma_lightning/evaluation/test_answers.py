@@ -3,18 +3,26 @@
 import numpy as np
 import pytest
 
-from mpma_lightning.evaluation.answers import Answered, accuracies, answer_samples
+from mpma_lightning.evaluation.answers import accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_interval, mean_intervals
 from mpma_lightning.evaluation.metric import by_name
 
+NAMES = ("answer", "answer_type", "question_type", "contrasted", "predicted", "question_only", "id", "patient")
+
+
+def columns(*questions: tuple[object, ...]) -> dict[str, np.ndarray]:
+    """The columns of questions that give the first of ``NAMES``."""
+    values = zip(*questions, strict=True)
+    return {name: np.array(column, object) for name, column in zip(NAMES, values, strict=False)}
+
 
 def test_value_accuracies() -> None:
-    rows = [
-        Answered("yes", "CLOSED", "PRES", True, "yes", "no"),
-        Answered("no", "CLOSED", "PRES", True, "yes", "no"),
-        Answered("left", "OPEN", "POS", False, "left", "left"),
-        Answered("rare", "OPEN", "POS", False, "left", "left"),
-    ]
+    rows = columns(
+        ("yes", "CLOSED", "PRES", True, "yes", "no"),
+        ("no", "CLOSED", "PRES", True, "yes", "no"),
+        ("left", "OPEN", "POS", False, "left", "left"),
+        ("rare", "OPEN", "POS", False, "left", "left"),
+    )
     scores = by_name(accuracies(rows, {"yes", "no", "left"}, {"CLOSED": "yes", "OPEN": "left"}))
     assert scores["accuracy"] == 0.5 and scores["accuracy/closed"] == 0.5 and scores["accuracy/open"] == 0.5
     assert scores["question_only/contrasted"] == 0.5 and scores["accuracy/contrasted"] == 0.5
@@ -23,19 +31,17 @@ def test_value_accuracies() -> None:
 
 
 def test_value_without_the_blind_model() -> None:
-    scores = by_name(accuracies([Answered("yes", "CLOSED", "", False, "yes", None)], {"yes"}, {}))
+    scores = by_name(accuracies(columns(("yes", "CLOSED", "", False, "yes", None)), {"yes"}, {}))
     assert "question_only" not in scores and scores["majority"] == 0.0 and scores["accuracy"] == pytest.approx(1.0)
     assert "accuracy/open" not in scores and "accuracy/contrasted" not in scores
 
 
 def test_value_intervals_draw_patients_with_all_their_questions() -> None:
     rows = [
-        Answered(
-            "yes", "CLOSED" if i % 2 else "OPEN", "", False, "yes" if i < 20 else "no", None, f"q{i}", f"p{i // 20}"
-        )
+        ("yes", "CLOSED" if i % 2 else "OPEN", "", False, "yes" if i < 20 else "no", None, f"q{i}", f"p{i // 20}")
         for i in range(40)
     ]
-    table = answer_samples(rows)
+    table = answer_samples(columns(*rows))
     samples = table.frame()
     assert samples["id"][21] == "q21" and samples["patient"][21] == "p1"
     found = by_name(mean_intervals(table.values, table.patients))
