@@ -14,8 +14,6 @@ from mpma_lightning.evaluation.classification import (
     F1_LIKELIEST,
     auroc_interval,
     best_thresholds,
-    classification_scores,
-    exclusive_scores,
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
@@ -64,15 +62,13 @@ class ClassificationTask(LabelledTask):
         if stage == "val" and self.trainer.state.fn == "fit":
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)
-        found = classification_scores(labels, scores, self.classes, self.thresholds.cpu().double().numpy())
-        if self.exclusive:
-            found |= exclusive_scores(labels, scores)
+        found = self.class_metrics(labels, scores, self.thresholds.cpu().double().numpy())
         if stage == "test":
-            table = SampleTable(rows["id"], rows["patient"], classes=self.classes, labels=labels)
-            table.scores[AUROC, ""] = scores
-            self.samples = table
-        if stage == "test" and AUROC in found:
-            found |= with_interval(AUROC, auroc_interval(labels, scores, rows["patient"]))
+            self.samples = SampleTable(
+                rows["id"], rows["patient"], classes=self.classes, labels=labels, scores={(AUROC, ""): scores}
+            )
+            if AUROC in found:
+                found |= with_interval(AUROC, auroc_interval(labels, scores, rows["patient"]))
         return found
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from data_modules.errors import UserError
+from mpma_lightning.evaluation.classification import classification_scores, exclusive_scores
+from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
@@ -81,6 +84,11 @@ class LabelledTask(NamedOutputsTask):
     def likelihoods(self, logits: Tensor) -> Tensor:
         """(…, K) probabilities: softmax over exclusive classes, else sigmoid."""
         return full(logits).softmax(-1) if self.exclusive else full(logits).sigmoid()
+
+    def class_metrics(self, labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> dict[Metric, float]:
+        """Metrics of (N, K) probabilities against labels; of exclusive classes also those of the likeliest class."""
+        found = classification_scores(labels, scores, self.classes, thresholds)
+        return found | (exclusive_scores(labels, scores) if self.exclusive else {})
 
     def named_scores(self, ids: list[str], scores: Tensor) -> dict[str, Any]:
         """Predictions with one column per class, from (B, K) scores."""

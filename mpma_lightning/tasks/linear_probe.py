@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import draw_fraction
 from data_modules.index.manifest import ids_sha256
-from mpma_lightning.evaluation.classification import (
-    AUROC,
-    best_thresholds,
-    classification_scores,
-    exclusive_scores,
-)
+from mpma_lightning.evaluation.classification import AUROC, best_thresholds
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
@@ -161,9 +156,7 @@ class LinearProbeTask(LabelledTask):
         found: dict[float, list[dict[Metric, float]]] = {}
         cuts = self.thresholds.cpu().double().numpy()
         for record, values, thresholds in zip(self.records, scores, cuts, strict=True):
-            metrics = classification_scores(rows["labels"], values, self.classes, thresholds)
-            if self.exclusive:
-                metrics |= exclusive_scores(rows["labels"], values)
+            metrics = self.class_metrics(rows["labels"], values, thresholds)
             record |= {f"{stage}/{metric.name}": value for metric, value in metrics.items() if _of_all_classes(metric)}
             found.setdefault(record["fraction"], []).append(metrics)
         return {metric: v for fraction, runs in found.items() for metric, v in _summary(fraction, runs).items()}

@@ -97,8 +97,8 @@ class NamedOutputsTask(SupervisedTask):
         if not self.shared():
             raise UserError(
                 f"{self.data_spec.name} has {self.outputs} of {', '.join(self.annotated()) or 'nothing'}, the "
-                f"checkpoint's head predicts {', '.join(self.classes)}: none in common; choose data with at least one of "
-                "the head's classes"
+                f"checkpoint's head predicts {', '.join(self.classes)}: none in common; choose data that have at least "
+                "one of these"
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
