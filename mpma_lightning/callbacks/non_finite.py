@@ -88,14 +88,11 @@ class NonFinite(Callback):
         )
         if self.skipped >= self.skip:
             left = f"{self.skip} steps were skipped already (non_finite.skip)" if self.skip else "Look at these samples"
-            raise UserError(f"{found}. {left}, or lower model.optim.lr. {_repeat(Path(trainer.default_root_dir))}")
+            run = Path(trainer.default_root_dir)
+            raise UserError(
+                f"{found}. {left}, or lower model.optim.lr. To find the operation: python -m mpma_lightning fit "
+                f"--config {run / 'config.yaml'} --config experiments/debug/anomaly.yaml "
+                f"--trainer.default_root_dir {run}"
+            )
         self.skipped += 1
         rank_zero_warn(f"{found}. Step skipped, {self.skipped} of {self.skip}; see {path}")
-
-
-def _repeat(run: Path) -> str:
-    """How to repeat the run from its last checkpoint until the operation is found."""
-    return (
-        f"To find the operation: python -m mpma_lightning fit --config {run / 'config.yaml'} --config "
-        f"experiments/debug/anomaly.yaml --trainer.default_root_dir {run}"
-    )

@@ -36,6 +36,6 @@ class Predictions(Callback):
         self.writer.add(outputs)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        ranks = gather_objects(self.writer.held())
+        ranks = gather_objects(self.writer.rows)
         if trainer.is_global_zero:
-            rank_zero_info(self.writer.write(ranks))
+            rank_zero_info(self.writer.write([row for rank in ranks for row in rank]))

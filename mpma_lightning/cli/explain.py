@@ -75,11 +75,12 @@ class Explainer:
         return f"{cause.class_name} has no argument '{key}'{suggest(key, _arguments_of(cause.class_path))}"
 
     def _suggest_option(self, key: str) -> str:
-        """The nearest option; beside a known group its members, else the nearest or all top-level keys."""
+        """The nearest option, or all options of a known group, or all top-level keys."""
         head, dot, _ = key.partition(".")
-        members = [option for option in self.options if option.startswith(f"{head}{dot}")] if dot else self.options
-        top_level = {option.partition(".")[0] for option in self.options}
-        return suggest(key, members) if members else suggest(head, top_level)
+        members = [option for option in self.options if option.startswith(f"{head}.")]
+        if dot and members:
+            return suggest(key, members)
+        return nearest(key, self.options) or suggest(head, {option.partition(".")[0] for option in self.options})
 
     def unexpected_word(self, cause: Cause) -> str:
         hint = ", configs with --config" if self.bases else ""

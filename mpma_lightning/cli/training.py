@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -236,13 +236,5 @@ def import_all(package: str) -> None:
 def _explainer(subcommand: str) -> Explainer:
     task, data = base_classes()
     bases = {"model": task, "data": data, "trainer.callbacks": Callback, "trainer.logger": Logger}
-    return Explainer(subcommand, bases, _option_names(subcommand))
-
-
-def _option_names(subcommand: str) -> list[str]:
-    parser = ArgumentParser()
-    names = parser.add_class_arguments(Trainer, "trainer", fail_untyped=False)
-    names += parser.add_method_arguments(Trainer, subcommand, skip=LightningCLI.subcommands()[subcommand])
-    for name, callback in _FIT_CALLBACKS.items() if subcommand == "fit" else ():
-        names += parser.add_class_arguments(callback, name)
-    return [*names, "config", "seed_everything", "model", "data", "trainer"]
+    parser = CommandReader(subcommand)._parser(subcommand)
+    return Explainer(subcommand, bases, [action.dest for action in parser._actions])

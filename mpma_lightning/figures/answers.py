@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, enlarged, gray
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, show
 
 
 def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None) -> Figure:
@@ -21,11 +21,8 @@ def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str
     count = len(batch["text"])
     figure, axes = canvas(count, 3, 2.4, 2.4)
     for row in range(count):
-        image = gray(batch["image"][row])
-        for ax in axes[row, :2]:
-            ax.imshow(image, cmap="gray")
-        if attention is not None:
-            axes[row, 1].imshow(enlarged(attention[row], image.shape), cmap="inferno", alpha=0.5)
+        show(axes[row, 0], batch["image"][row])
+        show(axes[row, 1], batch["image"][row], None if attention is None else attention[row])
         best = probabilities[row].topk(min(3, len(answers)))
         ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         predicted = [f"{answers[i]} ({p:.2f})" for p, i in ranked]

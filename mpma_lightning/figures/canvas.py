@@ -32,6 +32,13 @@ def enlarged(heat: Tensor, size: tuple[int, ...]) -> np.ndarray:
     return torch.nn.functional.interpolate(heat[None, None].float(), size, mode="bilinear")[0, 0].cpu().numpy()
 
 
+def show(ax: Axes, image: Tensor, heat: Tensor | None = None, alpha: float = 0.5) -> None:
+    """Draw an image (C, H, W) in gray, and over it a map (H', W') of opacity ``alpha``."""
+    ax.imshow(gray(image), cmap="gray")
+    if heat is not None:
+        ax.imshow(enlarged(heat, image.shape[-2:]), cmap="inferno", alpha=alpha)
+
+
 def rectangle(ax: Axes, corners: list[float], colour: str, text: str) -> None:
     """Draw a box x1, y1, x2, y2 with ``text`` above it."""
     x1, y1, x2, y2 = corners

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mpma_lightning.evaluation.grounding import Film, pointed_at
-from mpma_lightning.figures.canvas import FOUND, TRUTH, canvas, enlarged, gray, rectangle
+from mpma_lightning.figures.canvas import FOUND, TRUTH, canvas, rectangle, show
 
 
 def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figure:
@@ -20,7 +20,7 @@ def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figu
     figure, axes = canvas(len(image), 2)
     for row, (left, right) in enumerate(axes):
         for ax in (left, right):
-            ax.imshow(gray(image[row]), cmap="gray")
+            show(ax, image[row])
         for mask, colour in ((truth, TRUTH), (found, FOUND)):
             values = mask[row, 0].float().cpu().numpy()
             if 0 < values.mean() < 1:
@@ -34,7 +34,7 @@ def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, T
     """Images with annotated boxes (green) and the three detections of highest score (orange, class and score)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        ax.imshow(gray(image[i]), cmap="gray")
+        show(ax, image[i])
         for box, label in zip(truth[i]["boxes"].tolist(), truth[i]["labels"].tolist(), strict=True):
             rectangle(ax, box, TRUTH, classes[label])
         best = found[i]["scores"].argsort(descending=True)[:3].tolist()
@@ -49,10 +49,8 @@ def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[st
     """Similarity maps over the images, with the annotated boxes (green) and the most similar patch (cross)."""
     figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        heat = enlarged(maps[i], image.shape[-2:])
-        ax.imshow(gray(image[i]), cmap="gray")
-        ax.imshow(heat, cmap="inferno", alpha=0.45)
-        y, x = pointed_at(maps[i].float().cpu().numpy(), heat.shape[0], heat.shape[1], films[i])
+        show(ax, image[i], maps[i], alpha=0.45)
+        y, x = pointed_at(maps[i].float().cpu().numpy(), image.shape[-2], image.shape[-1], films[i])
         ax.plot(x, y, marker="+", color="white", markersize=10)
         for box in truth[i].tolist():
             rectangle(ax, box, TRUTH, "")

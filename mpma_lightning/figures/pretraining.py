@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, enlarged, gray
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, gray, show
 from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
 
@@ -78,10 +78,9 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
         title: of the figure.
     """
     figure, axes = canvas(1, len(words) + 1)
-    axes[0, 0].imshow(gray(image), cmap="gray")
+    show(axes[0, 0], image)
     for ax, word, values in zip(axes[0, 1:], words, maps, strict=True):
-        ax.imshow(gray(image), cmap="gray")
-        ax.imshow(enlarged(values, image.shape[-2:]), cmap="inferno", alpha=0.5)
+        show(ax, image, values)
         ax.set_title(word, fontsize=9)
     figure.suptitle(title, fontsize=8)
     return figure

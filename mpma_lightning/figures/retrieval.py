@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_modules.loading.dataset import SampleDataset
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, gray
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, show
 
 
 def gallery_figure(data: SampleDataset, where: list[list[int]], hits: np.ndarray, query: str, gallery: str) -> Figure:
@@ -39,6 +39,6 @@ def _cell(ax: Axes, sample: dict[str, Any], kind: str, colour: str) -> None:
     for spine in ax.spines.values():
         spine.set(color=colour, linewidth=2.5)
     if kind == "image":
-        ax.imshow(gray(torch.as_tensor(sample["image"])), cmap="gray")
+        show(ax, torch.as_tensor(sample["image"]))
     else:
         ax.text(0.03, 0.97, textwrap.fill(sample["text"][:330], 34), fontsize=6, va="top", transform=ax.transAxes)

@@ -27,12 +27,12 @@ class BoxWriter(PredictionWriter):
     """
 
     def __init__(self, classes: list[str], image_size: int, fit: str, file: str = "boxes.json") -> None:
-        self.classes, self.image_size, self.fit, self.file = classes, image_size, fit, file
-        self.images: list[Detected] = []
+        super().__init__(file)
+        self.classes, self.image_size, self.fit = classes, image_size, fit
 
     def add(self, prediction: dict[str, Any]) -> None:
         rows = zip(prediction["id"], prediction["size"].tolist(), prediction["found"], strict=True)
-        self.images += [(name, size, self.annotations(found, size)) for name, size, found in rows]
+        self.rows += [(name, size, self.annotations(found, size)) for name, size, found in rows]
 
     def annotations(self, found: dict[str, Tensor], size: list[int]) -> list[dict[str, Any]]:
         """COCO annotations of one image, without ids.
@@ -53,15 +53,12 @@ class BoxWriter(PredictionWriter):
                 rows.append(row)
         return rows
 
-    def held(self) -> list[Detected]:
-        return self.images
-
-    def write(self, ranks: list[list[Detected]]) -> str:
+    def write(self, rows: list[Detected]) -> str:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for name, (height, width), rows in (image for rank in ranks for image in rank):
+        for name, (height, width), found in rows:
             images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
-            annotations += [{"id": len(annotations) + i + 1, "image_id": len(images), **r} for i, r in enumerate(rows)]
+            annotations += [{"id": len(annotations) + i + 1, "image_id": len(images), **r} for i, r in enumerate(found)]
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(self.classes)]
         content = {"images": images, "categories": categories, "annotations": annotations}
         write_whole(self.path, json.dumps(content) + "\n")

@@ -22,8 +22,8 @@ class MaskWriter(PredictionWriter):
     """
 
     def __init__(self, fit: str, file: str = "masks") -> None:
-        self.fit, self.file = fit, file
-        self.count = 0
+        super().__init__(file)
+        self.fit = fit
 
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
         """UserError if two samples would have the same file name."""
@@ -43,13 +43,10 @@ class MaskWriter(PredictionWriter):
             place = Placement.of(size[0], size[1], mask.shape[-1], self.fit)
             with whole_file(self.path / png_path(name), within=self.path.parent) as partial:
                 Image.fromarray(place.mask_back(mask[0].cpu().numpy())).save(partial, format="PNG")
-            self.count += 1
+            self.rows.append(name)
 
-    def held(self) -> int:
-        return self.count
-
-    def write(self, ranks: list[int]) -> str:
-        return f"{sum(ranks)} images in {self.path}"
+    def write(self, rows: list[str]) -> str:
+        return f"{len(rows)} images in {self.path}"
 
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
-from torch import Tensor
 
 from data_modules.errors import UserError
 from data_modules.files import whole_file
@@ -27,26 +26,13 @@ class TableWriter(PredictionWriter):
             ``.safetensors`` (one float32 tensor per column; the metadata entry ``id`` is a JSON list of the ids).
     """
 
-    def __init__(self, file: str = "features.parquet") -> None:
-        self.file = file
-        self.columns: Columns = {}
-
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
         super().begin(folder, ids)
         if self.path.suffix not in FORMATS:
             raise UserError(f"the file of Predictions is {self.file!r}; expected an ending of {', '.join(FORMATS)}")
 
-    def add(self, prediction: dict[str, Any]) -> None:
-        for name, values in prediction.items():
-            rows = values.float().cpu().tolist() if isinstance(values, Tensor) else list(values)
-            self.columns.setdefault(name, []).extend(rows)
-
-    def held(self) -> Columns:
-        return self.columns
-
-    def write(self, ranks: list[Columns]) -> str:
-        names = next((list(rank) for rank in ranks if rank), [])
-        merged = {name: [row for rank in ranks for row in rank.get(name, [])] for name in names}
+    def write(self, rows: list[dict[str, Any]]) -> str:
+        merged = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         line = f"{len(merged.get('id', []))} samples: {', '.join(merged)} in {self.path}"
         with whole_file(self.path) as partial:
             FORMATS[self.path.suffix](merged, partial)

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 
 class PredictionWriter(ABC):
     """Receives the batches of ``predict`` on every rank; each ``predict`` has a new writer.
 
-    Attributes:
+    Args:
         file: name of the file or folder in the run folder.
+
+    Attributes:
+        rows: what this process sends to rank 0 after its last batch, an entry per sample.
     """
 
-    file: str
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.rows: list[Any] = []
 
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
         """Called before the first batch.
@@ -27,14 +34,11 @@ class PredictionWriter(ABC):
         """
         self.path = folder / self.file
 
-    @abstractmethod
     def add(self, prediction: dict[str, Any]) -> None:
-        """Add a batch, as ``Task.predict`` returns it; ``id`` is a list of B names."""
+        """Add a batch, as ``Task.predict`` returns it: tensors (B, …) and lists of B entries, ``id`` among them."""
+        columns = [v.float().cpu().tolist() if isinstance(v, Tensor) else v for v in prediction.values()]
+        self.rows += [dict(zip(prediction, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @abstractmethod
-    def held(self) -> Any:
-        """What this process sends to rank 0 after its last batch."""
-
-    @abstractmethod
-    def write(self, ranks: list[Any]) -> str:
-        """On rank 0: write :meth:`held` of every rank, as far as it is not written yet; returns a line for the log."""
+    def write(self, rows: list[Any]) -> str:
+        """On rank 0: write the ``rows`` of all ranks, unless ``add`` has written them; returns a line for the log."""

@@ -12,36 +12,35 @@ RANDOM = "random"
 
 
 def checkpoint_to_continue(run: Run, asked: str | None, trial: bool) -> Path | None:
-    """The checkpoint that ``fit`` continues from; None to start.
+    """The checkpoint that ``fit`` continues from; None to start from the beginning.
 
     Args:
         run: of the command.
-        asked: ``last``, ``best``, a file or None.
+        asked: ``--ckpt_path``: ``last``, ``best``, a file or None.
         trial: a ``fast_dev_run``, which neither reads nor writes the run.
     """
     if asked == RANDOM:
         raise UserError("fit: --ckpt_path random is for validate, test and predict; fit starts anew with null")
     if asked not in ("last", "best", None):
         return _existing(asked)
-    if trial:
+    kept = [] if trial else run.checkpoints()
+    if not kept:
         return None
-    if asked is None and run.checkpoints():
+    if asked is None:
         raise UserError(
-            f"{run.folder} holds {run.checkpoints()[-1].name}, which a run from the start would overwrite: continue "
-            f"with --ckpt_path last, or choose --trainer.default_root_dir OTHER, or delete {run.folder}"
+            f"{run.folder} holds {kept[-1].name}, which a run from the beginning would overwrite: continue it with "
+            f"--ckpt_path last, or choose --trainer.default_root_dir OTHER, or delete {run.folder}"
         )
-    if asked == "best" and run.checkpoints():
-        return run.best_or_refuse()
-    return run.last()
+    return run.best_or_refuse() if asked == "best" else run.last()
 
 
 def checkpoint_to_evaluate(run: Run, asked: str | None, starts_from: str | None, subcommand: str) -> Path | None:
-    """The checkpoint that ``subcommand`` evaluates; None for weights as the task builds them.
+    """The checkpoint that ``subcommand`` evaluates; None for the weights that the task starts with.
 
     Args:
         run: of the command.
-        asked: ``last``, ``best``, ``random``, a file, or None: the run's own best checkpoint where it has selected one,
-            else its last one.
+        asked: ``--ckpt_path``: ``last``, ``best``, ``random``, a file, or None: the best checkpoint of the run, or its
+            last one if it has no best.
         starts_from: ``model.checkpoint``; where it is given and ``asked`` is None, those weights are evaluated.
         subcommand: ``validate``, ``test`` or ``predict``.
     """
@@ -49,26 +48,23 @@ def checkpoint_to_evaluate(run: Run, asked: str | None, starts_from: str | None,
         return None
     if asked == "best":
         return run.best_or_refuse()
-    if asked not in ("last", None):
+    if asked == "last":
+        return run.last_or_refuse()
+    if asked is not None:
         return _existing(asked)
-    if asked is None and starts_from is not None:
+    if starts_from is not None:
         if run.checkpoints():
             rank_zero_info(f"{subcommand}: weights of model.checkpoint; --ckpt_path last takes those of {run.folder}")
         return None
-    last = run.last()
-    if asked == "last":
-        if last is None:
-            raise UserError(f"{run.folder} holds no checkpoint: run fit first, or give --ckpt_path FILE")
-        return last
-    if last is None:
+    if (last := run.last()) is None:
         return None
     found = run.best() or last
     rank_zero_info(f"{subcommand}: weights of {found}, {'the last' if found == last else 'the best'} of this run")
     return found
 
 
-def _existing(file: str | None) -> Path:
-    path = Path(str(file))
+def _existing(file: str) -> Path:
+    path = Path(file)
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give a file, `last`, `best`, or null for none")
     return path

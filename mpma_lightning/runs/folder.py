@@ -1,6 +1,7 @@
-"""The folder of a run: its name, its record, and its own checkpoints. Nothing is searched for: each has one place."""
+"""The folder of a run. Its record and its checkpoints have fixed places in it; no other folder is searched."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ CHECKPOINTS = "checkpoints"
 
 
 def run_folder(configs: Sequence[Path]) -> Path:
-    """``runs/<last config below experiments/, without suffix>``, else ``runs/<its stem>``; stable between calls."""
+    """The folder of runs of these configs: ``runs/mine/first`` for ``experiments/mine/first.yaml``, the last of them,
+    and ``runs/first`` for a ``first.yaml`` that is not below a folder ``experiments``."""
     if not configs:
         return Path("runs", "unnamed")
     path = configs[-1].resolve().with_suffix("")
@@ -27,31 +29,32 @@ def run_folder(configs: Sequence[Path]) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Its checkpoints are ``folder/checkpoints/*.ckpt`` and no others."""
+    """A run folder. The checkpoints of the run are the files ``folder/checkpoints/*.ckpt``."""
 
     folder: Path
 
     @property
     def record(self) -> Path:
-        """The effective config of ``fit``."""
+        """The complete config of ``fit``, as it was run."""
         return self.folder / CONFIG_NAME
 
     @property
     def last_file(self) -> Path:
-        """Where ``fit`` keeps its newest checkpoint; may be absent or damaged."""
+        """Where ``fit`` keeps its newest checkpoint; the file may be absent or damaged."""
         return self.folder / CHECKPOINTS / "last.ckpt"
 
     def checkpoints(self) -> list[Path]:
-        """All of them by name, whole or damaged."""
+        """All checkpoints, ordered by name; some may be damaged."""
         return sorted((self.folder / CHECKPOINTS).glob("*.ckpt"))
 
     def last(self) -> Path | None:
         """The checkpoint to continue from; None in a folder without checkpoints.
 
-        This is ``last.ckpt``; where it is damaged or absent, the whole checkpoint of the most steps, with a message.
+        This is ``last.ckpt``. If it is damaged or absent, it is the undamaged checkpoint of the most steps, and a
+        warning says so.
 
         Raises:
-            UserError: no checkpoint is whole, or the folder has checkpoints and no record.
+            UserError: all checkpoints are damaged, or the folder has checkpoints and no record.
         """
         if not self.checkpoints():
             return None
@@ -68,43 +71,46 @@ class Run:
                 return self.last_file
             except UserError as error:
                 problem = error
-        step, path = max(self._whole_ones(), default=(0, None))
+        step, path = max(self._undamaged(), default=(0, None))
         if path is None:
             raise problem or UserError(f"no checkpoint in {self.folder / CHECKPOINTS} can be read; delete them")
         rank_zero_warn(f"{problem or f'{self.last_file} is not there'}. Taking {path} (step {step}) in its place")
         return path
 
-    def _whole_ones(self) -> Iterator[tuple[int, Path]]:
+    def _undamaged(self) -> Iterator[tuple[int, Path]]:
         """(step, file) of each checkpoint beside ``last.ckpt`` that can be read."""
         for path in self.checkpoints():
             if path != self.last_file:
-                try:
+                with suppress(UserError, LookupError, TypeError, ValueError):
                     yield int(read_file(path, mmap=True)["global_step"]), path
-                except (UserError, LookupError, TypeError, ValueError):
-                    continue
+
+    def last_or_refuse(self) -> Path:
+        """:meth:`last`; UserError in a folder without checkpoints."""
+        last = self.last()
+        if last is None:
+            raise UserError(f"{self.folder} holds no checkpoint: run fit first, or give --ckpt_path FILE")
+        return last
 
     def best(self) -> Path | None:
-        """The checkpoint that the monitoring ``ModelCheckpoint`` of this run kept as its best, if there is one."""
+        """The checkpoint that the ``ModelCheckpoint`` with a ``monitor`` kept as its best; None if there is none."""
         last = self.last()
         return None if last is None else _best_known_to(last)
 
     def best_or_refuse(self) -> Path:
         """:meth:`best`, or a UserError that says why there is none."""
-        last = self.last()
-        if last is None:
-            raise UserError(f"{self.folder} holds no checkpoint: run fit first, or give --ckpt_path FILE")
+        last = self.last_or_refuse()
         if (best := _best_known_to(last)) is not None:
             return best
-        why = "no validation has ended yet" if _monitors(last) else "no ModelCheckpoint of the run has a `monitor`"
+        why = "no validation has ended yet" if _best_files(last) else "no ModelCheckpoint of the run has a `monitor`"
         raise UserError(f"{last} knows no best checkpoint: {why}; give --ckpt_path last")
 
 
-def _monitors(last: Path) -> list[str]:
-    """Best file of each monitoring ``ModelCheckpoint`` behind ``last``, '' where it kept none yet."""
+def _best_files(last: Path) -> list[str]:
+    """The best file of each ``ModelCheckpoint`` with a ``monitor``, as ``last`` has it; '' before the first one."""
     states = read_file(last, mmap=True).get("callbacks", {})
     return [state.get("best_model_path") or "" for state in states.values() if state.get("monitor")]
 
 
 def _best_known_to(last: Path) -> Path | None:
-    names = [Path(path).name for path in _monitors(last) if path]
-    return last.parent / names[0] if names and (last.parent / names[0]).is_file() else None
+    found = [last.parent / Path(path).name for path in _best_files(last) if path]
+    return found[0] if found and found[0].is_file() else None

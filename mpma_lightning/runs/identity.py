@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from mpma_lightning.backbones.checkpoint import read_file
 from mpma_lightning.backbones.flat_spec import nested
 from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME, Run
 
-_CONTINUED = ("seed_everything", "model", "data")  # what must stay the same when a run is continued
+_CONTINUED = ("seed_everything", "model", "data")
 _SPLITTING = ("seed", "split", "split_file", "lists", "protocol", "val_share")
 """Arguments of data modules that decide which sample is in which split."""
 _SPLIT_FILES = ("split_file", "lists")
@@ -46,11 +46,9 @@ def check_continues(
             number of processes; see :class:`~mpma_lightning.runs.record.RunRecord`.
     """
     free = (*_FREE, _BATCH_SIZE) if sizes_are_known else _FREE
-    recorded_settings = _in_todays_form(_load(run.record))
-    stored = dict(_flat({key: recorded_settings.get(key) for key in _CONTINUED}))
-    complete = with_defaults(_known_today(recorded_settings, {key: settings.get(key) for key in _CONTINUED}))
-    stored = dict(_flat({key: complete.get(key) for key in _CONTINUED})) | stored
-    new = dict(_flat({key: settings.get(key) for key in _CONTINUED}))
+    old, now = _in_todays_form(_load(run.record)), _fixed(settings)
+    complete = with_defaults(_known_today(old, now))
+    stored, new = _flat(_fixed(complete)) | _flat(_fixed(old)), _flat(now)
     changed = [
         f"{key} {_show(stored, key)} -> {_show(new, key)}"
         for key in dict.fromkeys([*stored, *new])
@@ -74,7 +72,7 @@ def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
         settings: the complete effective config of the command, plain types.
     """
     data, source = _fitted_data(checkpoint)
-    fitted, new = dict(_flat({"data": data})), dict(_flat({"data": settings.get("data")}))
+    fitted, new = _flat({"data": data}), _flat({"data": settings.get("data")})
     if data is None or _class_name(fitted) != _class_name(new):
         return
     roots = [key for key in fitted if key.endswith("root")]
@@ -141,10 +139,10 @@ def config_sha256(settings: dict[str, Any], subcommand: str) -> str:
     """
     folder = str((settings.get("trainer") or {}).get("default_root_dir"))
     more = _OF_FIT if subcommand == "fit" else _OF_EVALUATION
-    kept = {key: settings.get(key) for key in (*_CONTINUED, "trainer", *more)}
+    kept = _fixed(settings) | {key: settings.get(key) for key in ("trainer", *more)}
     lines = [
         f"{key}: {json.dumps(value, sort_keys=True, default=str)}".replace(folder, "RUN")
-        for key, value in sorted(_flat(kept))
+        for key, value in sorted(_flat(kept).items())
         if key not in (*_FREE, *_SHOWN_ONLY)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -178,12 +176,17 @@ def _load(record: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, value
+def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The sections that must stay the same when a run is continued; None for one that is not there."""
+    return {key: settings.get(key) for key in _CONTINUED}
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """The values of nested dictionaries by dotted key."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    parts = (_flat(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items())
+    return {name: inner for part in parts for name, inner in part.items()}
 
 
 def _show(settings: dict[str, Any], key: str) -> str:
@@ -192,14 +195,16 @@ def _show(settings: dict[str, Any], key: str) -> str:
 
 def _in_todays_form(settings: dict[str, Any]) -> dict[str, Any]:
     """``settings`` with a backbone that was written as its name alone, or before its parts were nested, translated."""
-    model = settings.get("model")
-    arguments = model.get("init_args") if isinstance(model, dict) else None
-    backbone = arguments.get("backbone") if isinstance(arguments, dict) else None
+    try:
+        model = settings["model"]
+        backbone = model["init_args"]["backbone"]
+    except (KeyError, TypeError):
+        return settings
     if isinstance(backbone, str):
         backbone = {"name": backbone}
-    if not isinstance(model, dict) or not isinstance(arguments, dict) or not isinstance(backbone, dict):
+    if not isinstance(backbone, dict):
         return settings
-    return {**settings, "model": {**model, "init_args": {**arguments, "backbone": nested(backbone)}}}
+    return {**settings, "model": {**model, "init_args": {**model["init_args"], "backbone": nested(backbone)}}}
 
 
 def _known_today(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -18,20 +18,20 @@ from data_modules.files import unwritable, write_whole
 LOCK, OWNER = ".lock", ".owner.json"
 _NO_LOCKS = (ENOLCK, ENOSYS, EOPNOTSUPP)
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""All 0, or absent, in global rank 0 alone."""
+"""Variables of launchers; only in the process of global rank 0 each of them is 0 or absent."""
 _PATIENCE = 30.0
-"""Seconds in which the data workers of a killed run, which hold its lock with it, notice that it is gone."""
+"""Seconds to wait for the data workers of a killed run: they share its lock until they notice that it has ended."""
 
 
 @contextmanager
 def owned(run: Path) -> Iterator[None]:
-    """Hold ``run``, which is made, as its only writer. Of several processes of one run, rank 0 alone holds it.
+    """While this context lasts, no other process can own the folder ``run``; the folder is made if it is absent.
 
-    The lock is the kernel's: it ends with the process, also with one that is killed. Where the disk has no locks, a
-    file takes its place that names its process.
+    Of the several processes of one run, only rank 0 takes the lock. The kernel releases it when the process ends, even
+    if it is killed. On a disk without locks, a file that names the process is used instead.
 
     Raises:
-        UserError: another process holds it (which, where, since when), or the folder cannot be written.
+        UserError: another process owns the folder (it names the process, host and time), or it cannot be written.
     """
     if any(os.environ.get(name, "0") not in ("0", "") for name in _RANKS):
         yield
@@ -52,27 +52,29 @@ def owned(run: Path) -> Iterator[None]:
 
 
 def _take(run: Path) -> BaseFileLock:
+    """The lock of ``run``. Waits while the process that holds it has not written its name yet, or has ended and left
+    data workers."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        try:
+        with suppress(Timeout):
             return _acquired(run)
-        except Timeout:
-            owner = _owner(run)
-            if not _is_gone(owner) or time.monotonic() > deadline:
-                who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('since', '?')}"
-                raise UserError(
-                    f"{run} is being written by another fit ({who}): wait for it or stop it, or choose "
-                    "--trainer.default_root_dir OTHER"
-                ) from None
-            time.sleep(0.2)
+        owner = _owner(run)
+        if (owner and not _is_gone(owner)) or time.monotonic() > deadline:
+            who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}, since {owner.get('since', '?')}"
+            raise UserError(
+                f"{run} is being written by another fit ({who}): wait for it or stop it, or choose "
+                "--trainer.default_root_dir OTHER"
+            )
+        time.sleep(0.2)
 
 
 def _acquired(run: Path) -> BaseFileLock:
+    """The kernel's lock, or a lock file where the disk has no locks; Timeout where another process holds it."""
     lock: BaseFileLock = FileLock(run / LOCK)
     try:
         lock.acquire(timeout=0)
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, Timeout) or (isinstance(error, OSError) and error.errno not in _NO_LOCKS):
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:  # a Timeout has no errno
             raise
         lock = SoftFileLock(run / f"{LOCK}.soft")
         lock.acquire(timeout=0)
@@ -88,7 +90,7 @@ def _owner(run: Path) -> dict[str, Any]:
 
 
 def _is_gone(owner: dict[str, Any]) -> bool:
-    """Whether the process that ``owner`` names ran on this machine and runs no more."""
+    """Whether ``owner`` names a process of this machine that has ended."""
     pid = owner.get("pid")
     if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
         return False

@@ -1,6 +1,7 @@
 """Writes the effective config and the versions of a run, and adds its settings to its checkpoints."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class RunRecord(SaveConfigCallback):
         return STATE_KEY
 
     def state_dict(self) -> dict[str, Any]:
-        return {"data": self.settings.get("data"), "sizes": self.sizes.plain()}
+        return {"data": self.settings.get("data"), "sizes": asdict(self.sizes)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Print the step from which the run continues; refuse batches of another size."""

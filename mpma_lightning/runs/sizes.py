@@ -1,6 +1,6 @@
 """How many samples make a step: what a continued run must keep."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from data_modules.errors import UserError
 
@@ -21,9 +21,6 @@ class Sizes:
     def batch(self) -> int:
         """Samples in the batches of all processes together."""
         return self.batch_size * self.processes
-
-    def plain(self) -> dict[str, int]:
-        return asdict(self)
 
     def check_same_batches(self, before: "Sizes", run: object) -> None:
         """Refuse to continue with other batches than ``before``; their share among processes is free."""

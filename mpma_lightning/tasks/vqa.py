@@ -151,7 +151,7 @@ class VQATask(NamedOutputsTask):
         return {"id": batch["id"], "question": batch["text"], "prediction": likeliest, "probabilities": ranked}
 
     def prediction_writer(self) -> AnswerWriter:
-        return AnswerWriter()
+        return AnswerWriter("answers.jsonl")
 
     def take_head(self, known: dict[str, Any]) -> None:
         """UserError unless the vocabulary is the same."""
