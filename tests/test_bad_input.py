@@ -148,11 +148,26 @@ def test_error_non_finite_loss(sound: Path, tmp_path: Path, capsys: pytest.Captu
     assert state["global_step"] == 1 and all(torch.isfinite(value).all() for value in state["state_dict"].values())
 
 
-def test_error_gradients_measured_every_0_steps(
-    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--model.check_every", "0", "model.check_every is 0; expected at least 1"),
+        (
+            "--model.masking.image_ratio",
+            "0",
+            "model.masking.image_ratio is 0.0; expected more than 0 and less than 1, or",
+        ),
+        ("--model.masking.image_ratio", "-1", "model.masking.image_ratio is -1.0; expected more than 0 and less"),
+        ("--model.masking.report_ratio", "1", "masking.report_ratio is 1.0; expected 0 <= ratio < 1"),
+        ("--model.backbone.image.options", "{dpth: 1}", "image.options names 'dpth', which is not one of the options"),
+        ("--model.backbone.image.options", "{num_heads: 3}", "dim should be divisible by num_heads); correct these"),
+    ],
+)
+def test_error_settings_out_of_range(
+    option: str, value: str, told: str, sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit(sound, tmp_path, "--model.check_every", "0") == 1
-    assert error(capsys) == "model.check_every is 0; expected at least 1"
+    assert fit(sound, tmp_path, option, value) == 1
+    assert told in error(capsys)
 
 
 def test_error_non_finite_features_at_validation(

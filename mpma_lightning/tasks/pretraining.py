@@ -92,6 +92,9 @@ class PretrainingTask(Task):
         self.shuffle_pairs = shuffle_pairs
         if not self.options:
             raise UserError("every objective has weight 0; set the weight of at least one of model.objectives above 0")
+        hides = 0 < self.masking.image_ratio < 1 or "image_reconstruction" not in self.options
+        expected = "more than 0 and less than 1, or model.objectives.image_reconstruction.weight 0"
+        expect(hides, "model.masking.image_ratio", self.masking.image_ratio, expected)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def test_smoke_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> N
 def test_smoke_help_and_phantom_do_not_import_torch() -> None:
     code = (
         "import sys; from mpma_lightning.cli.main import main; main(['--help']); main(['phantom', '--help']); "
+        "main(['check', '--help']); main(['backbones', '--help']); "
         "main(['fit', '--config', 'absent.yaml']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
