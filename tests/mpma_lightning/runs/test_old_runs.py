@@ -13,6 +13,8 @@ from mpma_lightning.backbones.checkpoint import CARGO
 from mpma_lightning.backbones.flat_spec import NEW_NAMES
 from mpma_lightning.cli.main import main
 
+BEFORE = ("--data.text.vocab_size", "8192", "--model.backbone.align.local_level=-1")
+"""What the version before did where the old record names nothing, and the defaults are others by now."""
 SHORT = ("--trainer.limit_val_batches", "0", "--trainer.limit_test_batches", "1", "--trainer.max_steps")
 
 
@@ -59,8 +61,7 @@ def old_run(old_files: tuple[str, bytes], tmp_path: Path) -> Path:
 
 
 def test_value_an_old_run_is_continued(phantom: Path, old_run: Path) -> None:
-    vocabulary = ("--data.text.vocab_size", "8192")  # the default, which the old record does not name
-    assert main(["fit", *demo_arguments(phantom, old_run, *SHORT, "2", *vocabulary)]) == 0
+    assert main(["fit", *demo_arguments(phantom, old_run, *SHORT, "2", *BEFORE)]) == 0
     last = torch.load(old_run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2 and last["callbacks"]["RunRecord"]["sizes"]["batch_size"] == 4
     assert "image:\n        encoder" in (old_run / "config.yaml").read_text()
@@ -77,8 +78,7 @@ def test_value_an_old_run_is_continued(phantom: Path, old_run: Path) -> None:
 def test_error_an_old_run_of_other_settings(
     option: str, told: str, phantom: Path, old_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vocabulary = ("--data.text.vocab_size", "8192")
-    assert main(["fit", *demo_arguments(phantom, old_run, *SHORT, "2", *vocabulary, option)]) == 1
+    assert main(["fit", *demo_arguments(phantom, old_run, *SHORT, "2", *BEFORE, option)]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"was started with other settings: {told}. Set them back" in error
 
