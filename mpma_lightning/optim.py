@@ -101,24 +101,20 @@ def parameter_groups(
     Raises:
         UserError: a prefix in ``scale`` matches no trainable parameter.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    labels: dict[tuple[float, float], str] = {}
     trainable = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     for prefix in scale:
         if not any(name.startswith(prefix) for name, _ in trainable):
             near = suggest(prefix, {".".join(name.split(".")[:2]) for name, _ in trainable})
             raise UserError(f"model.optim.scale names '{prefix}', which fits no trainable parameter{near}")
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in trainable:
         listed = name.rsplit(".", 1)[-1] in NO_DECAY_NAMES or any(table in name for table in NO_DECAY_TABLES)
-        exempt = parameter.ndim < 2 or listed
+        decay = 0.0 if parameter.ndim < 2 or listed else weight_decay
         prefix = max((p for p in scale if name.startswith(p)), key=len, default="")
-        kind = scale.get(prefix, 1.0), 0.0 if exempt else weight_decay
-        groups.setdefault(kind, []).append(parameter)
-        labels.setdefault(kind, (prefix or "base") + ("" if kind[1] else " (no decay)"))
-    return [
-        {"params": parameters, "lr": lr * factor, "weight_decay": decay, "name": labels[factor, decay]}
-        for (factor, decay), parameters in groups.items()
-    ]
+        factor, label = scale.get(prefix, 1.0), (prefix or "base") + ("" if decay else " (no decay)")
+        group: dict[str, Any] = {"params": [], "lr": lr * factor, "weight_decay": decay, "name": label}
+        groups.setdefault((factor, decay), group)["params"].append(parameter)
+    return list(groups.values())
 
 
 def multiplied(*scales: dict[str, float]) -> dict[str, float]:

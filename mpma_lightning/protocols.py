@@ -124,11 +124,14 @@ P = TypeVar("P", bound=Protocol)
 
 def protocol_named(name: str, kind: type[P]) -> P:
     """The protocol of an id; UserError for an id that is unknown or of another kind than ``kind``."""
-    found = PROTOCOLS.get(name)
-    if not isinstance(found, kind):
-        fitting = [other for other, its in PROTOCOLS.items() if isinstance(its, kind)]
-        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, fitting)}")
-    return found
+    known = _protocols_of(kind)
+    if name not in known:
+        raise UserError(f"model.protocol {name!r} is unknown{suggest(name, known)}")
+    return known[name]
+
+
+def _protocols_of(kind: type[P]) -> dict[str, P]:
+    return {name: protocol for name, protocol in PROTOCOLS.items() if isinstance(protocol, kind)}
 
 
 def label_protocol(name: str, frozen: bool, reads: str) -> LabelProtocol:
@@ -144,7 +147,7 @@ def label_protocol(name: str, frozen: bool, reads: str) -> LabelProtocol:
     """
     protocol = protocol_named(name, LabelProtocol)
     if protocol.frozen != frozen or reads not in protocol.inputs:
-        known = {other: its for other, its in PROTOCOLS.items() if isinstance(its, LabelProtocol)}
+        known = _protocols_of(LabelProtocol)
         fitting = [other for other, its in known.items() if its.frozen == frozen and reads in its.inputs]
         trains = {True: "only the head (LinearProbeTask)", False: "all weights (ClassificationTask)"}
         raise UserError(

@@ -4,8 +4,8 @@ jsonargparse would replace plain text by the defaults of ``BackboneSpec``, the d
 later config or option sets one field.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -18,9 +18,10 @@ _OPTIONS = ("--model.backbone", "--model.init_args.backbone")
 
 @cache
 def name_backbones_in_files() -> None:
-    """From here on, in every YAML text that jsonargparse reads; done once."""
+    """Apply this to every YAML text that jsonargparse reads from now on; further calls change nothing."""
     ArgumentParser(parser_mode=MODE).parse_string("{}")  # makes the loader
-    set_loader(MODE, partial(_load, get_loader(MODE)), (yaml.YAMLError,))
+    load = get_loader(MODE)
+    set_loader(MODE, lambda text: _named(load(text)), (yaml.YAMLError,))
 
 
 def name_backbones(argv: Sequence[str]) -> list[str]:
@@ -31,10 +32,6 @@ def name_backbones(argv: Sequence[str]) -> list[str]:
         named = option in _OPTIONS and _is_name(value if equals else following)
         words.append(f"{option}.name{equals}{value}" if named else word)
     return words
-
-
-def _load(load: Callable[[str], Any], text: str) -> Any:
-    return _named(load(text))
 
 
 def _named(value: Any) -> Any:

@@ -25,6 +25,18 @@ from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe,
 RUNS, PHANTOM = Path("runs/demo"), Path("data/phantom")
 PATIENTS = 2500
 SHOTS, DRAWS = 100, 5
+_ROWS = [
+    ("zero-shot macro AUROC", "zero_shot_auroc", "zero_shot_auroc_random_init", "random init"),
+    ("image→report R@10", "i2t_r10", "chance_r10", "chance, {pairs} pairs"),
+    ("report→image R@10", "t2i_r10", "chance_r10", "chance, {pairs} pairs"),
+    ("linear probe AUROC, 100 studies", "probe100_auroc", "probe100_auroc_random_init", "random init"),
+    ("", "", "thumbnail100_auroc", "thumbnail, 100 studies"),
+    ("", "", "thumbnail_auroc", "thumbnail, all studies"),
+    ("reconstruction MSE", "reconstruction_mse", "interpolation_mse", "interpolation"),
+    ("masked finding words right", "finding_word_accuracy", "finding_word_accuracy_shuffled_image", "another's image"),
+    ("local gap", "local_gap", "", "0: words do not read their image"),
+]
+"""Rows of the table: its name, our result and the baseline by their keys in ``results.json``, and what that is."""
 
 
 def main(argv: Sequence[str] = ()) -> None:
@@ -58,7 +70,7 @@ def main(argv: Sequence[str] = ()) -> None:
     console.rule("6/6 baseline: logistic regression on 16×16 thumbnails")
     thumbnail100, thumbnail = _thumbnail_auroc(options)
 
-    results = _results(_row(trained), _row(random_init))
+    results = _results(_metrics(trained), _metrics(random_init))
     results |= {"thumbnail100_auroc": thumbnail100, "thumbnail_auroc": thumbnail}
     results |= {"seed": options.seed, "seconds": round(time.monotonic() - start, 1)}
     write_whole(options.out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -84,7 +96,7 @@ def _start_from(folder: Path, parts: str) -> list[str]:
     return ["--model.checkpoint", str(folder), "--model.checkpoint_parts", f"[{parts}]"]
 
 
-def _row(folder: Path) -> dict[str, float]:
+def _metrics(folder: Path) -> dict[str, float]:
     path = folder / "results_test.json"
     if not path.is_file():
         raise UserError(f"{path} was not written; delete {folder} and run the demo again")
@@ -122,28 +134,11 @@ def _read(samples: Any, title: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _table(results: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"MPMA on the phantom, seed {results['seed']}, {results['seconds']:.0f} s", title_justify="left"
-    )
+    title = f"MPMA on the phantom, seed {results['seed']}, {results['seconds']:.0f} s"
+    table = Table(title=title, title_justify="left")
     for column in ("held-out metric", "MPMA", "baseline", ""):
         table.add_column(column, justify="right" if column in ("MPMA", "baseline") else "left")
-    pairs = f"chance, {results['pairs']} pairs"
-    for name, ours, baseline, what in [
-        ("zero-shot macro AUROC", "zero_shot_auroc", "zero_shot_auroc_random_init", "random init"),
-        ("image→report R@10", "i2t_r10", "chance_r10", pairs),
-        ("report→image R@10", "t2i_r10", "chance_r10", pairs),
-        ("linear probe AUROC, 100 studies", "probe100_auroc", "probe100_auroc_random_init", "random init"),
-        ("", "", "thumbnail100_auroc", "thumbnail, 100 studies"),
-        ("", "", "thumbnail_auroc", "thumbnail, all studies"),
-        ("reconstruction MSE", "reconstruction_mse", "interpolation_mse", "interpolation"),
-        (
-            "masked finding words right",
-            "finding_word_accuracy",
-            "finding_word_accuracy_shuffled_image",
-            "another's image",
-        ),
-        ("local gap", "local_gap", "", "0: words do not read their image"),
-    ]:
+    for name, ours, baseline, what in _ROWS:
         cells = [f"{results[key]:.3f}" if key else "" for key in (ours, baseline)]
-        table.add_row(name, *cells, what)
+        table.add_row(name, *cells, what.format(**results))
     return table

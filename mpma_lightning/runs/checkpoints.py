@@ -12,11 +12,11 @@ from mpma_lightning.backbones.seal import SealingFile
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file, brings it to the disk, then renames; Lightning's own goes through the folder for
-    temporary files, which may lie on another disk, and copying from there can be interrupted."""
+    """Writes to a temporary file in the same folder, flushes it to the disk, and renames it. Lightning writes to the
+    system's folder for temporary files, which may be on another disk, and its copy from there can be interrupted."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """UserError when it cannot be written, such as on a full disk; a file of that name stays as it was."""
+        """UserError if it cannot be written, such as on a full disk; an earlier file at ``path`` is then unchanged."""
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return

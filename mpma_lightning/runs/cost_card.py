@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data_modules.machine import peak_resident_mib
 
 MEASURED = 1
-"""Number of the batch, from 0, whose operations are counted; the first one also sets things up."""
+"""Index of the batch whose operations are counted; the first batch, 0, also does work that is done only once."""
 
 
 class CostCard(Callback):

@@ -35,7 +35,7 @@ def check_continues(
     with_defaults: Callable[[dict[str, Any]], dict[str, Any]],
     sizes_are_known: bool,
 ) -> None:
-    """Refuse to continue ``run`` with another model, data set or seed than it was started with.
+    """UserError if the model, the data or the seed are not those that ``run`` was started with.
 
     Args:
         run: holds a checkpoint and its record, which may be of an older version of this package: old names are
@@ -62,9 +62,8 @@ def check_continues(
 
 
 def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Refuse to evaluate ``checkpoint`` on another split of its training data: test samples may have been trained on.
-
-    Another data set is allowed, and so is a split file or list of another root.
+    """UserError if ``checkpoint`` would be evaluated on another split of the data set that it was trained on, because
+    test samples may then be training samples. Another data set, or a split file of another root, is allowed.
 
     Args:
         checkpoint: a file that holds the data settings of its run. For a file of an older version, the record of the
@@ -93,7 +92,7 @@ def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
 
 
 def recorded(checkpoint: Path) -> dict[str, Any]:
-    """What :class:`~mpma_lightning.runs.record.RunRecord` left in ``checkpoint``; empty where it is older."""
+    """What :class:`~mpma_lightning.runs.record.RunRecord` wrote into ``checkpoint``; empty in older files."""
     states = read_file(checkpoint, mmap=True).get("callbacks")
     found = states.get(STATE_KEY) if isinstance(states, dict) else None
     return found if isinstance(found, dict) else {}

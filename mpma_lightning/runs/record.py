@@ -65,7 +65,7 @@ class RunRecord(SaveConfigCallback):
             rank_zero_info(f"continuing {trainer.default_root_dir} at step {checkpoint['global_step']}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a place for ``last.ckpt`` where the same command would not find it."""
+        """UserError if ``last.ckpt`` would be written to a folder in which the same command does not look for it."""
         place = Path(trainer.default_root_dir, CHECKPOINTS)
         for callback in trainer.checkpoint_callbacks:
             if not isinstance(callback, ModelCheckpoint) or not callback.save_last or not callback.dirpath:
@@ -86,7 +86,7 @@ class RunRecord(SaveConfigCallback):
     on_predict_start = on_test_start
 
     def _refuse_random(self, trainer: Any, task: LightningModule) -> None:
-        """UserError where an untrained network would be evaluated without ``--ckpt_path random``."""
+        """UserError if random weights would be evaluated without ``--ckpt_path random``."""
         given = trainer.ckpt_path is not None or self.allow_random or not isinstance(task, Task) or task.source
         if not given and initialisation(task) == "random":
             raise UserError(
@@ -98,7 +98,7 @@ class RunRecord(SaveConfigCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """No periodic checkpoint of the last step before its validation: continued there, a run ends unmeasured."""
+        """Prevent a periodic checkpoint of the last step: a run continued from it would skip its last validation."""
         if trainer.global_step >= trainer.estimated_stepping_batches:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.monitor is None:

@@ -20,9 +20,6 @@ ROOT = Path(__file__).parents[3]
 HOLD = "import sys, time; from pathlib import Path; from mpma_lightning.runs.owner import owned\n" + (
     "with owned(Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
 )
-RACE = "import sys, time; from pathlib import Path; from mpma_lightning.runs.owner import owned\n" + (
-    "with owned(Path(sys.argv[1])): print('held', flush=True); time.sleep(2)"
-)
 
 
 def holder(run: Path, code: str = HOLD, **environment: str) -> subprocess.Popen:
@@ -51,14 +48,6 @@ def test_error_held_by_another_process_until_it_is_killed(tmp_path: Path) -> Non
     assert not (tmp_path / OWNER).exists()
     with owned(tmp_path):
         pass
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("_", range(10))
-def test_value_of_two_at_once_one_holds(_: int, tmp_path: Path) -> None:
-    two = [holder(tmp_path, RACE) for _ in range(2)]
-    found = [process.communicate(timeout=60) for process in two]
-    assert sorted(out for out, _ in found) == ["", "held\n"] and sorted(p.returncode for p in two) == [0, 1]
 
 
 def test_value_other_ranks_of_the_run_do_not_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
