@@ -6,11 +6,12 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -188,10 +189,14 @@ WRITTEN = {
 def test_error_full_disk_at_every_file(
     name: str, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    for needed in {"test": ["fit"], "report": ["fit", "test"]}.get(name, []):
+        assert main(commands(needed, phantom, before)) == 0
+
     def prepared(place: str) -> list[str]:
         """The command in a folder of its own, where the commands that it needs have run."""
-        for before in {"test": ["fit"], "report": ["fit", "test"]}.get(name, []):
-            assert main(commands(before, phantom, tmp_path / place)) == 0
+        shutil.copytree(before, tmp_path / place)
         return commands(name, phantom, tmp_path / place)
 
     words = prepared("whole")
@@ -222,9 +227,8 @@ def test_error_of_two_at_once_one_writes(_: int, phantom: Path, tmp_path: Path) 
 
     def work(number: int) -> Callable[[], int]:
         def start() -> int:
-            error = os.open(tmp_path / f"{number}.err", os.O_WRONLY | os.O_CREAT)
-            os.dup2(error, 2)
-            return main(arguments)
+            with (tmp_path / f"{number}.err").open("w") as file, redirect_stderr(file):
+                return main(arguments)
 
         return start
 

@@ -77,10 +77,11 @@ class Explainer:
     def _suggest_option(self, key: str) -> str:
         """The nearest option, or all options of a known group, or all top-level keys."""
         head, dot, _ = key.partition(".")
+        top_level = {option.partition(".")[0] for option in self.options}
+        if not dot:
+            return nearest(key, self.options) or suggest(key, top_level)
         members = [option for option in self.options if option.startswith(f"{head}.")]
-        if dot and members:
-            return suggest(key, members)
-        return nearest(key, self.options) or suggest(head, {option.partition(".")[0] for option in self.options})
+        return suggest(key, members) if members else suggest(head, top_level)
 
     def unexpected_word(self, cause: Cause) -> str:
         hint = ", configs with --config" if self.bases else ""
