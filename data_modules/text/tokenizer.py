@@ -18,15 +18,9 @@ from data_modules.boundary import lines_of, read_json, read_text
 from data_modules.errors import UserError
 from data_modules.text.sections import DEIDENTIFIED
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-ALIASES = {
-    "[PAD]": ("[PAD]", "<pad>"),
-    "[UNK]": ("[UNK]", "<unk>"),
-    "[CLS]": ("[CLS]", "<s>"),
-    "[SEP]": ("[SEP]", "</s>"),
-    "[MASK]": ("[MASK]", "<mask>"),
-}
-"""The same roles in BERT-like and in RoBERTa-like vocabularies."""
+ROBERTA = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
+"""Special tokens of BERT-like vocabularies -> the same roles in RoBERTa-like ones."""
+SPECIAL = tuple(ROBERTA)
 ASCII = [chr(code) for code in range(33, 127)]
 LONGEST_WORD = 1000
 """Characters; a longer word becomes [UNK] in WordPiece and is refused in training."""
@@ -46,9 +40,9 @@ class TextOptions:
         max_tokens: length T of ``input_ids``, special tokens included; longer texts are cut.
         vocab_size: largest number of pieces of a trained tokeniser.
         min_count: a trained tokeniser learns pieces only from words that occur in the texts of at least this many
-            patients and hold no digit, so that it does not spell out names, dates or numbers of the reports; other
-            words are written in shorter pieces, down to characters. 1 learns from every word. Set 5 where a checkpoint,
-            which holds its tokeniser, is to leave the hospital.
+            patients and hold no digit, and never from bracketed names. Checkpoints hold their tokeniser, so that they
+            do not reveal rare names, dates or numbers of the reports. Other words are written in shorter pieces, down
+            to single characters. 1 learns from every word, digits and names included.
         min_tokens: texts of fewer words are dropped and counted.
         sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
@@ -62,7 +56,7 @@ class TextOptions:
     min_tokens: int = 3
     sentence_dropout: float = 0.0
     length_window: int = 0
-    min_count: int = 1
+    min_count: int = 5
 
 
 DEFAULT_TEXT = TextOptions()
@@ -72,21 +66,24 @@ class Tokenizer:
     """A ``tokenizers.Tokenizer`` with BERT's roles and the word of every piece.
 
     A *word* is a pre-token with a letter or a digit: "x-ray" is two words and a hyphen. Bare punctuation and the
-    de-identification mark ``___`` stay visible in the text but are no words: nothing is learnt from guessing or
-    aligning them, so their ``word_ids`` are -1 as those of special tokens.
+    de-identification mark ``___`` stay in the text but are no words: predicting or aligning them teaches nothing, so
+    their ``word_ids`` are -1, as those of special tokens.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        ids: dict[str, int] = {}
-        for role, names in ALIASES.items():
+        ids = []
+        for names in ROBERTA.items():
             known = [i for name in names if (i := backend.token_to_id(name)) is not None]
             if not known:
-                raise UserError(f"tokeniser: found no {' or '.join(names)} ; use a masked-LM tokeniser")
-            ids[role] = known[0]
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (ids[role] for role in SPECIAL)
+                raise UserError(
+                    f"tokeniser: found no {' or '.join(names)}, expected the special tokens of a masked language "
+                    "model; use the tokeniser of one, such as BERT"
+                )
+            ids.append(known[0])
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
 
     @classmethod
     def make(cls, options: TextOptions, texts: Sequence[str], patients: Sequence[str] | None = None) -> "Tokenizer":
@@ -104,7 +101,7 @@ class Tokenizer:
         cls,
         texts: Sequence[str],
         vocab_size: int = DEFAULT_TEXT.vocab_size,
-        min_count: int = 1,
+        min_count: int = DEFAULT_TEXT.min_count,
         patients: Sequence[str] | None = None,
     ) -> "Tokenizer":
         """WordPiece, lower case, accents stripped; no character of ``texts`` (nor of ASCII) becomes [UNK].

@@ -8,7 +8,7 @@ from data_modules.text.sections import clean
 from data_modules.text.text_files import EXPECTED, read_texts
 
 
-def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192, min_count: int = 1) -> str:
+def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192, min_count: int = 5) -> str:
     """Train a WordPiece tokeniser and write it as a tokenizers JSON file.
 
     Use it with ``--data.text.tokenizer FILE``.
@@ -18,7 +18,8 @@ def train_tokenizer(texts: Path, out: Path, vocab_size: int = 8192, min_count: i
             .tgz; the column of a table is text, caption, report or another usual name.
         out: the .json file to write.
         vocab_size: largest number of pieces.
-        min_count: learn pieces only from words without digits that occur in at least this many texts; 1: from all.
+        min_count: learn pieces only from words without digits that occur in at least this many texts, and never from
+            bracketed names; 1: from all words.
 
     Returns:
         One line that says what was written.

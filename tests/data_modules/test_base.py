@@ -21,7 +21,7 @@ from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import stable_hash
 from data_modules.text.tokenizer import TextOptions, Tokenizer
 
-TEXT = TextOptions(max_tokens=16, vocab_size=300)
+TEXT = TextOptions(max_tokens=16, vocab_size=300, min_count=1)
 
 
 class Frame(DataModule):
@@ -192,7 +192,7 @@ def test_value_unknown_labels_are_nan() -> None:
 
 
 def test_value_the_tokeniser_of_a_checkpoint_is_used() -> None:
-    carried = Tokenizer.train(["quite another text"], 250).to_json()
+    carried = Tokenizer.train(["quite another text"], 250, 1).to_json()
     for given in (carried, None):
         data = Frame(texts())
         data.trainer = trainer()

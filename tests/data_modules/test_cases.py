@@ -20,7 +20,7 @@ from data_modules.text.text_files import read_texts
 from data_modules.text.tokenizer import TextOptions, Tokenizer
 
 Cases = Path
-SHORT = TextOptions(vocab_size=400, min_tokens=1)
+SHORT = TextOptions(vocab_size=400, min_tokens=1, min_count=1)
 
 
 def index_of(data: Any) -> pd.DataFrame:

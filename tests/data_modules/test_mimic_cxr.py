@@ -23,7 +23,7 @@ from data_modules.text.tokenizer import TextOptions
 if TYPE_CHECKING:
     from tests.data_modules.conftest import Tree
 
-TEXT = TextOptions(max_tokens=48, vocab_size=400)
+TEXT = TextOptions(max_tokens=48, vocab_size=400, min_count=1)
 
 
 def make(tree: Tree, **options: Any) -> MIMICCXRDataModule:

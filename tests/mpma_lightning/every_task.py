@@ -64,7 +64,7 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
     """A data module as tasks see it, and its samples as one batch."""
     draw = np.random.default_rng(0)
     texts = [" ".join(draw.choice(WORDS, size=4 + i % 5)) for i in range(SAMPLES)]
-    tokenizer = Tokenizer.train(texts, 200)
+    tokenizer = Tokenizer.train(texts, 200, 1)
     encoded = [tokenizer.encode(text, 16) for text in texts]
     labels = np.eye(3)[draw.permutation(SAMPLES) % 3] if exclusive else draw.integers(0, 2, (SAMPLES, 3)).astype(float)
     if not exclusive:

@@ -27,7 +27,7 @@ def write(root: Path, patients: int = 40) -> None:
 
 
 def make(root: Path, **options: object) -> PairsDataModule:
-    text = TextOptions(vocab_size=200)
+    text = TextOptions(vocab_size=200, min_count=1)
     return PairsDataModule(str(root), "pairs.csv", label_columns=["sick"], num_workers=0, text=text, **options)  # type: ignore[arg-type]
 
 

@@ -30,7 +30,7 @@ from data_modules.text.tokenizer import TextOptions
 from mpma_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[3]
-TEXT = TextOptions(max_tokens=48, vocab_size=400)
+TEXT = TextOptions(max_tokens=48, vocab_size=400, min_count=1)
 Usage = namedtuple("Usage", "total used free")
 
 

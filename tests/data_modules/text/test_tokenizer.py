@@ -70,10 +70,10 @@ def test_value_training_is_the_same_in_every_process(tmp_path: Path) -> None:
     texts = [f"word{n % 37} is{n % 11}like {n % 5}ness é{n % 3}xx" for n in range(300)]
     script.write_text(
         "import json, sys\nfrom data_modules.text.tokenizer import Tokenizer\n"
-        f"sys.stdout.write(Tokenizer.train(json.loads({json.dumps(json.dumps(texts))}), 330).to_json())"
+        f"sys.stdout.write(Tokenizer.train(json.loads({json.dumps(json.dumps(texts))}), 330, 1).to_json())"
     )
     runs = [subprocess.run([sys.executable, script], capture_output=True, check=True).stdout for _ in range(3)]
-    here = Tokenizer.train(texts, 330).to_json().encode()
+    here = Tokenizer.train(texts, 330, 1).to_json().encode()
     assert {hashlib.md5(run).hexdigest() for run in runs} == {hashlib.md5(here).hexdigest()}
 
 
@@ -151,7 +151,7 @@ def test_value_min_count_keeps_names_dates_and_numbers_out_of_the_vocabulary() -
     texts = [f"No effusion for Kowalczyk on 2{n}31. [**Nowakowska**] ___ saw the patient." for n in range(4)]
     texts += ["No effusion is seen in the patient. [**Nowakowska**] 2031"] * 6
     patients = ["one"] * 4 + [f"p{n}" for n in range(6)]
-    every = json.loads(Tokenizer.train(texts, 400).to_json())["model"]["vocab"]
+    every = json.loads(Tokenizer.train(texts, 400, 1).to_json())["model"]["vocab"]
     assert {"kowalczyk", "nowakowska", "2031", "effusion"} <= every.keys()
     tokenizer = Tokenizer.train(texts, 400, 3, patients)
     learnt = json.loads(tokenizer.to_json())["model"]["vocab"]
@@ -163,6 +163,19 @@ def test_value_min_count_keeps_names_dates_and_numbers_out_of_the_vocabulary() -
     ids, _, _ = tokenizer.encode("Kowalczyk 2031", 64)
     assert tokenizer.unk_id not in ids and tokenizer.decode(ids) == "kowalczyk 2031"
     assert "kowalczyk" in json.loads(Tokenizer.train(texts, 400, 3).to_json())["model"]["vocab"]  # four texts
+
+
+@pytest.mark.parametrize(("patients", "whole"), [(4, False), (5, True)])
+def test_value_by_default_whole_pieces_are_words_of_five_patients(patients: int, whole: bool) -> None:
+    """However often a patient's reports repeat a word; numbers and bracketed names are never whole pieces."""
+    text = "Zygmuntowska zygmuntowska, room 7391, seen by [**Brackenridge**], born [**1931-07-04**]."
+    texts = [text for _ in range(patients) for _ in range(3)] + ["The heart is normal."] * 9
+    owners = [f"p{n}" for n in range(patients) for _ in range(3)] + [f"q{n}" for n in range(9)]
+    vocabulary = json.loads(Tokenizer.make(TextOptions(), texts, owners).to_json())["model"]["vocab"]
+    assert ("zygmuntowska" in vocabulary) == whole and "heart" in vocabulary
+    pieces = [piece.removeprefix("##") for piece in vocabulary if len(piece.removeprefix("##")) > 1]
+    assert not [p for p in pieces if re.search(r"\d", p) or (len(p) > 2 and p in "brackenridge")]
+    assert whole or not [p for p in pieces if len(p) > 2 and p in "zygmuntowska"]
 
 
 def test_error_training_is_bounded() -> None:

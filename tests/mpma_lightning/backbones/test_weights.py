@@ -51,8 +51,8 @@ def test_position_embedding_is_resized(tmp_path, capsys) -> None:
 
 
 def test_vocabulary_rows_move_by_token(tmp_path) -> None:
-    first = Tokenizer.train(["alpha beta gamma delta"] * 9, 300)
-    second = Tokenizer.train(["delta epsilon beta zeta"] * 9, 300)
+    first = Tokenizer.train(["alpha beta gamma delta"] * 9, 300, 1)
+    second = Tokenizer.train(["delta epsilon beta zeta"] * 9, 300, 1)
     source, target = (small_backbone("text") for _ in range(2))
     for backbone, tokenizer in ((source, first), (target, second)):
         backbone.text.bert.set_input_embeddings(torch.nn.Embedding(len(tokenizer), 24).double())
@@ -119,7 +119,7 @@ def test_error_text_of_another_vocabulary_without_its_tokenizer(tmp_path) -> Non
     bert = small_backbone("text", text={"depth": 3}).text.bert
     torch.save(bert.state_dict() | {"embeddings.word_embeddings.weight": torch.zeros(70, 24)}, tmp_path / "other.pth")
     torch.save({n: v for n, v in bert.state_dict().items() if "word_emb" not in n}, tmp_path / "lacking.pth")
-    tokenizer = Tokenizer.train(["alpha beta gamma delta"] * 9, 300).to_json()
+    tokenizer = Tokenizer.train(["alpha beta gamma delta"] * 9, 300, 1).to_json()
     for name, line in (("other", r"word_embeddings.weight \(70, 24\) → \(60, 24\)"), ("lacking", "1 of .* missing")):
         with pytest.raises(UserError, match=rf"fits 9\d% of part 'text'.*{line}"):
             load_weights(

@@ -191,14 +191,14 @@ def table(tokenizer: Tokenizer, *texts: str | None) -> SampleDataset:
 
 
 def test_value_empty_texts_under_both_policies() -> None:
-    samples = table(Tokenizer.train(["clear lungs"], 200), "clear", None, " ", "lungs")
+    samples = table(Tokenizer.train(["clear lungs"], 200, 1), "clear", None, " ", "lungs")
     with pytest.raises(UserError, match="sample r1: empty text"):
         samples[0, 1]
     samples.skip_bad = True
     taken = [samples[0, i] for i in range(4)]
     assert [sample["id"] for sample in taken] == ["r0", "r3", "r3", "r3"]
     assert [len(sample["skipped"]) for sample in taken] == [0, 2, 1, 0] and "sample r2" in taken[1]["skipped"][1]
-    nothing = table(Tokenizer.train(["clear lungs"], 200), *[""] * 30)
+    nothing = table(Tokenizer.train(["clear lungs"], 200, 1), *[""] * 30)
     nothing.skip_bad = True
     with pytest.raises(UserError, match=r"sample r4: empty text; .* and so are the 19 samples after it"):
         nothing[0, 4]

@@ -282,7 +282,9 @@ def test_smoke_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
     write("table.csv", "id,text\n" + "\n".join(f"{number},{text}" for number, text in enumerate(texts)))
     made = []
     for source in ("folder", "lines.txt", "rows.jsonl", "table.csv"):
-        assert main(["tokenizer", "--texts", source, "--out", "out/t.json", "--vocab_size", "300"]) == 0
+        command = ["tokenizer", "--texts", source, "--out", "out/t.json", "--vocab_size", "300"]
+        assert main(command) == 0 and "effusion" not in Path("out/t.json").read_text()  # of one text, not of five
+        assert main([*command, "--min_count", "1"]) == 0
         made.append(Path("out/t.json").read_text())
     assert set(made) == {made[0]} and "effusion" in made[0]
     assert Tokenizer.load("out/t.json").to_json() == made[0]

@@ -112,7 +112,7 @@ def test_thumbnail_value() -> None:
 
 
 def test_finding_words_value() -> None:
-    tokenizer = Tokenizer.train(["small left pleural effusion is seen"] * 5, 300)
+    tokenizer = Tokenizer.train(["small left pleural effusion is seen"] * 5, 300, 1)
     ids, _, words = tokenizer.encode("Small LEFT pleural effusion.", 12)
     found = finding_word_pieces(torch.tensor([ids]), torch.tensor([words]), tokenizer, frozenset({"left", "effusion"}))
     picked = tokenizer.decode([i for i, hit in zip(ids, found[0], strict=True) if hit])
