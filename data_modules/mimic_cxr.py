@@ -13,7 +13,7 @@ from data_modules.errors import UserError
 from data_modules.images.missing import images_present
 from data_modules.index.faulty import refuse_many
 from data_modules.index.labels import CHEXPERT, Blank, Uncertain, join_labels
-from data_modules.index.listed_splits import pin_test, read_pinned
+from data_modules.index.listed_splits import pin_test
 from data_modules.index.tables import find_table, read_table
 from data_modules.text.mimic_reports import has_reports, read_reports, report_names
 from data_modules.text.sections import Sections
@@ -52,7 +52,6 @@ class MIMICCXRDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("views", "sections", "encoding", "labels", "labels_from", "uncertain", "blank", "pinned")
     sampling_options = ("study_sampling",)
 
     def __init__(
@@ -82,6 +81,7 @@ class MIMICCXRDataModule(DataModule):
     @classmethod
     def from_root(cls, root: Path, **arguments: Any) -> Self:
         """``root`` holds ``mimic-cxr-jpg`` and ``mimic-cxr``, or is the one folder of images, reports and tables."""
+        root = version_folder(root)
         given = {name: arguments.pop(name, None) for name in ("image_root", "report_root")}
         images, reports = root / "mimic-cxr-jpg", root / "mimic-cxr"
         if given["image_root"] is None and (images.is_dir() or not reports.is_dir()):
@@ -97,7 +97,7 @@ class MIMICCXRDataModule(DataModule):
                 raise UserError(f"{root}: folder not found; set data.image_root and data.report_root, or null")
         if not roots:
             raise UserError("found neither data.image_root nor data.report_root, expected one or both")
-        frame = self._images(self.image_root, roots, self.views) if self.image_root else self._studies(roots)
+        frame = self.samples_of(self.views)
         if self.label_names:
             path = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
             policies = (self.uncertain, self.blank)
@@ -105,22 +105,20 @@ class MIMICCXRDataModule(DataModule):
         return self._with_reports(frame, self.report_root) if self.report_root else frame
 
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        if not self.pinned:
-            return frame
-        return pin_test(frame, [Path(name).stem for name in read_pinned(self.pinned)], self.pinned, self.drop)
+        return pin_test(frame, self.pinned, lambda name: Path(name).stem, self.drop) if self.pinned else frame
 
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         if self.label_names and self.request.reads_labels and self._read("text", rows):
             self.note(
-                f"labels are mined from the report ({self.labels_from}): a model that reads the report sees where they "
-                "come from; only metrics of the image alone say what the image shows"
+                f"labels were mined from the report ({self.labels_from}): a model that reads the report can find them "
+                "there; only metrics of a model that reads the image alone measure what images show"
             )
         return super().check_rows(rows)
 
-    def every_row(self) -> pd.DataFrame:
-        """Each listed image (without an image root: study), whatever its view, without text and labels."""
+    def samples_of(self, views: list[str]) -> pd.DataFrame:
+        """Each listed image of ``views`` ([]: of any), without an image root each study; without text and labels."""
         roots = [root for root in (self.image_root, self.report_root) if root is not None]
-        return self._images(self.image_root, roots, []) if self.image_root else self._studies(roots)
+        return self._images(self.image_root, roots, views) if self.image_root else self._studies(roots)
 
     def _images(self, root: Path, roots: list[Path], wanted: list[str]) -> pd.DataFrame:
         splits = read_table(find_table(roots, TABLE + "split", SOURCE), ["dicom_id", "study_id", "subject_id", "split"])
@@ -133,9 +131,8 @@ class MIMICCXRDataModule(DataModule):
             view = views["ViewPosition"]
             if code in views:
                 view = view.fillna(views[code].str.lower().map(VIEW_CODES))
-            keep = frame["id"].isin(view.index[view.isin(wanted)])
-            self.drop("view", int((~keep).sum()))
-            frame = frame[keep].reset_index(drop=True)
+            other = ~frame["id"].isin(view.index[view.isin(wanted)])
+            frame = self.leave_out(frame, other, "view").reset_index(drop=True)
         stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]
         jpg = images_present(stems + ".jpg")
         png = np.zeros(len(stems), bool)
@@ -143,20 +140,20 @@ class MIMICCXRDataModule(DataModule):
         return frame.assign(image=stems + np.where(png, ".png", ".jpg"))
 
     def _studies(self, roots: list[Path]) -> pd.DataFrame:
-        try:
-            table = find_table(roots, TABLE + "split", SOURCE)
-        except UserError:
-            frame = read_table(find_table(roots, "cxr-study-list", SOURCE), ["study_id", "subject_id"])
-            frame = frame.set_axis(["study", "patient"], axis=1)
-        else:
-            frame = read_table(table, ["study_id", "subject_id", "split"])
-            frame = frame.set_axis(["study", "patient", "split"], axis=1).drop_duplicates("study")
+        path = find_table(roots, (TABLE + "split", "cxr-study-list"), SOURCE)
+        names = {"study_id": "study", "subject_id": "patient"}
+        if path.name.startswith(TABLE):
+            names["split"] = "split"
+        frame = read_table(path, list(names)).rename(columns=names)
+        if "split" in frame:  # one row an image
+            frame = frame.drop_duplicates("study")
         return frame.assign(id="s" + frame["study"]).reset_index(drop=True)
 
     def _with_reports(self, frame: pd.DataFrame, root: Path) -> pd.DataFrame:
         names = report_names(frame["patient"], frame["study"])
         reports = read_reports(root, names.unique(), self.sections, self.encoding, self.text.min_tokens)
-        refuse_many(reports["problem"].dropna().tolist(), len(reports))
+        problems = reports["problem"].dropna()
+        refuse_many(len(problems), len(reports), lambda: problems.iloc[0])
         frame = frame.assign(name=names).join(reports, on="name")
         for reason, count in frame["reason"].value_counts().items():
             self.drop(str(reason), int(count))

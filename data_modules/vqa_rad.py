@@ -51,8 +51,6 @@ class VQARADDataModule(VQADataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("protocol",)
-
     def __init__(
         self,
         root: str,
@@ -76,14 +74,13 @@ class VQARADDataModule(VQADataModule):
         frame["study"] = frame["id"]
         self._report_leaks(frame)
         if self.protocol != "vqa-rad-legacy":
-            framed = frame["phrase_type"] == "frame"
-            self.drop("frame question", int(framed.sum()))
-            frame = frame[~framed]
-        return getattr(self, f"_split_{self.protocol.removeprefix('vqa-rad').strip('-') or 'held_out'}")(frame)
+            frame = self.leave_out(frame, frame["phrase_type"] == "frame", "frame question")
+        splits = {"vqa-rad-disjoint": self._split_disjoint, "vqa-rad-legacy": self._split_legacy}
+        return splits.get(self.protocol, self._split_held_out)(frame)
 
     def _questions(self) -> pd.DataFrame:
         if (self.root / PUBLIC).is_file():
-            return self._located(_read_public(self.root / PUBLIC, self.drop))
+            return self.located(_read_public(self.root / PUBLIC, self.drop))
         if (self.root / "trainset.json").is_file() or (self.root / "testset.json").is_file():
             parts = []
             for name, split in FILES.items():
@@ -93,7 +90,7 @@ class VQARADDataModule(VQADataModule):
                     parts.append(question_frame(path, records, COLUMNS, self.drop).assign(split=split))
             frame = pd.concat(parts, ignore_index=True)
             self._refuse_test_as_validation(frame)
-            return self._located(frame)
+            return self.located(frame)
         if is_hub_form(self.root):
             self.note("answer types guessed: yes and no are CLOSED, every other answer is OPEN")
             return _read_hub(self.root)
@@ -114,7 +111,8 @@ class VQARADDataModule(VQADataModule):
                 "are held out, or set data.protocol to vqa-rad-legacy"
             )
 
-    def _located(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def located(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` with ``image``: the files named by ``patient``, in the first folder that has the first of them."""
         names = frame["patient"]
         folder = next(
             (self.root / f for f in IMAGES if (self.root / f / names.iloc[0]).is_file()), self.root / "images"
@@ -125,7 +123,7 @@ class VQARADDataModule(VQADataModule):
         train, test = frame[frame["split"] != "test"], frame[frame["split"] == "test"]
         framed = train["phrase_type"] == "frame"
         shared = set(train["patient"]) & set(test["patient"])
-        every, others = twins(test, train), twins(test, train[~framed])
+        every, others = twins(test, train).notna(), twins(test, train[~framed]).notna()
         self.note(
             f"read {len(train):,} training questions ({int(framed.sum()):,} frame) on {train['patient'].nunique():,} "
             f"images and {len(test):,} test questions on {test['patient'].nunique():,}; {len(shared):,} are in both"

@@ -22,9 +22,10 @@ from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
 from data_modules.files import write_whole
 from data_modules.index.draws import draw_splits
-from data_modules.index.exclusion import drop_excluded, refuse_idle_exclusion
+from data_modules.index.exclusion import drop_excluded
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import has_splits, normalise_splits
+from data_modules.store.store import open_store
 
 SAMPLE = 2000
 """Images decoded unless all are, or all are compared with a store."""
@@ -92,11 +93,11 @@ def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) 
     if data is None:
         return frame
     with result.catching("exclusion manifest"):
-        for path in data.exclude if not is_store(Path(result.root)) else []:
-            refuse_idle_exclusion(frame, path)
         if not frame.empty:
             frame = data.choose_rows(frame.reset_index(drop=True))
-        frame = drop_excluded(frame, data.exclude, result.left_out)
+        store = open_store(Path(result.root)) if is_store(Path(result.root)) else None
+        before = None if store is None else dict(store.manifest["excluded"])
+        frame = drop_excluded(frame, data.exclude, result.left_out, before)
     return frame
 
 

@@ -35,13 +35,17 @@ def check_images(
     """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
 
     Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
-    chosen by a hash of their names, are decoded.
+    chosen by a hash of their names, are decoded. Where ``frame`` has a column ``needed``, only missing images that are
+    needed make an error.
     """
-    files = frame.drop_duplicates("image").rename(columns={"image": "file"})[WHERE].reset_index(drop=True)
+    files = frame.drop_duplicates("image").rename(columns={"image": "file"}).reset_index(drop=True)
+    needed = files["needed"] if "needed" in files else pd.Series(True, files.index)
+    files = files[WHERE].copy()
     files["size"] = [_size(file) for file in track(files["file"], "looking for images", disable=len(files) < 5000)]
     missing = files["size"] < 0
-    refused = missing.all() or (missing.groupby(files["split"]).mean() > max_missing).any()
-    advice = "complete the download, or set data.max_missing" if refused else "left out, as data.max_missing allows"
+    refused = missing[needed].all() or (missing[needed].groupby(files["split"]).mean() > max_missing).any()
+    allowed = "left out or not read, as data.max_missing and the settings of the data set allow"
+    advice = "complete the download, or set data.max_missing" if refused else allowed
     result.found("error" if refused else "info", "missing image", files.loc[missing, "file"], advice)
     files = files[~missing].reset_index(drop=True)
     chosen = files["file"].map(lambda name: stable_hash("check", name)).argsort().iloc[: sample or len(files)]

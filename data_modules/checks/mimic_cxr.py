@@ -23,7 +23,7 @@ NEEDED = {
 
 
 def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
-    """All images whatever their view, with the texts there are."""
+    """All images whatever their view, with the texts there are; ``needed`` are those of ``data.views``."""
     assert isinstance(data, MIMICCXRDataModule)
     roots = [root for root in (data.image_root, data.report_root) if root is not None]
     read = {"split", *(["metadata"] if data.views else []), *([data.labels_from] if data.labels else [])}
@@ -39,11 +39,13 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
             path = find_table(roots, TABLE + data.labels_from, SOURCE)
             _, faulty = read_labels(path, "study_id", data.labels, data.uncertain, data.blank)
             result.found("info", "label other than 1, 0, -1 and blank", faulty.values(), "left out")
-    frame = data.every_row()
+    frame = data.samples_of([])
     result.counts |= {"images": len(frame), "studies": frame["study"].nunique()}
     for what, official in OFFICIAL.items():
         if result.counts[what] != official:
             result.add("info", "counts", f"{result.counts[what]:,} {what} listed, officially {official:,}")
+    if data.views and data.image_root and "metadata" in sound:
+        frame["needed"] = frame["id"].isin(data.samples_of(data.views)["id"])
     return _reports(frame, data, result) if data.report_root else frame
 
 
@@ -65,7 +67,7 @@ def _reports(frame: pd.DataFrame, data: MIMICCXRDataModule, result: CheckResult)
         reports = read_reports(data.report_root, names.unique(), data.sections, data.encoding, data.text.min_tokens)
         problems = reports["problem"].dropna()
         try:
-            refuse_many(problems.tolist(), len(reports))
+            refuse_many(len(problems), len(reports), lambda: problems.iloc[0])
             result.found("info", UNREADABLE, problems, "left out")
         except UserError:
             result.found("error", UNREADABLE, problems, "so many stop a run")

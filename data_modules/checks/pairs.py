@@ -4,7 +4,8 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.checks.result import CheckResult
-from data_modules.index.pair_tables import IMAGE, TEXT, find_column, read_pairs, rows_of
+from data_modules.index.pair_tables import IMAGE, TEXT, find_column, read_pairs
+from data_modules.index.tables import row_names
 from data_modules.index.words import count_words
 from data_modules.pairs import PairsDataModule
 from data_modules.text.sections import clean
@@ -20,7 +21,7 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
     result.counts["rows"] = len(table)
     if text is None:
         return frame
-    rows = pd.Series([f"{path}: {row}" for row in rows_of(path, table.index)], index=table.index)
+    rows = pd.Series([f"{path}: {row}" for row in row_names(path, table.index)], index=table.index)
     words = table[text].fillna("").map(clean).map(count_words)
     few = max(data.text.min_tokens, 1)
     result.found("warning", "row without an image", rows[table[image].isna()], "left out")

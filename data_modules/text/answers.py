@@ -15,11 +15,6 @@ def normalise_answer(answer: object) -> str:
     return " ".join(str(answer).lower().split()).rstrip(". ")
 
 
-def normalise_type(answer_type: object) -> str:
-    """``"CLOSED "`` and ``closed`` become CLOSED; the caller checks the result against ``TYPES``."""
-    return str(answer_type).strip().upper()
-
-
 def guess_types(answers: pd.Series) -> pd.Series:
     """CLOSED for yes and no, else OPEN: for sources without types. Wrong for closed choices such as left or right."""
     return answers.isin(YES_NO).map({True: "CLOSED", False: "OPEN"})
@@ -46,14 +41,17 @@ def contrasted(frame: pd.DataFrame) -> pd.Series:
 
 
 def twins(test: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
-    """Which rows of ``test`` have in ``train`` a question at least 0.85 similar, on the same image, of equal answer."""
-    known = {
-        key: rows["text"].str.lower().tolist() for key, rows in train.groupby(["patient", "answer"], observed=True)
-    }
+    """The question of ``train`` that is most similar to each row of ``test``, in lower case.
 
-    def has_twin(image: str, answer: str, question: str) -> bool:
+    It is on the same image (``patient``) and has the same answer; None where none is at least 0.85 similar.
+    """
+    known = train["text"].str.lower().groupby([train["patient"], train["answer"]]).agg(list).to_dict()
+
+    def twin(image: str, answer: str, question: str) -> str | None:
         near = known.get((image, answer), [])
-        return any(SequenceMatcher(None, question.lower(), other).ratio() >= TWIN for other in near)
+        ratios = ((SequenceMatcher(None, question.lower(), other).ratio(), other) for other in near)
+        ratio, other = max(ratios, default=(0.0, ""))
+        return other if ratio >= TWIN else None
 
     rows = zip(test["patient"], test["answer"], test["text"], strict=True)
-    return pd.Series([has_twin(*row) for row in rows], index=test.index, dtype=bool)
+    return pd.Series([twin(*row) for row in rows], index=test.index, dtype=object)

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from data_modules.boundary import boundary, refuse_special
 from data_modules.errors import UserError
+from data_modules.index.files import APPLE_DOUBLE
 
 LARGEST = 1 << 20
 """Bytes; the real files have at most a few thousand."""
@@ -21,8 +22,6 @@ class OpeniReport(TypedDict):
     uid: str
     findings: str
     impression: str
-    indication: str
-    comparison: str
     images: list[str]
     licence: str
 
@@ -43,7 +42,10 @@ def read_openi(archive: Path) -> Iterator[OpeniReport]:
                     f"{archive}: {member.name} has {member.size:,} bytes and is member {number + 1:,}, expected at "
                     f"most {MOST_MEMBERS:,} reports of at most {LARGEST:,} bytes; download the archive again"
                 )
-            if member.isfile() and member.name.endswith(".xml") and (file := tar.extractfile(member)) is not None:
+            name = Path(member.name).name
+            if not member.isfile() or not name.endswith(".xml") or name.startswith(APPLE_DOUBLE):
+                continue
+            if (file := tar.extractfile(member)) is not None:
                 yield _parse(file.read(), f"{archive}: {member.name}")
 
 
@@ -58,8 +60,6 @@ def _parse(raw: bytes, name: str) -> OpeniReport:
         "uid": uid.get("id", "") if uid is not None else "",
         "findings": texts.get("findings", ""),
         "impression": texts.get("impression", ""),
-        "indication": texts.get("indication", ""),
-        "comparison": texts.get("comparison", ""),
         "images": [node.get("id", "") for node in root.iter("parentImage")],
         "licence": (licence.text or "").strip() if licence is not None else "",
     }

@@ -208,6 +208,22 @@ def test_value_slake_filters_the_language_first(tmp_path: Path) -> None:
     assert data.spec.dropped == {"other language": 12} and data.spec.answers == ["liver"]
 
 
+def test_value_slake_counts_a_blank_answer(tmp_path: Path) -> None:
+    """The English part has one; the other questions are read."""
+    slake(tmp_path)
+    records = json.loads((tmp_path / "train.json").read_text())
+    english = next(record for record in records if record["q_lang"] == "en")
+    english["answer"] = " "
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    data = SLAKEDataModule(str(tmp_path), image_size=16)
+    data.setup()
+    assert data.spec.dropped == {"other language": 12, "blank answer": 1}
+    assert data.spec.counts == {"train": 3, "val": 4, "test": 4}
+    result = check("slake", tmp_path, SLAKEDataModule(str(tmp_path)))
+    left_out = [finding.message for finding in result.findings if finding.kind == "left out"]
+    assert "1 samples left out: blank answer" in left_out and "unreadable" not in {f.kind for f in result.findings}
+
+
 def test_error_slake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"found no question in language 'fr' \(found en 4, zh 4\)"):
         slake(tmp_path, language="fr")
