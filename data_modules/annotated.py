@@ -10,9 +10,8 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.folder import folder_index
 from data_modules.index.coco import read_coco
-from data_modules.index.pair_tables import GROUP, IMAGE, find_column, locate_images, read_pairs
+from data_modules.index.pair_tables import IMAGE, describe_samples, find_column, locate_images, read_pairs
 from data_modules.index.partners import partners
-from data_modules.pairs import LICENCE, PATIENT, SPLIT
 
 NAME = "name"
 """Path below ``images/``, or below the root."""
@@ -36,8 +35,6 @@ class AnnotatedDataModule(DataModule):
 
     The other arguments are those of ``DataModule``.
     """
-
-    row_options = ("masks", "mask_class", "boxes", "table")
 
     def __init__(
         self,
@@ -71,33 +68,22 @@ class AnnotatedDataModule(DataModule):
         if image is None:
             raise UserError(f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)}")
         table = table[table[image].notna()].drop_duplicates(image)
-        frame = pd.DataFrame({"id": table[image], "image": locate_images(self.root, table[image])})
-        group = find_column(path, table, "group", None, GROUP)
-        frame["study"] = table[group].fillna(frame["id"]) if group else frame["id"]
-        patient = find_column(path, table, "patient", None, PATIENT)
-        frame["patient"] = table[patient].fillna(frame["study"]) if patient else frame["study"]
-        for name, usual in (("split", SPLIT), ("license", LICENCE)):
-            column = find_column(path, table, name, None, usual)
-            if column:
-                frame[name] = table[column]
-        return frame
+        return describe_samples(path, table, image, {}).assign(image=locate_images(self.root, table[image]))
 
     def _with_masks(self, frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
         masks = folder_index(folder)
         places = partners(frame[NAME].tolist(), masks["id"].tolist(), "masks")
         frame["mask"] = [None if place is None else masks["image"][place] for place in places]
-        self.drop("no mask", int(frame["mask"].isna().sum()))
-        return frame[frame["mask"].notna()]
+        return self.leave_out(frame, frame["mask"].isna(), "no mask")
 
     def _with_boxes(self, frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         coco = read_coco(path)
         self.box_classes = coco.classes
         listed = [_inside(Path(name), Path("images")) for name in coco.images["file_name"]]
         places = pd.Series(partners(frame[NAME].tolist(), listed, "file_name entries"), frame.index, dtype="Int64")
-        self.drop("not in the box file", int(places.isna().sum()))
         for reason, count in coco.unusable.items():
             self.note(f"{path.name}: {count:,} x {reason}, not read")
-        frame = frame[places.notna()].copy()
+        frame = self.leave_out(frame, places.isna(), "not in the box file").copy()
         images = coco.images.iloc[places.dropna().to_numpy(int)]
         own = coco.boxes.groupby("image_id").indices
         drawn = [coco.boxes.iloc[own.get(number, [])] for number in images.index]
@@ -108,9 +94,8 @@ class AnnotatedDataModule(DataModule):
         frame["box_frame"] = pd.Series(
             [None if math.isnan(sum(size)) else size for size in sizes], frame.index, dtype=object
         )
-        unknown = images.index.isin(list(coco.unknown))
-        self.drop("only crowd regions or boxes without area", int(unknown.sum()))
-        return frame[~unknown]
+        unknown = pd.Series(images.index.isin(list(coco.unknown)))
+        return self.leave_out(frame, unknown, "only crowd regions or boxes without area")
 
 
 def _inside(path: Path, *folders: Path) -> str:

@@ -1,6 +1,7 @@
 """The data module base: the skeleton every data set shares. What it hands over is in ``spec``."""
 
 from collections.abc import Sequence
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,10 +15,11 @@ from data_modules.images.annotations import refuse_outside
 from data_modules.images.folder import folder_index
 from data_modules.images.missing import drop_missing_images
 from data_modules.index.draws import draw_fraction, draw_splits
-from data_modules.index.exclusion import count_excluded, drop_excluded, refuse_idle_exclusion
+from data_modules.index.exclusion import drop_excluded
+from data_modules.index.faulty import leave_out
 from data_modules.index.groups import connected_groups
 from data_modules.index.hashing import short_name
-from data_modules.index.labels import refuse_without_positive
+from data_modules.index.labels import refuse_taken, refuse_without_positive
 from data_modules.index.manifest import ids_sha256, manifest_hash
 from data_modules.index.passed_on import as_declared
 from data_modules.index.split_files import take_split_file
@@ -29,10 +31,11 @@ from data_modules.text.tokenizer import Tokenizer
 
 
 class DataModule(IndexLoaders):
-    """Skeleton of a data set: a subclass writes ``read_index`` and calls ``drop`` for what it leaves out.
+    """Skeleton of a data set: a subclass writes ``read_index`` and counts what it leaves out (``leave_out``, ``drop``).
 
-    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass lists
-    in ``row_options`` which of its arguments decide the rows, so that a store made with other values is refused.
+    Where a root of the subclass is a store written by ``prepare``, rows and images come from there. A subclass keeps
+    each of its own arguments in an attribute of that name: a store that was prepared with another value is refused.
+    Roots (``root``, ``…_root``) are not compared.
 
     Args:
         exclude: manifest files (a JSON list, or one id a line) of patients to leave out.
@@ -47,11 +50,8 @@ class DataModule(IndexLoaders):
     """What ``mask`` shows; with it the index has ``mask`` (path of an image, 0 outside) or ``runs`` (run lengths)."""
     box_classes: list[str]
     """What ``boxes`` hold; with them the index has ``boxes``, ``box_labels`` and optionally ``box_frame``."""
-    row_options: ClassVar[tuple[str, ...]] = ()
-    """Arguments of the subclass that decide the rows of the index, each kept in an attribute of its name: a store that
-    was prepared with other values is refused. Roots are not among them."""
     sampling_options: ClassVar[tuple[str, ...]] = ()
-    """Arguments of the subclass that choose among the rows of the index and do not change it."""
+    """Arguments of the subclass that do not change the rows of the index and are not compared."""
 
     def __init__(
         self,
@@ -105,10 +105,10 @@ class DataModule(IndexLoaders):
         return any(is_phantom(root) for root in self.roots().values())
 
     def index_options(self) -> dict[str, Any]:
-        """What was chosen that changes the rows: ``row_options`` and ``text.min_tokens``."""
-        return {name: getattr(self, name) for name in sorted(self.row_options)} | {
-            "text.min_tokens": self.text.min_tokens
-        }
+        """The values of the arguments that decide the rows: those of the subclass, and ``text.min_tokens``."""
+        own = _arguments(type(self)) - _arguments(DataModule) - {*self.sampling_options}
+        names = sorted(name for name in own if not name.endswith("root"))
+        return {name: getattr(self, name) for name in names} | {"text.min_tokens": self.text.min_tokens}
 
     def rows(self) -> pd.DataFrame:
         """``read_index``, or what ``prepare`` made of it, where a root is a prepared store."""
@@ -121,7 +121,7 @@ class DataModule(IndexLoaders):
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
         if older := OLDER.get(store.manifest["version"]):
-            self.note(f"{store.folder.name}: prepared by an earlier version: {older}; prepare it again for them")
+            self.note(f"{store.folder.name}: prepared by an earlier version: {older}; prepare the data set again")
         self._excluded |= store.manifest["excluded"]
         for reason, count in store.dropped.items():
             self.drop(reason, count)
@@ -137,6 +137,10 @@ class DataModule(IndexLoaders):
         """Count ``count`` samples left out because of ``reason``; the summary line and ``spec.dropped`` show it."""
         if count:
             self._dropped[reason] = self._dropped.get(reason, 0) + int(count)
+
+    def leave_out(self, rows: pd.DataFrame, out: pd.Series, reason: str) -> pd.DataFrame:
+        """``rows`` without those where ``out`` is true; they are counted by ``drop``."""
+        return leave_out(rows, out, reason, self.drop)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -160,7 +164,7 @@ class DataModule(IndexLoaders):
         check_disjoint(frame)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read and check the index, settle the tokeniser, fill ``spec``; a second call is free."""
+        """Read and check the index, make the tokeniser, fill ``spec``; a second call does nothing."""
         if stage == "predict" and self.folder is not None:
             self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
             if not self.request.needs_tokenizer:
@@ -193,6 +197,7 @@ class DataModule(IndexLoaders):
 
     def sound_rows(self, rows: pd.DataFrame, every: bool = False) -> pd.DataFrame:
         """``rows`` with group and split, without excluded patients and missing images; ``every`` skips choose_rows."""
+        refuse_taken(type(self).__name__, self.label_names, self.passed_on)
         rows = as_declared(rows.reset_index(drop=True), self.passed_on)
         if self.split_file is not None:
             rows = take_split_file(rows, self.split_file, self.drop)
@@ -202,12 +207,7 @@ class DataModule(IndexLoaders):
         if len(rows):
             rows["split"] = normalise_splits(rows["split"], rows["id"])
             rows = rows if every else self.choose_rows(rows)
-        frame = drop_excluded(rows, self.exclude, self.drop)
-        for name, count in count_excluded(rows, self.exclude).items():  # a store may have left them out already
-            self._excluded[name] = max(count, self._excluded.get(name, 0))
-        for path in self.exclude:
-            if not self._excluded[short_name(path)]:
-                refuse_idle_exclusion(rows, path)
+        frame = drop_excluded(rows, self.exclude, self.drop, self._excluded)
         self._refuse_empty(frame)
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
@@ -229,13 +229,15 @@ class DataModule(IndexLoaders):
         train = frame[frame["split"] == "train"]
         labels = train[[name for name in self.label_names if name in train]]
         taken = draw_fraction(train["study"], labels, self.label_fraction, self.seed)
-        self.drop(f"outside the label fraction {self.label_fraction:g}", int((~taken).sum()))
-        return frame.drop(index=train.index[~taken])
+        out = pd.Series(frame.index.isin(train.index[~taken]))
+        return self.leave_out(frame, out, f"outside the label fraction {self.label_fraction:g}")
 
     def _refuse_empty(self, frame: pd.DataFrame) -> None:
         if frame.empty:
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(self._dropped.items())) or "none was listed"
-            raise UserError(f"{type(self).__name__}: found no usable sample ({reasons}); loosen what leaves them out")
+            raise UserError(
+                f"{type(self).__name__}: found no usable sample ({reasons}); change the settings that exclude them"
+            )
 
     def _settle_tokenizer(self, frame: pd.DataFrame) -> Tokenizer:
         if self.request.tokenizer is not None:
@@ -270,6 +272,13 @@ class DataModule(IndexLoaders):
             manifest_hash=digest,
             passed_on=dict(self.passed_on),
         )
+
+
+def _arguments(module: type[DataModule]) -> set[str]:
+    """Names of the arguments of ``module`` and of the classes that it derives from."""
+    makers = [signature(vars(kind)["__init__"]) for kind in module.__mro__ if "__init__" in vars(kind)]
+    found = [argument for maker in makers for argument in maker.parameters.values()]
+    return {argument.name for argument in found if argument.kind is not Parameter.VAR_KEYWORD}
 
 
 def attached_data(trainer: Trainer) -> DataModule:

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import expect
 from data_modules.index.draws import hold_out
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import require_folder
 from data_modules.index.labels import Blank, Uncertain, join_labels
-from data_modules.index.listed_splits import pin_test, read_pinned
-from data_modules.index.tables import find_table, read_table, row_names
+from data_modules.index.listed_splits import pin_test
+from data_modules.index.tables import find_table, read_table, row_name
 
 COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SOURCE = "it comes with CheXpert (stanfordmlgroup.github.io/competitions/chexpert); set data.root to its folder"
@@ -40,8 +39,6 @@ class CheXpertDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("labels", "uncertain", "blank", "views", "val_share", "pinned")
-
     def __init__(
         self,
         root: str,
@@ -64,36 +61,31 @@ class CheXpertDataModule(DataModule):
         train, test = self._table("train"), self._table("valid")
         listed = read_table(find_table([self.root], "train", SOURCE), ["Path"], optional=COMPETITION)
         known = listed.loc[train.index].isin(["1.0", "1"])
-        held_out = hold_out(train["patient"], known, self.val_share, self.seed)  # the same for any data.labels
-        train["split"] = pd.Series("train", train.index).mask(held_out, "val")
+        train = hold_out(train.assign(split="train"), known, self.val_share, self.seed)  # the same for any data.labels
         frame = pd.concat([train, test.assign(split="test")], ignore_index=True)
-        keep = frame["view"].isin(self.views)
-        self.drop("view", int((~keep).sum()))
-        return frame[keep].drop(columns="view").reset_index(drop=True)
+        chosen = self.leave_out(frame, ~frame["view"].isin(self.views), "view")
+        return chosen.drop(columns="view").reset_index(drop=True)
 
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        if not self.pinned:
-            return frame
-        return pin_test(frame, [_without_root(path) for path in read_pinned(self.pinned)], self.pinned, self.drop)
+        return pin_test(frame, self.pinned, _without_root, self.drop) if self.pinned else frame
 
     def _table(self, name: str) -> pd.DataFrame:
         path = find_table([self.root], name, SOURCE)
         table = read_table(path, ["Path", "Frontal/Lateral"])
         sound = table["Path"].fillna("").map(_without_root).str.fullmatch(r"[^/]+/patient[^/]+/[^/]+/[^/]+")
-        odd = np.flatnonzero(~sound)
-        problems = [
-            f"{path}: found Path {found!r} in {row}, expected CheXpert-v1.0-small/{name}/patient00001/study1/"
-            "view1_frontal.jpg; correct the table"
-            for found, row in zip(table["Path"].iloc[odd], row_names(path, odd), strict=True)
-        ]
-        few(problems, len(table), "path of another form", self.drop)
-        table = table[sound]
-        names = table["Path"].map(_without_root)
+
+        def problem(row: int) -> str:
+            found = f"{path}: found Path {table['Path'].iloc[row]!r} in {row_name(path, row)}"
+            example = f"CheXpert-v1.0-small/{name}/patient00001/study1/view1_frontal.jpg"
+            return f"{found}, expected such as {example}; correct the table"
+
+        paths = drop_faulty(table, ~sound, problem, "path of another form", self.drop)
+        names = paths["Path"].map(_without_root)
         parts = names.str.split("/", expand=True)
         frame = pd.DataFrame({"id": names, "patient": parts[1], "study": parts[1] + "/" + parts[2]})
-        frame = frame.assign(view=table["Frontal/Lateral"], image=f"{self.root}/" + names)
+        frame = frame.assign(view=paths["Frontal/Lateral"], image=f"{self.root}/" + names)
         policies = (self.uncertain, self.blank)
-        return join_labels(frame, table["Path"], (path, "Path"), self.label_names, policies, self.drop)
+        return join_labels(frame, paths["Path"], (path, "Path"), self.label_names, policies, self.drop)
 
 
 def _without_root(path: str) -> str:

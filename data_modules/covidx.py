@@ -9,13 +9,14 @@ from data_modules.base import DataModule
 from data_modules.boundary import lines_of, read_text
 from data_modules.errors import UserError, expect
 from data_modules.index.draws import hold_out
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import require_folder
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
 SOURCES = {"rnsa": "rsna"}
 COLUMNS = ("patient", "file", "class", "source")
+KIND = "patient, file, class and source"
 
 
 class COVIDxDataModule(DataModule):
@@ -33,35 +34,22 @@ class COVIDxDataModule(DataModule):
     """
 
     exclusive_classes = True
-    row_options = ("version", "val_share")
 
-    def __init__(
-        self,
-        root: str,
-        version: str = "9A",
-        val_share: float = 0.2,
-        **common: Any,
-    ) -> None:
+    def __init__(self, root: str, version: str = "9A", val_share: float = 0.2, **common: Any) -> None:
         super().__init__(**common)
         expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.version, self.val_share = Path(root), version, val_share
 
     def read_index(self) -> pd.DataFrame:
         require_folder(self.root, "COVIDx")
-        frame = pd.concat([self._list("train"), self._list("test")], ignore_index=True)
-        self.label_names = self._classes(frame)
-        frame = frame[frame["class"].isin(self.label_names)].reset_index(drop=True)
+        frame = self._of_known_class(pd.concat([self._list("train"), self._list("test")], ignore_index=True))
         one_hot = pd.get_dummies(frame["class"])[self.label_names].astype("float32")
-        train = frame.index[frame["split"] == "train"]
-        held_out = hold_out(frame["patient"].loc[train], one_hot.loc[train], self.val_share, self.seed)
-        frame.loc[train[held_out], "split"] = "val"
-        return frame.drop(columns="class").join(one_hot)
+        return hold_out(frame, one_hot, self.val_share, self.seed).drop(columns="class").join(one_hot)
 
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         tested = frame["patient"].isin(frame.loc[frame["split"] == "test", "patient"])
         leaking = tested & (frame["split"] != "test")
-        self.drop("training image of a test patient", int(leaking.sum()))
-        return frame[~leaking].reset_index(drop=True)
+        return self.leave_out(frame, leaking, "training image of a test patient").reset_index(drop=True)
 
     def _list(self, split: str) -> pd.DataFrame:
         name = f"{split}_COVIDx{self.version}.txt"
@@ -69,15 +57,15 @@ class COVIDxDataModule(DataModule):
         if path is None:
             raise UserError(f"{self.root / name}: list not found, nor in {self.root / 'labels'}; take it from "
                             "github.com/lindawangg/COVID-Net, or set data.version")  # fmt: skip
-        rows = {number: line.split() for number, line in enumerate(lines_of(read_text(path)), start=1) if line.strip()}
-        problems = [
-            f"{path}: found {len(words)} words in row {number}, expected patient, file, class and source with spaces "
-            "between; this version of the list has other columns"
-            for number, words in rows.items()
-            if len(words) != len(COLUMNS)
-        ]
-        few(problems, len(rows), "line without patient, file, class and source", self.drop)
-        table = pd.DataFrame([words for words in rows.values() if len(words) == len(COLUMNS)], columns=list(COLUMNS))
+        lines = enumerate(lines_of(read_text(path)), start=1)
+        rows = pd.Series({number: line.split() for number, line in lines if line.strip()}, dtype=object)
+
+        def problem(place: int) -> str:
+            found = f"{path}: found {len(rows.iloc[place])} words in row {rows.index[place]}"
+            return f"{found}, expected {KIND} with spaces between; this version of the list has other columns"
+
+        rows = drop_faulty(rows, rows.map(len) != len(COLUMNS), problem, f"line without {KIND}", self.drop)
+        table = pd.DataFrame(rows.tolist(), columns=list(COLUMNS))
         source = table["source"].replace(SOURCES)
         return pd.DataFrame(
             {
@@ -91,17 +79,16 @@ class COVIDxDataModule(DataModule):
             }
         )
 
-    def _classes(self, frame: pd.DataFrame) -> list[str]:
+    def _of_known_class(self, frame: pd.DataFrame) -> pd.DataFrame:
         found = frame["class"]
-        names = list(max(CLASSES, key=lambda names: int(found.isin(names).sum())))
-        expected = " or ".join(map(", ".join, CLASSES))
-        there = ", ".join(sorted(set(found)))
-        problems = [
-            f"{self.root}: found class {label!r} of {name} (classes found: {there}), expected {expected}; correct the "
-            "lists"
-            for name, label in frame.loc[~found.isin(names), ["id", "class"]].itertuples(index=False)
-        ]
-        few(problems, len(frame), "unknown class", self.drop)
-        if absent := set(names) - set(found):
+        self.label_names = list(max(CLASSES, key=lambda names: int(found.isin(names).sum())))
+
+        def problem(row: int) -> str:
+            there = f"class {found[row]!r} of {frame['id'][row]} (classes found: {', '.join(sorted(set(found)))})"
+            expected = " or ".join(map(", ".join, CLASSES))
+            return f"{self.root}: found {there}, expected {expected}; correct the lists"
+
+        known = drop_faulty(frame, ~found.isin(self.label_names), problem, "unknown class", self.drop)
+        if absent := set(self.label_names) - set(found):
             raise UserError(f"{self.root}: no image is of class {', '.join(sorted(absent))}; complete the lists")
-        return names
+        return known.reset_index(drop=True)

@@ -26,7 +26,7 @@ def expect(holds: bool, name: str, found: object, expected: str) -> None:
         holds: whether the value is valid.
         name: of the argument, as it is written in a config.
         found: the value.
-        expected: in words.
+        expected: the valid values, in words.
     """
     if not holds:
         raise UserError(f"{name} is {found}; expected {expected}")

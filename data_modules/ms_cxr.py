@@ -8,7 +8,7 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.index.coco import read_coco
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.tables import find_table, read_table
 
 SPLIT_TABLE = "mimic-cxr-2.0.0-split"
@@ -28,12 +28,7 @@ class MSCXRDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    def __init__(
-        self,
-        root: str,
-        image_root: str,
-        **common: Any,
-    ) -> None:
+    def __init__(self, root: str, image_root: str, **common: Any) -> None:
         super().__init__(**common)
         self.root, self.image_root = Path(root), Path(image_root)
 
@@ -49,12 +44,13 @@ class MSCXRDataModule(DataModule):
         if "path" not in coco.images or coco.images[["path", "width", "height"]].isna().to_numpy().any():
             raise UserError(f"{path}: found an image without path, width or height; {SOURCE}")
         boxes = coco.boxes.join(coco.images[["path", "width", "height"]], on="image_id")
-        blank = boxes["label_text"].isna()
-        problems = [f"{path}: a box of image {name} has no label_text; {SOURCE}" for name in boxes["image_id"][blank]]
-        few(problems, len(boxes), "box without label_text", self.drop)
-        boxes = boxes[~blank]
+
+        def problem(row: int) -> str:
+            return f"{path}: a box of image {boxes['image_id'].iloc[row]} has no label_text; {SOURCE}"
+
+        phrases = drop_faulty(boxes, boxes["label_text"].isna(), problem, "box without label_text", self.drop)
         rows = []
-        for key, own in boxes.groupby(["path", "category", "label_text"], sort=False):
+        for key, own in phrases.groupby(["path", "category", "label_text"], sort=False):
             image, category, phrase = map(str, key)
             rows.append(
                 {

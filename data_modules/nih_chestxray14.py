@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.boundary import boundary, read_text
 from data_modules.errors import UserError, suggest
 from data_modules.index.draws import hold_out, stratified_splits
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import files_below, require_folder
 from data_modules.index.labels import same_class
 from data_modules.index.listed_splits import listed_splits, take_lists
-from data_modules.index.tables import find_table, read_table, row_names
+from data_modules.index.tables import find_table, read_table, row_name
 
 CLASSES = (
     "Atelectasis",
@@ -57,8 +56,6 @@ class NIHChestXray14DataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("split", "lists", "labels")
-
     def __init__(
         self,
         root: str,
@@ -75,13 +72,12 @@ class NIHChestXray14DataModule(DataModule):
 
     def read_index(self) -> pd.DataFrame:
         path, table = read_entries(self.root)
-        blank = table["Finding Labels"].isna()
-        problems = [
-            f"{path}: found no label in {row}, expected names joined by |, or {NORMAL}"
-            for row in row_names(path, np.flatnonzero(blank))
-        ]
-        few(problems, len(table), "row without a label", self.drop)
-        table = table[~blank].reset_index(drop=True)
+
+        def problem(row: int) -> str:
+            return f"{path}: found no label in {row_name(path, row)}, expected names joined by |, or {NORMAL}"
+
+        table = drop_faulty(table, table["Finding Labels"].isna(), problem, "row without a label", self.drop)
+        table = table.reset_index(drop=True)
         frame = pd.DataFrame(
             {"id": table["Image Index"], "patient": table["Patient ID"], "study": table["Image Index"]}
         )
@@ -92,12 +88,8 @@ class NIHChestXray14DataModule(DataModule):
             return take_lists(frame, self.lists, self.drop)
         if self.split == "70/10/20":
             return frame.assign(split=stratified_splits(frame["patient"], known, (0.7, 0.1, 0.2), self.seed))
-        frame["split"] = listed_splits(frame["id"], self._official())
-        rest = frame.index[frame["split"] == "train"]
-        validating = hold_out(frame["patient"].loc[rest], known.loc[rest], HELD_OUT, self.seed)
-        frame.loc[rest[validating], "split"] = "val"
-        self.drop("image in no list", int(frame["split"].isna().sum()))
-        return frame[frame["split"].notna()].reset_index(drop=True)
+        frame = hold_out(frame.assign(split=listed_splits(frame["id"], self._official())), known, HELD_OUT, self.seed)
+        return self.leave_out(frame, frame["split"].isna(), "image in no list").reset_index(drop=True)
 
     def boxes(self) -> pd.DataFrame:
         """The 984 boxes of ``BBox_List_2017`` on 1024 x 1024 pixels: id, label, x, y, width, height.
@@ -131,10 +123,7 @@ class NIHChestXray14DataModule(DataModule):
 def read_entries(root: Path) -> tuple[Path, pd.DataFrame]:
     """Path and rows of the label table: image, labels, patient (``OriginalImage[Width,Height]`` is two columns)."""
     require_folder(root, "NIH ChestX-ray14")
-    try:
-        path = find_table([root], "Data_Entry_2017_v2020", SOURCE)
-    except UserError:
-        path = find_table([root], "Data_Entry_2017", SOURCE)
+    path = find_table([root], ("Data_Entry_2017_v2020", "Data_Entry_2017"), SOURCE)
     return path, read_table(path, ["Image Index", "Finding Labels", "Patient ID"])
 
 
@@ -142,11 +131,8 @@ def label_columns(path: Path, findings: pd.Series, labels: list[str]) -> pd.Data
     """0/1 columns ``labels`` from names joined by ``|``.
 
     Raises:
-        UserError: a label that no image has, with the nearest name there is; an image without a label.
+        UserError: a label that no image has, with the nearest name there is.
     """
-    if findings.isna().any():
-        row = int(findings.isna().to_numpy().argmax())
-        raise UserError(f"{path}: found no label in row {row + 2}, expected names joined by |, or {NORMAL}")
     present = findings.str.get_dummies("|")
     columns = {}
     for name in labels:

@@ -9,12 +9,12 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.source import table_references
-from data_modules.index.labels import Uncertain
+from data_modules.index.labels import Uncertain, refuse_taken
 from data_modules.index.pair_tables import (
-    GROUP,
     IMAGE,
     TEXT,
     column_of_numbers,
+    describe_samples,
     find_column,
     label_columns_to_numbers,
     locate_images,
@@ -24,9 +24,6 @@ from data_modules.index.records import holds_images
 from data_modules.index.words import count_words
 from data_modules.text.sections import clean
 
-SPLIT = ("split", "subset")
-PATIENT = ("patient", "patient_id", "patientid", "subject_id")
-LICENCE = ("license", "licence")
 TARGET = "target"
 
 
@@ -54,18 +51,6 @@ class PairsDataModule(DataModule):
 
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
-
-    row_options = (
-        "table",
-        "image_column",
-        "text_column",
-        "split_column",
-        "patient_column",
-        "group_column",
-        "label_columns",
-        "uncertain",
-        "target_column",
-    )
 
     def __init__(
         self,
@@ -100,31 +85,19 @@ class PairsDataModule(DataModule):
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
                 f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
             )
-        self.drop("no image", int(table[image].isna().sum()))
         labels = self._labels(path, table)
         targets = None if self.target_column is None else column_of_numbers(path, table, self.target_column)
-        table = table[table[image].notna()]
-        again = table.groupby(image).cumcount()
-        frame = pd.DataFrame({"id": table[image].where(again == 0, table[image] + "#" + again.astype(str))})
-        group = find_column(path, table, "group", self.group_column, GROUP)
-        frame["study"] = table[group].fillna(frame["id"]) if group else table[image]
-        patient = find_column(path, table, "patient", self.patient_column, PATIENT)
-        frame["patient"] = table[patient].fillna(frame["study"]) if patient else frame["study"]
-        split = find_column(path, table, "split", self.split_column, SPLIT)
-        if split:
-            frame["split"] = table[split]
-        licence = find_column(path, table, "licence", None, LICENCE)
-        if licence:
-            frame["license"] = table[licence]
+        table = self.leave_out(table, table[image].isna(), "no image")
+        given = {"group": self.group_column, "patient": self.patient_column, "split": self.split_column}
+        frame = describe_samples(path, table, image, given)
         inside = path.suffix == ".parquet" and holds_images(path)
         references = table_references(path.parent, pd.Series(path.stem, table.index)) if inside else None
         frame["image"] = locate_images(self.root, table[image]) if references is None else references
         self.label_names = labels.columns.tolist()
         self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != list(self.label_columns)
+        refuse_taken(path, self.label_names, self.passed_on)
         frame = frame.join(labels)
         if targets is not None:
-            if TARGET in self.label_names:
-                raise UserError(f"{path}: found a class named {TARGET}, which is the target's name; rename the class")
             frame[TARGET] = targets
         return frame if text is None else self._with_texts(frame, table[text])
 
@@ -146,6 +119,6 @@ class PairsDataModule(DataModule):
     def _with_texts(self, frame: pd.DataFrame, texts: pd.Series) -> pd.DataFrame:
         frame["text"] = texts.fillna("").map(clean)
         words = frame["text"].map(count_words)
-        self.drop("no text", int((words == 0).sum()))
-        self.drop(f"text under {self.text.min_tokens} words", int(((words > 0) & (words < self.text.min_tokens)).sum()))
-        return frame[words >= max(self.text.min_tokens, 1)]
+        frame = self.leave_out(frame, words == 0, "no text")
+        words = words[words > 0]
+        return self.leave_out(frame, words < self.text.min_tokens, f"text under {self.text.min_tokens} words")

@@ -1,4 +1,4 @@
-"""The base of visual question answering data sets: vocabulary, majority answers and the ceiling they set."""
+"""The base of visual question answering data sets: vocabulary, majority answers, and the best accuracy possible."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ QUESTION_TEXT = TextOptions(max_tokens=32, min_tokens=1)
 class VQADataModule(DataModule):
     """``read_index`` gives, beside the usual columns, answer, answer_type (OPEN, CLOSED) and question_type.
 
-    ``text`` is the question and ``patient`` the image, so that images are not shared by splits unless a protocol says
-    so. Answers are in the normal form of ``normalise_answer``.
+    ``text`` is the question, and the image counts as the ``patient``: no image is in two splits unless the protocol
+    allows it. Answers are in the normal form of ``normalise_answer``.
     """
 
     protocol: str

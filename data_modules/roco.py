@@ -13,7 +13,7 @@ from data_modules.images.source import table_references
 from data_modules.index.files import require_folder
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import normalise_splits
-from data_modules.text.roco_captions import read_flat, read_original, read_v2
+from data_modules.text.roco_captions import read_layouts
 from data_modules.text.sections import clean
 
 RETRIEVAL_SEED = 42
@@ -36,11 +36,9 @@ class ROCODataModule(DataModule):
         retrieval_pairs: validation and test keep the first so many captions of a shuffle with seed 42; figures that
             are absent on disk are left out afterwards and counted (``ret-roco-2k`` [M3AE]: 2000).
 
-    Figures that were never downloaded are counted, not fatal, unless ``max_missing`` says so. ``license`` is kept in
-    ``index``. The other arguments are those of ``DataModule``.
+    Figures that are absent on disk are left out and counted; ``max_missing`` (default 1.0) limits their share.
+    ``license`` is kept in ``index``. The other arguments are those of ``DataModule``.
     """
-
-    row_options = ("non_radiology", "article_disjoint", "retrieval_pairs")
 
     def __init__(
         self,
@@ -62,8 +60,7 @@ class ROCODataModule(DataModule):
         frame["text"] = frame["text"].fillna("").map(clean)
         frame["study"] = frame["patient"] = frame["id"]
         short = frame["text"].map(lambda caption: len(caption.split())) < max(self.text.min_tokens, 1)
-        self.drop(f"caption under {self.text.min_tokens} words", int(short.sum()))
-        frame = frame[~short].reset_index(drop=True)
+        frame = self.leave_out(frame, short, f"caption under {self.text.min_tokens} words").reset_index(drop=True)
         if "article" in frame:
             if not self.article_disjoint:
                 self._note_shared_articles(frame)
@@ -72,9 +69,7 @@ class ROCODataModule(DataModule):
         return frame.assign(**{CHOSEN: self._first_pairs(frame)}) if self.retrieval_pairs else frame
 
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        leaks = self._leaks(frame)
-        self.drop("article of an evaluation split", int(leaks.sum()))
-        frame = frame[~leaks]
+        frame = self.leave_out(frame, self._leaks(frame), "article of an evaluation split")
         if CHOSEN in frame:
             frame = frame[frame[CHOSEN] | (frame["split"] == "train")]
         return frame.reset_index(drop=True)
@@ -82,10 +77,9 @@ class ROCODataModule(DataModule):
     def _figures(self) -> pd.DataFrame:
         root = self.root
         require_folder(root, "ROCO")
-        for read in (read_original, read_flat, read_v2):
-            frame = read(root, self.non_radiology, self.drop)
-            if frame is not None:
-                return frame
+        frame = read_layouts(root, self.non_radiology, self.drop)
+        if frame is not None:
+            return frame
         if is_hub_form(root):
             frame = read_columns(root, ("image_id", "caption"), ("license",))
             frame["image"] = table_references(root, frame["split"])

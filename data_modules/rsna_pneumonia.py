@@ -3,15 +3,14 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.index.draws import stratified_splits
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import require_folder
 from data_modules.index.listed_splits import take_lists
-from data_modules.index.tables import find_table, read_table, row_names
+from data_modules.index.tables import find_table, read_table, row_name
 
 CLASS = "Pneumonia"
 SOURCE = "it comes with kaggle.com/c/rsna-pneumonia-detection-challenge; set data.root to its folder"
@@ -35,8 +34,6 @@ class RSNAPneumoniaDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("split", "lists", "positives")
-
     def __init__(
         self,
         root: str,
@@ -57,20 +54,20 @@ class RSNAPneumoniaDataModule(DataModule):
         numbers = table[SIDES].apply(pd.to_numeric, errors="coerce")
         odd |= (table["Target"] == "1") & numbers.isna().any(axis=1)
         odd |= table["patientId"].isna()
-        places = np.flatnonzero(odd)
-        problems = [
-            f"{path}: found {', '.join(table.iloc[place].fillna(''))} in {row}, expected patientId, four numbers and "
-            "Target 1, or blanks and Target 0; download the table again"
-            for place, row in zip(places, row_names(path, places), strict=True)
-        ]
-        few(problems, len(table), "odd row", self.drop)
-        faulty = table["patientId"].isin(table["patientId"][odd])  # an image with a part of its boxes would be wrong
-        table, numbers = table[~faulty], numbers[~faulty]
+
+        def problem(row: int) -> str:
+            found = f"{path}: found {', '.join(table.iloc[row].fillna(''))} in {row_name(path, row)}"
+            expected = "expected patientId, four numbers and Target 1, or blanks and Target 0"
+            return f"{found}, {expected}; download the table again"
+
+        sound = drop_faulty(table, odd, problem, "odd row", self.drop)
+        sound = sound[~sound["patientId"].isin(table["patientId"][odd])]  # not an image with a part of its boxes
+        numbers = numbers.loc[sound.index]
         corners = numbers.assign(x2=numbers["x"] + numbers["width"], y2=numbers["y"] + numbers["height"])
-        boxes: dict[str, list[list[float]]] = {name: [] for name in table["patientId"]}
-        positive = table["Target"] == "1"
+        boxes: dict[str, list[list[float]]] = {name: [] for name in sound["patientId"]}
+        positive = sound["Target"] == "1"
         drawn = corners.loc[positive, ["x", "y", "x2", "y2"]].to_numpy(float).tolist()
-        for name, box in zip(table["patientId"][positive], drawn, strict=True):
+        for name, box in zip(sound["patientId"][positive], drawn, strict=True):
             boxes[name].append(box)
         frame = pd.DataFrame({"id": list(boxes), "boxes": list(boxes.values())})
         frame["patient"] = frame["study"] = frame["id"]
@@ -85,5 +82,4 @@ class RSNAPneumoniaDataModule(DataModule):
         if not self.positives:
             return frame
         without = (frame["split"] == "train") & (frame[CLASS] == 0)
-        self.drop("training image without a box", int(without.sum()))
-        return frame[~without].reset_index(drop=True)
+        return self.leave_out(frame, without, "training image without a box").reset_index(drop=True)

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.images.run_lengths import EMPTY
 from data_modules.index.draws import stratified_splits
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import files_below, require_folder
 from data_modules.index.hashing import stable_hash
 from data_modules.index.listed_splits import take_lists
-from data_modules.index.tables import find_table, read_table, row_names
+from data_modules.index.tables import find_table, read_table, row_name
 
 CLASS = "Pneumothorax"
 TABLES = ("train-rle", "stage_2_train")
@@ -32,31 +31,21 @@ class SIIMPneumothoraxDataModule(DataModule):
     """
 
     mask_class = CLASS
-    row_options = ("lists", "balanced")
 
-    def __init__(
-        self,
-        root: str,
-        lists: str | None = None,
-        balanced: bool = True,
-        **common: Any,
-    ) -> None:
+    def __init__(self, root: str, lists: str | None = None, balanced: bool = True, **common: Any) -> None:
         super().__init__(**common)
         self.root, self.lists, self.balanced = Path(root), lists, balanced
         self.label_names = [CLASS]
 
     def read_index(self) -> pd.DataFrame:
         require_folder(self.root, "SIIM-ACR Pneumothorax")
-        stem = next((name for name in TABLES if any(self.root.glob(f"{name}.csv*"))), TABLES[0])
-        path = find_table([self.root], stem, SOURCE)
+        path = find_table([self.root], TABLES, SOURCE)
         table = read_table(path, ["ImageId", "EncodedPixels"])
-        blank = table.isna().any(axis=1)
-        problems = [
-            f"{path}: found a blank in {row}, expected ImageId and -1 or run lengths"
-            for row in row_names(path, np.flatnonzero(blank))
-        ]
-        few(problems, len(table), "row with a blank", self.drop)
-        table = table[~blank]
+
+        def problem(row: int) -> str:
+            return f"{path}: found a blank in {row_name(path, row)}, expected ImageId and -1 or run lengths"
+
+        table = drop_faulty(table, table.isna().any(axis=1), problem, "row with a blank", self.drop)
         rows = table.groupby("ImageId", sort=False)["EncodedPixels"].agg(list)
         frame = pd.DataFrame({"id": rows.index, "patient": rows.index, "study": rows.index, "runs": rows.to_numpy()})
         files = {file.stem: str(file) for file in files_below(self.root / "dicom-images-train", [".dcm"])}

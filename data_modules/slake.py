@@ -35,14 +35,7 @@ class SLAKEDataModule(VQADataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    row_options = ("language",)
-
-    def __init__(
-        self,
-        root: str,
-        language: str = "en",
-        **common: Any,
-    ) -> None:
+    def __init__(self, root: str, language: str = "en", **common: Any) -> None:
         super().__init__(**common)
         self.root, self.language, self.protocol = Path(root), language, f"slake-{language}"
 

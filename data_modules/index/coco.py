@@ -1,4 +1,4 @@
-"""COCO annotation files: images, categories and boxes, read with every mistake named."""
+"""COCO annotation files: images, categories and boxes."""
 
 from collections import Counter
 from dataclasses import dataclass, field

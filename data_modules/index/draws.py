@@ -1,4 +1,4 @@
-"""What is drawn: splits of whole units (patients) and fractions of training studies, seeded, stratified by label."""
+"""Random choices: splits of whole units (patients) and fractions of training studies, seeded, stratified by label."""
 
 from collections.abc import Sequence
 
@@ -32,17 +32,19 @@ def draw_splits(frame: pd.DataFrame, label_names: Sequence[str], seed: int) -> p
     return random_splits(units, seed) if labels.columns.empty else stratified_splits(units, labels, USUAL, seed)
 
 
-def hold_out(units: pd.Series, labels: pd.DataFrame, share: float, seed: int) -> np.ndarray:
-    """bool (N,): rows of ``share`` of the units, stratified; arguments as of :func:`stratified_splits`."""
-    return (stratified_splits(units, labels, (1 - share, share, 0), seed) == "val").to_numpy()
+def hold_out(frame: pd.DataFrame, labels: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """``frame`` with ``share`` of its training patients in val, stratified by ``labels`` (rows by index)."""
+    train = frame[frame["split"] == "train"]
+    drawn = stratified_splits(train["patient"], labels.loc[train.index], (1 - share, share, 0), seed)
+    return frame.assign(split=frame["split"].mask(drawn.reindex(frame.index) == "val", "val"))
 
 
 def stratified_splits(units: pd.Series, labels: pd.DataFrame, shares: Sequence[float], seed: int) -> pd.Series:
     """train, val or test of each row: iterative stratification [Sechidis et al. 2011] of whole units.
 
-    Units are dealt rarest positive class first, those without one last, in the order of hash(seed, unit), each to the
-    split that lacks most of that class, and of samples where several do. A class is not met again after its own turn,
-    so that classes and samples end within about one unit of their shares.
+    Units with the rarest positive class are assigned first, units without a positive class last, each group in the
+    order of hash(seed, unit). A unit goes to the split that lacks most samples of that class, and, where several lack
+    as many, to the one that lacks most samples. The shares of classes and samples are met to within about one unit.
 
     Args:
         units: (N,) what must not be divided: patients.

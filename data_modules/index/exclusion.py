@@ -1,12 +1,13 @@
 """Patients to leave out: the manifests of ``data.exclude``."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from data_modules.boundary import parse_json, read_text, uncommented
 from data_modules.errors import UserError
+from data_modules.index.faulty import Drop, leave_out
 from data_modules.index.hashing import short_name
 
 
@@ -24,29 +25,35 @@ def read_manifest(path: str) -> set[str]:
     return {patient.strip() for patient in patients}
 
 
-def count_excluded(frame: pd.DataFrame, manifests: list[str]) -> dict[str, int]:
-    """ "file name (first 12 digits of its SHA-256)" -> how many of its patients are in ``frame``."""
-    there = set(frame["patient"].dropna().astype(str))
-    return {short_name(path): len(read_manifest(path) & there) for path in manifests}
+def drop_excluded(
+    frame: pd.DataFrame, manifests: Sequence[str], drop: Drop, counts: dict[str, int] | None = None
+) -> pd.DataFrame:
+    """``frame`` without the patients of ``manifests``.
 
+    Args:
+        frame: rows with a column ``patient``.
+        manifests: paths, see :func:`read_manifest`.
+        drop: counts the rows left out.
+        counts: number of patients left out, by :func:`short_name` of the manifest. It is brought up to date. A store
+            may have left out patients already; its counts are given here.
 
-def drop_excluded(frame: pd.DataFrame, manifests: list[str], drop: Callable[[str, int], None]) -> pd.DataFrame:
-    """Leave out the patients of ``manifests`` and count them."""
-    excluded: set[str] = set().union(*map(read_manifest, manifests))
+    Raises:
+        UserError: a manifest lists patients and none of them is or was in the data: ids of another form exclude nobody.
+    """
+    counts = {} if counts is None else counts
+    patients = frame["patient"].astype("string")
+    there = set(patients.dropna())
+    excluded: set[str] = set()
+    for path in manifests:
+        listed, name = read_manifest(path), short_name(path)
+        counts[name] = max(len(listed & there), counts.get(name, 0))
+        if listed and not counts[name]:
+            example = next(iter(patients.dropna()), "none")
+            raise UserError(
+                f"{path}: none of its {len(listed):,} patients (first: {min(listed)}) is in the data, whose patients "
+                f"are such as {example}; list one patient id a line, as the data write it"
+            )
+        excluded |= listed
     if not excluded:
         return frame
-    keep = ~frame["patient"].astype("string").isin(list(excluded)).astype(bool)
-    drop("excluded patient", int((~keep).sum()))
-    return frame[keep].reset_index(drop=True)
-
-
-def refuse_idle_exclusion(frame: pd.DataFrame, path: str) -> None:
-    """UserError where a manifest lists patients and none is in ``frame``: ids of another form exclude nobody."""
-    listed = read_manifest(path)
-    there = frame["patient"].dropna().astype(str)
-    if listed and listed.isdisjoint(there):
-        example = there.iloc[0] if len(there) else "none"
-        raise UserError(
-            f"{path}: none of its {len(listed):,} patients (first: {min(listed)}) is in the data, whose patients are "
-            f"such as {example}; list one patient id a line, as the data write it"
-        )
+    return leave_out(frame, patients.isin(list(excluded)), "excluded patient", drop).reset_index(drop=True)

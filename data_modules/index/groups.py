@@ -1,4 +1,4 @@
-"""Groups of samples that must not be told apart: connected components over shared keys."""
+"""Groups of samples that are never negatives of each other: connected components over shared keys."""
 
 import numpy as np
 import pandas as pd

@@ -1,6 +1,6 @@
-"""Labels selected by name, never by position, and what uncertain and blank ones become."""
+"""Labels: columns of a table selected by class name, and the values that uncertain and blank labels become."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.index.faulty import Drop, refuse_many
+from data_modules.index.faulty import Drop, leave_out, refuse_many
 from data_modules.index.tables import missing_column, read_table, row_names
 
 CHEXPERT = (
@@ -42,6 +42,24 @@ Blank = Literal["zeros", "ignore"]
 GLORIA_ONES = ("Atelectasis", "Edema", "Pleural Effusion")
 GLORIA_ZEROS = ("Cardiomegaly", "Consolidation")
 """What -1 becomes under ``gloria``, the policy of GLoRIA and MGCA for the five CheXpert competition classes."""
+TAKEN = (
+    "id",
+    "patient",
+    "study",
+    "split",
+    "image",
+    "text",
+    "group",
+    "license",
+    "corpus",
+    "answer",
+    "mask",
+    "runs",
+    "boxes",
+    "box_labels",
+    "box_frame",
+)
+"""Columns of an index that are no classes."""
 UNREADABLE = "label other than 1, 0, -1 and blank"
 POLICIES = {"zeros": 0.0, "ones": 1.0, "ignore": np.nan}
 
@@ -68,9 +86,8 @@ def join_labels(
         UserError: those of :func:`read_labels`.
     """
     values, faulty = read_labels(*table, labels, *policies)
-    unreadable = keys.isin(list(faulty))
-    drop(UNREADABLE, int(unreadable.sum()))
-    return frame.join(values.reindex(keys).set_axis(frame.index))[~unreadable]
+    labelled = frame.join(values.reindex(keys).set_axis(frame.index))
+    return leave_out(labelled, keys.isin(list(faulty)), UNREADABLE, drop)
 
 
 def read_labels(
@@ -93,7 +110,7 @@ def read_labels(
     if key not in table:
         raise UserError(missing_column(path, key, table.columns.tolist()))
     known, problems = _known(path, table, labels)
-    refuse_many(list(problems.values()), len(table))
+    refuse_many(len(problems), len(table), lambda: next(iter(problems.values())))
     numbers = known.set_axis(table[key], axis=0).astype("float32")[~np.isin(np.arange(len(known)), list(problems))]
     filled = fill_uncertain(numbers.fillna(POLICIES[blank]), uncertain)
     faulty = {str(table[key].iloc[row]): problem for row, problem in problems.items()}
@@ -112,17 +129,20 @@ def fill_uncertain(numbers: pd.DataFrame, uncertain: Uncertain) -> pd.DataFrame:
 
 def _known(path: Path, table: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, dict[int, str]]:
     """Label values with NaN for blank, and what is wrong with a row by its number."""
-    chosen = [_column(path, name, table.columns.tolist()) for name in labels]
-    values = table[chosen].set_axis(labels, axis=1).astype("string")
+    found = table.columns.tolist()
+    columns = {name: same_class(name, found) for name in labels}
+    if absent := [name for name, column in columns.items() if column is None]:
+        raise UserError(f"{missing_column(path, absent[0], found)} or data.labels")
+    values = table[list(columns.values())].set_axis(labels, axis=1).astype("string")
     meant = {"1.0": 1.0, "1": 1.0, "0.0": 0.0, "0": 0.0, "-1.0": -1.0, "-1": -1.0}
     known = values.map(lambda text: meant.get(text, np.nan))
     odd = (known.isna() & values.notna()).to_numpy()
     rows = np.flatnonzero(odd.any(axis=1)).tolist()
-    columns = odd[rows].argmax(axis=1).tolist()
+    first = odd[rows].argmax(axis=1).tolist()
     return known, {
         row: f"{path}: found {values.iat[row, column]!r} in {where}, column {labels[column]}, expected 1.0, 0.0, -1.0 "
         "or blank; correct the table"
-        for row, column, where in zip(rows, columns, row_names(path, rows), strict=True)
+        for row, column, where in zip(rows, first, row_names(path, rows), strict=True)
     }
 
 
@@ -134,11 +154,13 @@ def same_class(name: str, others: Sequence[str]) -> str | None:
     return next((other for other in others if other in names), None)
 
 
-def _column(path: Path, name: str, found: list[str]) -> str:
-    column = same_class(name, found)
-    if column is None:
-        raise UserError(f"{missing_column(path, name, found)} or data.labels")
-    return column
+def refuse_taken(source: object, names: Iterable[str], passed_on: Iterable[str]) -> None:
+    """UserError where a class has the name of another column of the index; ``source`` is the table or data set."""
+    if taken := sorted({*TAKEN, *passed_on} & set(names)):
+        raise UserError(
+            f"{source}: found a class named {taken[0]}, the name of a column that every data set has; name the class "
+            f"otherwise: data.label_columns {{Another name: {taken[0]}}}, or rename the column or value in the table"
+        )
 
 
 def refuse_without_positive(frame: pd.DataFrame, split: str, labels: Sequence[str]) -> None:

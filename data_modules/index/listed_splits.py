@@ -8,6 +8,7 @@ import pandas as pd
 
 from data_modules.boundary import lines_of, read_text, uncommented
 from data_modules.errors import UserError
+from data_modules.index.faulty import Drop, leave_out
 from data_modules.index.splits import SPLITS
 from data_modules.index.tables import read_table
 
@@ -22,7 +23,7 @@ def list_files(folder: Path) -> dict[str, Path]:
     """The published list of every split in ``folder``; a UserError where one is not there."""
     files = {}
     for split, names in LISTS.items():
-        found = [folder / name for name in names if (folder / name).is_file()]
+        found = [path for name in names if (path := folder / name).is_file()]
         if not found:
             raise UserError(
                 f"{folder}: split list not found, neither {' nor '.join(names)}; data.lists is a folder of train.txt, "
@@ -62,11 +63,10 @@ def _bare(name: str) -> str:
     return ENDING.sub("", name.rpartition("/")[2])
 
 
-def take_lists(frame: pd.DataFrame, folder: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+def take_lists(frame: pd.DataFrame, folder: str, drop: Drop) -> pd.DataFrame:
     """``frame`` with the splits of the lists in ``folder``; what they do not list is left out."""
-    frame["split"] = listed_splits(frame["id"], list_files(Path(folder)))
-    drop("image in no list", int(frame["split"].isna().sum()))
-    return frame[frame["split"].notna()].reset_index(drop=True)
+    frame = frame.assign(split=listed_splits(frame["id"], list_files(Path(folder))))
+    return leave_out(frame, frame["split"].isna(), "image in no list", drop).reset_index(drop=True)
 
 
 def refuse_absent(listed: Collection[str], ids: pd.Series, source: str) -> None:
@@ -87,24 +87,30 @@ def read_pinned(path: str) -> list[str]:
         if column is None:
             expected = f"expected one of {', '.join(PINNED)}; correct the table's header"
             raise UserError(f"{file}: found columns {', '.join(table.columns)}, {expected}")
-        return _not_empty(table[column].dropna().tolist(), file)
-    if not file.is_file():
+        names = table[column].dropna().tolist()
+    elif file.is_file():
+        names = uncommented(read_text(file))
+    else:
         raise UserError(f"{file}: pinned list not found; expected one sample id a line, or a CSV table with them")
-    return _not_empty(uncommented(read_text(file)), file)
-
-
-def _not_empty(names: list[str], file: Path) -> list[str]:
     if not names:
         raise UserError(f"{file}: found no sample, expected at least one; correct the list")
     return names
 
 
-def pin_test(frame: pd.DataFrame, ids: list[str], source: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
-    """The listed samples as the test split; other test samples and other samples of their patients are left out.
+def pin_test(frame: pd.DataFrame, source: str, id_of: Callable[[str], str], drop: Drop) -> pd.DataFrame:
+    """The samples of a pinned list as the test split; other test samples, and other samples of the patients listed,
+    are left out.
+
+    Args:
+        frame: samples with their splits.
+        source: path of the pinned list.
+        id_of: the sample id of a name in the list.
+        drop: counts samples by reason.
 
     Raises:
-        UserError: a listed sample is not in the index, with the first such id.
+        UserError: a listed sample is not in ``frame``, with the first such id.
     """
+    ids = [id_of(name) for name in read_pinned(source)]
     known = set(frame["id"])
     if missing := [name for name in ids if name not in known]:
         raise UserError(
@@ -114,7 +120,6 @@ def pin_test(frame: pd.DataFrame, ids: list[str], source: str, drop: Callable[[s
     pinned = frame["id"].isin(ids)
     theirs = frame["patient"].isin(frame.loc[pinned, "patient"]) & ~pinned
     others = (frame["split"] == "test") & ~pinned & ~theirs
-    drop("other sample of a pinned patient", int(theirs.sum()))
-    drop("not in the pinned list", int(others.sum()))
     frame = frame.assign(split=frame["split"].mask(pinned, "test"))
-    return frame[~theirs & ~others].reset_index(drop=True)
+    frame = leave_out(frame, theirs, "other sample of a pinned patient", drop)
+    return leave_out(frame, others[~theirs], "not in the pinned list", drop).reset_index(drop=True)

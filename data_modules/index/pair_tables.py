@@ -1,6 +1,6 @@
 """Tables of image-text pairs in their file formats, and their columns under their usual names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from data_modules.errors import UserError
 from data_modules.index.files import existing_file, require_folder
 from data_modules.index.labels import Uncertain, fill_uncertain
 from data_modules.index.records import STUDY, read_json_table, read_parquet_table
-from data_modules.index.tables import missing_column, read_table, row_names
+from data_modules.index.tables import RECORDS, missing_column, read_table, row_name
 
 NAMES = (
     "pairs.jsonl",
@@ -24,7 +24,13 @@ NAMES = (
 )
 IMAGE = ("image", "image_file", "image_path", "file_name", "filename", "path", "img")
 TEXT = ("text", "caption", "report", "note", "note_clean", "report_content")
-GROUP = ("group", "study", "study_id")
+USUAL = {
+    "group": ("group", "study", "study_id"),
+    "patient": ("patient", "patient_id", "patientid", "subject_id"),
+    "split": ("split", "subset"),
+    "license": ("license", "licence"),
+}
+"""The usual names of further columns, by role."""
 
 
 def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[Path, pd.DataFrame]:
@@ -37,27 +43,15 @@ def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[
     path = root / name if name else next((root / n for n in NAMES if (root / n).is_file()), None)
     if path is None or not path.is_file():
         raise UserError(f"{path or root}: found no table, expected one of {', '.join(NAMES)}; set data.table")
-    if path.suffix not in (".jsonl", ".json", ".parquet"):
+    if path.suffix not in RECORDS:
         return path, read_table(path)
     table = read_parquet_table(path) if path.suffix == ".parquet" else read_json_table(path)
     column = find_column(path, table, "image", image, IMAGE)
     if column is not None and table[column].map(lambda cell: isinstance(cell, list)).any():
-        if find_column(path, table, "group", None, GROUP) is None:
+        if find_column(path, table, "group", None, USUAL["group"]) is None:
             table[STUDY] = [cell[0] if isinstance(cell, list) and cell else cell for cell in table[column]]
         table = table.explode(column)
     return path, _as_text(table.reset_index(drop=True))
-
-
-def row_of(path: Path, row: int) -> str:
-    """Where the ``row``-th row of a table is in its file, for errors."""
-    return rows_of(path, [row])[0]
-
-
-def rows_of(path: Path, rows: Iterable[int]) -> list[str]:
-    """:func:`row_of` of several rows."""
-    if path.suffix in (".jsonl", ".json", ".parquet"):
-        return [f"row {row + 1}" for row in rows]
-    return row_names(path, rows)
 
 
 def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, usual: Sequence[str]) -> str | None:
@@ -68,6 +62,26 @@ def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, us
         return name
     lower = {column.lower(): column for column in reversed(table.columns.tolist())}
     return next((lower[candidate] for candidate in usual if candidate in lower), None)
+
+
+def describe_samples(path: Path, table: pd.DataFrame, image: str, given: Mapping[str, str | None]) -> pd.DataFrame:
+    """id, study, patient, and split and license where ``table`` has them, of rows that have an ``image``.
+
+    The id is the image's name, with #1, #2, … where an earlier row has the same one. Without a group, rows of one image
+    are one study; without a patient, every study is a patient.
+
+    Args:
+        path: of the table, for errors.
+        table: as :func:`read_pairs` gives it.
+        image: the column of the images.
+        given: names of columns by role, where they are not the usual ones.
+    """
+    column = {role: find_column(path, table, role, given.get(role), usual) for role, usual in USUAL.items()}
+    names, again = table[image], table.groupby(image).cumcount()
+    frame = pd.DataFrame({"id": names.where(again == 0, names + "#" + again.astype(str))})
+    frame["study"] = names if column["group"] is None else table[column["group"]].fillna(frame["id"])
+    frame["patient"] = frame["study"] if column["patient"] is None else table[column["patient"]].fillna(frame["study"])
+    return frame.assign(**{role: table[name] for role in ("split", "license") if (name := column[role]) is not None})
 
 
 def locate_images(root: Path, names: pd.Series) -> pd.Series:
@@ -82,13 +96,8 @@ def label_columns_to_numbers(
 
     -1 is what ``uncertain`` says, as in CheXpert's tables; without it, and any other number, it is a UserError.
     """
-    for name in columns:
-        if name not in table:
-            raise UserError(missing_column(path, name, table.columns.tolist()))
+    numbers = pd.DataFrame({name: _numbers(path, table, name) for name in columns}, index=table.index)
     texts = table[columns]
-    numbers = pd.DataFrame(
-        {name: pd.Series(pd.to_numeric(texts[name], errors="coerce"), dtype="Float64") for name in columns}
-    ).astype("float64")
     if len(columns) == 1 and (numbers.isna() & texts.notna()).to_numpy().any():
         values = texts[columns[0]]
         return pd.get_dummies(values).astype("float32").where(values.notna(), float("nan"))
@@ -100,7 +109,7 @@ def label_columns_to_numbers(
             "write names, such as grade 2, into one text column, whose values become classes, or give a column of "
             "numbers to predict as data.target_column"
         )
-        where = f"{row_of(path, int(row))}, column {columns[place]}"
+        where = f"{row_name(path, int(row))}, column {columns[place]}"
         raise UserError(
             f"{path}: found {texts.iat[row, place]!r} in {where}, expected 1, 0 or blank; "
             f"{accept if numbers.iat[row, place] == -1 else name_it}"
@@ -111,16 +120,21 @@ def label_columns_to_numbers(
 
 def column_of_numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     """float64, NaN where blank; UserError with the first row that holds anything but a finite number."""
-    if name not in table:
-        raise UserError(missing_column(path, name, table.columns.tolist()))
-    numbers = pd.to_numeric(table[name], errors="coerce").astype("Float64").to_numpy(float, na_value=np.nan)
+    numbers = _numbers(path, table, name)
     odd = np.flatnonzero(table[name].notna() & ~np.isfinite(numbers))
     if len(odd):
         raise UserError(
-            f"{path}: found {table[name].iloc[odd[0]]!r} in {row_of(path, int(odd[0]))}, column {name}, expected a "
+            f"{path}: found {table[name].iloc[odd[0]]!r} in {row_name(path, int(odd[0]))}, column {name}, expected a "
             "number or blank; correct the table"
         )
-    return pd.Series(numbers, table.index)
+    return numbers
+
+
+def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+    """float64, NaN where a cell is blank or no number."""
+    if name not in table:
+        raise UserError(missing_column(path, name, table.columns.tolist()))
+    return pd.Series(pd.to_numeric(table[name], errors="coerce"), dtype="Float64").astype("float64")
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,10 @@ from data_modules.index.files import same_name
 
 
 def partners(images: Sequence[str], files: Sequence[str], kind: str) -> list[int | None]:
-    """(len(images),) place of each image's file among ``files``; ``None`` where it has none.
+    """(len(images),) position of each image's file in ``files``; None where it has none.
 
-    A file of the same path in its folder comes first, of the same ending where several differ in that alone. Where
-    that is wanting, the name alone decides if no other image and no other file has it.
+    Tried in this order: the same path without its ending (of several, the file with the image's ending); the same file
+    name without its ending, in any folder, if only one image and one file have it.
 
     Args:
         images: paths relative to the folder of the images.
@@ -20,51 +20,39 @@ def partners(images: Sequence[str], files: Sequence[str], kind: str) -> list[int
         kind: what the files are, for errors.
 
     Raises:
-        UserError: two files of one path, or two images that only the ending tells apart and one file; a file that only
-            the name could tell, and two of that name.
+        UserError: two files could belong to one image, or two images to one file.
     """
-    whole = _by_key(files, same_name)
-    places, namesakes = _by_key(files, _path), _by_key(images, _path)
-    exact = [_exact(image, images, files, (whole, places, namesakes), kind) for image in images]
-    taken = {same[0] for same in exact if same}
-    ours, theirs = _by_key(images, _stem), _by_key(files, _stem)
-    found: list[int | None] = []
-    for image, same in zip(images, exact, strict=True):
+    found: dict[int, int] = {}
+    theirs = _by_key(files, _path)
+    for path, own in _by_key(images, _path).items():
+        candidates = theirs.get(path, [])
+        for i in own:
+            exact = [j for j in candidates if same_name(files[j]) == same_name(images[i])]
+            if len(own) > 1 and len(exact) == 1:
+                found[i] = exact[0]
+            elif len(candidates) > 1:
+                names = f"{files[candidates[0]]} and {files[candidates[1]]}"
+                raise UserError(f"found {kind} {names}, expected one of this name; remove or rename one")
+            elif candidates and len(own) > 1:
+                raise UserError(
+                    f"found images {images[own[0]]} and {images[own[1]]} and of {kind} only {files[candidates[0]]}, "
+                    "expected one for each; rename one of the images"
+                )
+            elif candidates:
+                found[i] = candidates[0]
+    taken, ours, theirs = set(found.values()), _by_key(images, _stem), _by_key(files, _stem)
+    for i, image in enumerate(images):
         named = theirs.get(_stem(image), [])
-        if same is None and not taken.issuperset(named):
-            alike = ("images", [images[i] for i in ours[_stem(image)]]), (kind, [files[i] for i in named])
-            for what, rival in alike:
-                if len(rival) > 1:
-                    raise UserError(
-                        f"found {what} {rival[0]} and {rival[1]}: the name does not tell what is of image {image}; "
-                        f"give {kind} the folders of their images, or every image a name of its own"
-                    )
-            same = named
-        found.append(same[0] if same else None)
-    return found
-
-
-Places = dict[str, list[int]]
-
-
-def _exact(
-    image: str, images: Sequence[str], files: Sequence[str], places: tuple[Places, Places, Places], kind: str
-) -> list[int] | None:
-    """The file of the image's whole path, or of its path without the ending."""
-    whole, bare, namesakes = places
-    same, rivals = whole.get(same_name(image), []), bare.get(_path(image), [])
-    if len(same) == 1 and (len(rivals) == 1 or len(namesakes[_path(image)]) > 1):
-        rivals = same
-    if len(rivals) > 1:
-        names = f"{files[rivals[0]]} and {files[rivals[1]]}"
-        raise UserError(f"found {kind} {names}, expected one of this name; remove or rename one")
-    twins = namesakes[_path(image)]
-    if rivals and len(twins) > 1 and not same:
-        raise UserError(
-            f"found images {images[twins[0]]} and {images[twins[1]]} and of {kind} only {files[rivals[0]]}: the name "
-            "does not tell whose it is; rename one of the images"
-        )
-    return rivals or None
+        if i in found or taken.issuperset(named):
+            continue
+        for what, rivals in (("images", [images[k] for k in ours[_stem(image)]]), (kind, [files[k] for k in named])):
+            if len(rivals) > 1:
+                raise UserError(
+                    f"found {what} {rivals[0]} and {rivals[1]}: both have the name that is of image {image}; put "
+                    f"{kind} into folders named as those of the images, or give every image a different name"
+                )
+        found[i] = named[0]
+    return [found.get(i) for i in range(len(images))]
 
 
 def _by_key(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[int]]:

@@ -28,13 +28,10 @@ def read_json_table(path: Path) -> pd.DataFrame:
     """
     text = read_text(path)
     whole = _document(text, path) if path.suffix == ".json" else None
-    records: dict[int, Any] = {}
+    records = dict(enumerate(lines_of(text) if whole is None else whole, start=1))
     if whole is None:
-        for row, line in enumerate(lines_of(text), start=1):
-            if line.strip():
-                records[row] = parse_json(line, f"{path}: row {row}", EXPECTED, numbers_as_text=True)
-    else:
-        records = dict(enumerate(whole, start=1))
+        lines = {row: line for row, line in records.items() if line.strip()}
+        records = {row: parse_json(lines[row], f"{path}: row {row}", EXPECTED, numbers_as_text=True) for row in lines}
     for row, record in records.items():
         if not isinstance(record, dict):
             raise UserError(f"{path}: row {row} is {type(record).__name__}, expected {EXPECTED}")
@@ -88,7 +85,7 @@ def read_parquet_table(path: Path) -> pd.DataFrame:
     with boundary(f"{path}: broken Parquet file", "write it again"):
         file = pq.ParquetFile(path)
         parts, size = [], 0
-        for batch in file.iter_batches(BATCH, columns=_without_images(file.schema_arrow)):
+        for batch in file.iter_batches(BATCH, columns=[f.name for f in file.schema_arrow if not _is_image(f)]):
             parts.append(batch)
             size += batch.nbytes
             if size > LARGEST_FILE:
@@ -103,7 +100,7 @@ def read_parquet_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(1, table.num_rows + 1), dtype=object)
 
 
-def is_image(field: pa.Field) -> bool:
+def _is_image(field: pa.Field) -> bool:
     """Whether a column holds image files: bytes, or the struct of bytes and path of the hub."""
     kind = field.type
     if pa.types.is_struct(kind):
@@ -114,17 +111,13 @@ def is_image(field: pa.Field) -> bool:
 def holds_images(path: Path) -> bool:
     """Whether the column ``image`` of a Parquet file holds image files; UserError where another column does."""
     with boundary(f"{path}: broken Parquet file", "write it again"), pq.ParquetFile(path) as file:
-        names = [field.name for field in file.schema_arrow if is_image(field)]
+        names = [field.name for field in file.schema_arrow if _is_image(field)]
     if names and (names != [IMAGE] or "-" in path.stem):
         raise UserError(
             f"{path}: found image files in column {names[0]}, expected column {IMAGE} and a file name without a "
             "hyphen; rename them"
         )
     return bool(names)
-
-
-def _without_images(schema: pa.Schema) -> list[str]:
-    return [field.name for field in schema if not is_image(field)]
 
 
 def _texts(values: list[Any], path: Path, name: str) -> Iterator[str | list[str] | None]:

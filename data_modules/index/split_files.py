@@ -1,6 +1,6 @@
 """Split files: which sample is in which split, drawn once, patient-disjoint and stratified, named by a hash."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 from data_modules.errors import UserError
 from data_modules.files import write_whole
 from data_modules.index.draws import draw_fraction, stratified_splits
+from data_modules.index.faulty import Drop, leave_out
 from data_modules.index.groups import connected_groups
 from data_modules.index.listed_splits import refuse_absent
 from data_modules.index.splits import SPLITS, check_disjoint, normalise_splits
@@ -57,7 +58,7 @@ def write_split_file(
     return "\n".join(lines)
 
 
-def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], None]) -> pd.DataFrame:
+def take_split_file(frame: pd.DataFrame, path: str, drop: Drop) -> pd.DataFrame:
     """``frame`` with the splits of a table of id and split; what it does not list is left out.
 
     Raises:
@@ -71,5 +72,4 @@ def take_split_file(frame: pd.DataFrame, path: str, drop: Callable[[str, int], N
     listed = dict(zip(table["id"], normalise_splits(table["split"], table["id"]), strict=True))
     refuse_absent(listed, frame["id"], path)
     frame = frame.assign(split=frame["id"].map(listed))
-    drop("not in the split file", int(frame["split"].isna().sum()))
-    return frame[frame["split"].notna()].reset_index(drop=True)
+    return leave_out(frame, frame["split"].isna(), "not in the split file", drop).reset_index(drop=True)

@@ -14,18 +14,21 @@ from data_modules.errors import UserError
 SEPARATORS = (",", ";", "\t")
 LONGEST_FIELD = 16 << 20
 """Characters of one field."""
+RECORDS = (".jsonl", ".json", ".parquet")
+"""Endings of files of records, which have no header."""
 csv.field_size_limit(LONGEST_FIELD)
 
 
-def find_table(folders: Iterable[Path], stem: str, advice: str) -> Path:
-    """``stem`` + ``.csv.gz`` or ``.csv`` in the first folder that has it; UserError with ``advice`` otherwise."""
-    searched = list(folders)
-    for folder in searched:
-        for suffix in (".csv.gz", ".csv"):
-            if (folder / (stem + suffix)).is_file():
-                return folder / (stem + suffix)
-    places = " and ".join(map(str, searched))
-    raise UserError(f"found no {stem}.csv.gz or {stem}.csv in {places}; {advice}")
+def find_table(folders: Sequence[Path], stems: str | Sequence[str], advice: str) -> Path:
+    """The first of ``stems`` with ending ``.csv.gz`` or ``.csv`` in the first of ``folders`` that has one.
+
+    UserError with ``advice`` where no folder has one.
+    """
+    names = [stem + ending for stem in ([stems] if isinstance(stems, str) else stems) for ending in (".csv.gz", ".csv")]
+    found = next((path for folder in folders for name in names if (path := folder / name).is_file()), None)
+    if found is None:
+        raise UserError(f"found no {' or '.join(names)} in {' and '.join(map(str, folders))}; {advice}")
+    return found
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pd.DataFrame:
@@ -59,13 +62,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None, optional: Seque
 
 
 def row_names(path: Path, rows: Iterable[int]) -> list[str]:
-    """``row 5 (line 7)`` of rows, from 0, that ``read_table`` gives: where to look in the file, which is read again.
+    """Where to look in a file for the rows, from 0, of its table: ``row 5 (line 7)``. The file is read again.
 
-    Rows are counted from the header, which is row 1; quoted line breaks and blank rows make lines differ.
+    In a CSV table the header is row 1; quoted line breaks and blank rows make lines differ. Records of JSON and Parquet
+    files are counted from 1.
     """
     wanted = list(rows)
+    if path.suffix in RECORDS:
+        return [f"row {row + 1}" for row in wanted]
     lines = [line for line, _ in _records(path)][1:] if wanted else []
     return [_place(int(row) + 2, lines[row]) for row in wanted]
+
+
+def row_name(path: Path, row: int) -> str:
+    """:func:`row_names` of one row."""
+    return row_names(path, [row])[0]
 
 
 def _place(row: int, line: int) -> str:

@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pandas as pd
@@ -26,37 +26,29 @@ class ReportStore:
     """Reports named ``files/p10/p10000032/s50414267.txt``, below ``root``, ``root/mimic-cxr-reports`` or in a zip."""
 
     def __init__(self, root: Path) -> None:
-        self._folder: Path | None = None
-        archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
-        folder = next((f for f in (root, root / "mimic-cxr-reports") if (f / "files").is_dir()), None)
-        if folder is not None:
-            self.name, self._folder = str(folder), folder
-        elif archive.is_file():
-            self.name = str(archive)
-            refuse_special(archive)
-            with boundary(f"{archive}: broken zip file", "download it again"):
-                self._zip = zipfile.ZipFile(archive)
-            self._members = {name[name.find("files/") :]: name for name in self._zip.namelist() if "files/" in name}
-        else:
+        place = _place(root)
+        if place is None:
             raise UserError(
                 f"{root}: found no reports, expected files/p10/p10000032/s50414267.txt, mimic-cxr-reports/files/... or "
                 "mimic-cxr-reports.zip (physionet.org/content/mimic-cxr); correct report_root or set it to null"
             )
-
-    @property
-    def is_folder(self) -> bool:
-        return self._folder is not None
+        self.place, self.is_folder = place, place.is_dir()
+        if not self.is_folder:
+            refuse_special(place)
+            with boundary(f"{place}: broken zip file", "download it again"):
+                self._zip = zipfile.ZipFile(place)
+            self._members = {name[name.find("files/") :]: name for name in self._zip.namelist() if "files/" in name}
 
     def read(self, name: str) -> bytes | None:
         """The raw bytes, or None when there is no such report."""
-        with boundary(f"{self.name}/{name}: cannot read the report", "download it again"):
-            if self._folder is not None:
-                path = self._folder / name
+        path = self.place / name
+        with boundary(f"{path}: cannot read the report", "download it again"):
+            if self.is_folder:
                 return read_bytes(path, LARGEST) if path.exists() else None
             if name not in self._members:
                 return None
             if (size := self._zip.getinfo(self._members[name]).file_size) > LARGEST:
-                raise UserError(f"{self.name}/{name}: found {size:,} bytes, expected a report of at most {LARGEST:,}")
+                raise UserError(f"{path}: found {size:,} bytes, expected a report of at most {LARGEST:,}")
             with self._zip.open(self._members[name]) as member:
                 return member.read(LARGEST)
 
@@ -68,8 +60,14 @@ def report_names(subjects: pd.Series, studies: pd.Series) -> pd.Series:
 
 def has_reports(root: Path) -> bool:
     """Whether ``ReportStore`` would find reports there."""
+    return _place(root) is not None
+
+
+def _place(root: Path) -> Path | None:
+    """The folder of ``files``, else the archive; None where ``root`` has neither."""
     archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
-    return archive.is_file() or any((root / folder / "files").is_dir() for folder in (".", "mimic-cxr-reports"))
+    folders = (folder for folder in (root, root / "mimic-cxr-reports") if (folder / "files").is_dir())
+    return next(folders, archive if archive.is_file() else None)
 
 
 def read_reports(root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int) -> pd.DataFrame:
@@ -81,20 +79,16 @@ def read_reports(root: Path, names: Iterable[str], sections: Sections, encoding:
     """
     store = ReportStore(root)
 
-    def read(chunk: list[str]) -> list[tuple[str | None, str | None, str | None]]:
-        return [read_one(name) for name in chunk]
-
-    def read_one(name: str) -> tuple[str | None, str | None, str | None]:
+    def read(name: str) -> tuple[str | None, str | None, str | None]:
         try:
             return *_read(store, name, sections, encoding, min_words), None
         except UserError as error:
             return None, UNREADABLE, str(error)
 
     names = list(names)
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    with ThreadPoolExecutor(THREADS if store.is_folder else 1) as pool:  # a zip is read by one thread
-        done = track(pool.map(read, chunks), "reading reports", total=len(chunks), disable=len(names) < MANY)
-        rows = [row for chunk in done for row in chunk]
+    with ThreadPool(THREADS if store.is_folder else 1) as pool:  # a zip is read by one thread
+        done = pool.imap(read, names, CHUNK)
+        rows = list(track(done, "reading reports", total=len(names), disable=len(names) < MANY))
     return pd.DataFrame(rows, columns=["text", "reason", "problem"], index=names)
 
 
@@ -108,7 +102,7 @@ def _read(
         report = raw.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{store.name}/{name}: found byte 0x{raw[error.start]:02x} at position {error.start}, "
+            f"{store.place / name}: found byte 0x{raw[error.start]:02x} at position {error.start}, "
             f"expected {encoding}; correct the file, or set data.encoding (latin-1 reads any byte)"
         ) from None
     if not report.strip():

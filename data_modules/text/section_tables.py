@@ -30,26 +30,12 @@ _SYNONYMS = {
 SECTION_NAMES = {word.replace("_", " "): name for name, words in _SYNONYMS.items() for word in words.split()}
 """Header in lower case -> section. ``ndication`` -> impression is odd and official."""
 
-VIEW_WORDS = (
-    "chest",
-    "portable",
-    "pa and lateral",
-    "lateral and pa",
-    "ap and lateral",
-    "lateral and ap",
-    "frontal and",
-    "two views",
-    "frontal view",
-    "pa view",
-    "ap view",
-    "one view",
-    "lateral view",
-    "bone window",
-    "frontal upright",
-    "frontal semi-upright",
-    "ribs",
-    "pa and lat",
+_VIEWS = (
+    "chest, portable, pa and lateral, lateral and pa, ap and lateral, lateral and ap, frontal and, two views, "
+    "frontal view, pa view, ap view, one view, lateral view, bone window, frontal upright, frontal semi-upright, "
+    "ribs, pa and lat"
 )
+VIEW_WORDS = tuple(_VIEWS.split(", "))
 """A header that contains one of these names a findings section."""
 
 _TAKE = {
@@ -63,31 +49,15 @@ _TAKE = {
 EXCEPTION_SECTIONS = {f"s{study}": name for name, studies in _TAKE.items() for study in studies.split()}
 """23 studies whose text is in another section."""
 
+_SLICES = (
+    "50525523 201 349, 57564132 233 554, 59982525 313 717, 53488209 149 475, 54875119 234 988, 50196495 59 399, "
+    "56579911 59 218, 52648681 292 631, 59889364 172 453, 53514462 73 377, 59505494 59 450, 53182247 59 412, "
+    "51410602 47 320, 56412866 522 822, 54986978 59 306, 59003148 262 505, 57150433 61 394, 56760320 219 457, "
+    "59562049 158 348, 52674888 145 296, 55258338 192 568, 59330497 140 655, 52119491 179 454"
+)
+_UNUSABLE = "58235663 50798377 54168089 53071062 56724958 54231141 53607029 52035334"
 EXCEPTION_SLICES = {
-    "s50525523": (201, 349),
-    "s57564132": (233, 554),
-    "s59982525": (313, 717),
-    "s53488209": (149, 475),
-    "s54875119": (234, 988),
-    "s50196495": (59, 399),
-    "s56579911": (59, 218),
-    "s52648681": (292, 631),
-    "s59889364": (172, 453),
-    "s53514462": (73, 377),
-    "s59505494": (59, 450),
-    "s53182247": (59, 412),
-    "s51410602": (47, 320),
-    "s56412866": (522, 822),
-    "s54986978": (59, 306),
-    "s59003148": (262, 505),
-    "s57150433": (61, 394),
-    "s56760320": (219, 457),
-    "s59562049": (158, 348),
-    "s52674888": (145, 296),
-    "s55258338": (192, 568),
-    "s59330497": (140, 655),
-    "s52119491": (179, 454),
-    **dict.fromkeys(["s58235663", "s50798377", "s54168089", "s53071062", "s56724958", "s54231141"], (0, 0)),
-    **dict.fromkeys(["s53607029", "s52035334"], (0, 0)),
+    **{f"s{study}": (int(start), int(end)) for study, start, end in map(str.split, _SLICES.split(", "))},
+    **{f"s{study}": (0, 0) for study in _UNUSABLE.split()},
 }
 """31 studies whose text is a slice of the raw file with LF newlines; (0, 0) = no usable text."""

@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 def make(root: Path, **options: Any) -> PairsDataModule:
     settings: dict[str, Any] = {"image_size": 16, "batch_size": 2, "num_workers": 0, **options}
-    data = PairsDataModule(str(root), **{"text": TextOptions(max_tokens=16, vocab_size=300), **settings})
+    data = PairsDataModule(str(root), **{"text": TextOptions(max_tokens=16, vocab_size=300, min_count=1), **settings})
     data.setup()
     assert data.index is not None
     return data
@@ -111,6 +111,31 @@ def test_value_labels(root: Path) -> None:
         make(root, label_columns=["sik"])
 
 
+@pytest.mark.parametrize("name", ["id", "patient", "study", "split", "image", "text", "group", "license", "mask"])
+def test_error_a_class_named_like_a_column_of_the_index(root: Path, name: str) -> None:
+    """As a label column of its own, as a class given in the settings, as a value of a column of names."""
+    kinds = ["normal", name]
+    table = [
+        {"scan": f"{n}.png", "words": f"Report {n} is here.", "sick": n % 2, "kind": kinds[n % 2]} for n in range(8)
+    ]
+    for rows, labels in (
+        ([{**row, name: row["sick"]} for row in table], [name]),
+        (table, {name: "sick"}),
+        (table, ["kind"]),
+    ):
+        write_lines(root, rows)
+        with pytest.raises(UserError, match=rf"pairs\.jsonl: found a class named {name}, ") as error:
+            make(root, label_columns=labels, image_column="scan", text_column="words")
+        message = str(error.value)
+        assert f"data.label_columns {{Another name: {name}}}" in message and "\n" not in message
+
+
+def test_value_a_label_column_of_such_a_name_can_be_given_a_class(root: Path) -> None:
+    write_lines(root, [{"scan": f"{n}.png", "words": f"Report {n} is here.", "mask": n % 2} for n in range(8)])
+    data = make(root, label_columns={"Mask": "mask"}, image_column="scan", text_column="words")
+    assert data.spec.classes == ["Mask"] and index_of(data).set_index("id")["Mask"].sum() == 4
+
+
 def test_value_classes_by_column(root: Path) -> None:
     write_lines(root, [{**row, "tb": n % 2, "kind": "ab"[n % 2]} for n, row in enumerate(ROWS)])
     data = make(root, label_columns={"Tuberculosis": "tb"})
@@ -143,6 +168,39 @@ def test_value_a_target_is_a_number_a_sample(root: Path, tmp_path: Path) -> None
         make(root, target_column="ag")
     with pytest.raises(UserError, match=r"expected 1, 0 or blank; .*data\.target_column"):
         make(root, label_columns=["age"])
+
+
+@pytest.mark.parametrize(("name", "separator"), [("pairs.csv", ";"), ("pairs.csv", "\t"), ("pairs.tsv", "\t")])
+def test_value_other_separators(root: Path, name: str, separator: str) -> None:
+    """As spreadsheets write them where the comma is the decimal mark."""
+    frame = pd.DataFrame(ROWS).assign(text=[f"Report {n}, no effusion." for n in range(8)])
+    frame.to_csv(root / name, index=False, sep=separator)
+    data = make(root)
+    assert counts(data) == [6, 2, 0] and data.spec.dropped == {}
+    assert index_of(data).set_index("id").loc["3.png", "text"] == "Report 3, no effusion."
+
+
+def test_value_labelled_images_need_no_text(root: Path) -> None:
+    write_lines(root, [{"image": row["image"], "split": row["split"], "sick": n % 2} for n, row in enumerate(ROWS)])
+    data = make(root, label_columns=["sick"])
+    assert counts(data) == [6, 2, 0] and data.spec.tokenizer is None and data.spec.train_positives == {"sick": 3}
+    batch = next(iter(data.val_dataloader()))
+    assert "input_ids" not in batch and batch["labels"].tolist() == [[0], [1]]
+    with pytest.raises(UserError, match=r"expected one of image, .* and one of text, "):
+        make(root)
+
+
+def test_value_chinese_reports(root: Path) -> None:
+    """No spaces, yet words: what is short is dropped by its characters, and every character is a word of the batch."""
+    texts = ["双肺纹理清晰，未见胸腔积液。", "心影增大", "正常", "右侧气胸。"] * 2
+    write_lines(root, [{**row, "text": text} for row, text in zip(ROWS, texts, strict=True)])
+    data = make(root)
+    assert data.spec.dropped == {"text under 3 words": 2} and counts(data) == [5, 1, 0]
+    assert data.tokenizer is not None
+    for text, words in ((texts[0], 12), (texts[1], 4)):
+        ids, mask, word_ids = data.tokenizer.encode(text, 32)
+        assert data.tokenizer.unk_id not in ids and data.tokenizer.decode(ids).replace(" ", "") == text
+        assert sorted({word for word in word_ids if word >= 0}) == list(range(words)) and sum(mask) >= words + 2
 
 
 def test_value_dropped_texts_are_counted(root: Path) -> None:
@@ -182,7 +240,7 @@ def test_error(root: Path) -> None:
 def test_value_covid_cxr(sample_data: Path, table: str) -> None:
     """201 / 27 / 69 pairs; neither notes nor the published groups cross a split; licences survive."""
     folder = sample_data / "covid_cxr"
-    data = make(folder, table=table, num_workers=2, batch_size=16, text=TextOptions(vocab_size=2000))
+    data = make(folder, table=table, num_workers=2, batch_size=16, text=TextOptions(vocab_size=2000, min_count=1))
     assert counts(data) == [201, 27, 69]
     index = index_of(data)
     assert index["license"].notna().all() and index["license"].str.startswith("CC").all()

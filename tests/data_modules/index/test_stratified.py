@@ -70,9 +70,13 @@ def test_value_rare_unknown_and_absent_labels() -> None:
     splits = stratified_splits(units, labels, SHARES, 0)
     assert splits.value_counts().to_dict() == {"train": 14, "test": 4, "val": 2}
     assert stratified_splits(units, labels[[]], SHARES, 0).value_counts().to_dict() == splits.value_counts().to_dict()
-    held = hold_out(units, labels, 0.5, 0)
+    frame = pd.DataFrame({"patient": units, "split": "train"})
+    held = (hold_out(frame, labels, 0.5, 0)["split"] == "val").to_numpy()
     assert held[:2].sum() in (0, 2) and held.sum() == 10 and held[0] != held[2]
-    assert not hold_out(units, labels, 0, 0).any()
+    assert hold_out(frame, labels, 0, 0).equals(frame)
+    tested = frame.assign(split=["train"] * 10 + ["test"] * (len(frame) - 10))
+    again = hold_out(tested, labels, 0.5, 0)["split"]
+    assert (again[:10] == "val").sum() == 5 and (again[10:] == "test").all()
 
 
 def test_value_boxes_stand_for_labels() -> None:
@@ -124,7 +128,7 @@ def test_value_leaving_patients_or_images_out_moves_no_other(tmp_path: Path) -> 
     (tmp_path / "exclude.txt").write_text("p3\np4\n")
 
     def splits(root: Path, **options: object) -> pd.Series:
-        text = TextOptions(vocab_size=200)
+        text = TextOptions(vocab_size=200, min_count=1)
         data = PairsDataModule(str(root), label_columns=["sick"], num_workers=0, text=text, **options)  # type: ignore[arg-type]
         if root == tmp_path and options.get("max_missing"):
             prepare(data, tmp_path / "store", workers=1)

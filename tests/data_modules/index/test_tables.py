@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from data_modules.errors import UserError
-from data_modules.index.faulty import few
+from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import existing_file, files_below
 from data_modules.index.pair_tables import label_columns_to_numbers, read_pairs
 from data_modules.index.partners import partners
@@ -88,9 +88,13 @@ def test_value_words_of_scripts_without_spaces() -> None:
 
 def test_value_a_few_faulty_records() -> None:
     dropped: dict[str, int] = {}
-    few(["row 7"], 5, "blank", dropped.__setitem__)
-    few(["row 7"] * 10, 1000, "blank answer", dropped.__setitem__)
+
+    def few(problems: int, total: int, kind: str) -> list[int]:
+        rows = pd.Series(range(total))
+        return drop_faulty(rows, rows < problems, lambda place: f"row {place + 7}", kind, dropped.__setitem__).tolist()
+
+    assert few(1, 5, "blank") == [1, 2, 3, 4] and few(10, 1000, "blank answer") == list(range(10, 1000))
     assert dropped == {"blank": 1, "blank answer": 10}
     for problems, total in ((2, 5), (11, 1000), (1, 1)):
         with pytest.raises(UserError, match="row 7"):
-            few(["row 7"] * problems, total, "blank", dropped.__setitem__)
+            few(problems, total, "blank")
