@@ -165,7 +165,7 @@ def test_value_and_error_slot_gallery(tmp_path: Path) -> None:
 
 
 def test_value_words_of_slots() -> None:
-    tokenizer = Tokenizer.train(["small left pleural effusion is seen"] * 5, 300)
+    tokenizer = Tokenizer.train(["small left pleural effusion is seen"] * 5, 300, 1)
     ids, _, owners = (torch.tensor(x) for x in tokenizer.encode("left effusion left", 6))
     heard = torch.zeros(1, 6, 2)
     heard[0, owners == 0], heard[0, owners == 1], heard[0, owners == 2] = (

@@ -20,7 +20,7 @@ from mpma_lightning.tasks.pretraining import Masking, PretrainingTask
 
 
 def task_and_batch(objectives: Objectives, masking: Masking, **image: Any):
-    tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400)
+    tokenizer = Tokenizer.train(["the heart is large and the lungs are clear"], 400, 1)
     spec = BackboneSpec("mpma_vit_t16", ImageSpec(size=64, **image))
     task = PretrainingTask(backbone=spec, masking=masking, objectives=objectives, target_scale=1)
     data = MemoryData(DataSpec("Memory", tokenizer=tokenizer.to_json()))
