@@ -1,17 +1,20 @@
 """Read Open-i (IU X-Ray) reports straight from NLMCXR_reports.tgz."""
 
+import io
 import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from data_modules.boundary import boundary, refuse_special
+from data_modules.boundary import boundary, read_bytes
 from data_modules.errors import UserError
 from data_modules.index.files import APPLE_DOUBLE
 
 LARGEST = 1 << 20
-"""Bytes; the real files have at most a few thousand."""
+"""Bytes of a report; the real ones have at most a few thousand."""
+LARGEST_ARCHIVE = 1 << 28
+"""Bytes that the archive may unpack to; the real one has some 25 million."""
 MOST_MEMBERS = 100_000
 """The real archive has 3,955 reports."""
 
@@ -34,8 +37,8 @@ def read_openi(archive: Path) -> Iterator[OpeniReport]:
     """
     if not archive.is_file():
         raise UserError(f"{archive}: not found; expected NLMCXR_reports.tgz (openi.nlm.nih.gov/faq)")
-    refuse_special(archive)
-    with boundary(f"{archive}: broken archive", "download it again"), tarfile.open(archive) as tar:
+    content = io.BytesIO(read_bytes(archive, LARGEST_ARCHIVE))
+    with boundary(f"{archive}: broken archive", "download it again"), tarfile.open(fileobj=content, mode="r:") as tar:
         for number, member in enumerate(tar):
             if member.size > LARGEST or number >= MOST_MEMBERS:
                 raise UserError(

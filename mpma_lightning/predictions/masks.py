@@ -16,6 +16,9 @@ from mpma_lightning.predictions.writer import PredictionWriter
 class MaskWriter(PredictionWriter):
     """Writes ``<file>/<id>.png`` batch by batch; each rank writes its samples.
 
+    An id that ends like an image file loses this ending. Where two samples would then share a file, as scan.png and
+    scan.jpg, all file names keep the endings: scan.png.png and scan.jpg.png.
+
     Args:
         fit: how images were fitted into the crop.
         file: name of the folder in the run folder.
@@ -23,17 +26,18 @@ class MaskWriter(PredictionWriter):
 
     def __init__(self, fit: str, file: str = "masks") -> None:
         super().__init__(file)
-        self.fit = fit
+        self.fit, self.keep_endings = fit, False
 
     def begin(self, folder: Path, ids: Sequence[str]) -> None:
-        """UserError if two samples would have the same file name."""
+        """UserError if two samples would have the same file name in spite of their endings."""
         super().begin(folder, ids)
-        first: dict[str, str] = {}
+        self.keep_endings = len({png_path(name) for name in ids}) < len(ids)
+        first: dict[Path, str] = {}
         for name in ids:
-            place = png_path(name).as_posix()
+            place = png_path(name, self.keep_endings)
             if place in first:
                 raise UserError(
-                    f"samples {first[place]} and {name} would both be written to {self.path / png_path(name)}; "
+                    f"samples {first[place]} and {name} would both be written to {self.path / place}; "
                     "rename one of the images, or predict them in two runs"
                 )
             first[place] = name
@@ -41,7 +45,7 @@ class MaskWriter(PredictionWriter):
     def add(self, prediction: dict[str, Any]) -> None:
         for name, mask, size in zip(prediction["id"], prediction["mask"], prediction["size"].tolist(), strict=True):
             place = Placement.of(size[0], size[1], mask.shape[-1], self.fit)
-            with whole_file(self.path / png_path(name), within=self.path.parent) as partial:
+            with whole_file(self.path / png_path(name, self.keep_endings), within=self.path.parent) as partial:
                 Image.fromarray(place.mask_back(mask[0].cpu().numpy())).save(partial, format="PNG")
             self.rows.append(name)
 
@@ -55,10 +59,10 @@ MAX_BYTES = 200
 """Length of one name of a path; file systems allow 255."""
 
 
-def png_path(name: str) -> Path:
+def png_path(name: str, keep_ending: bool = False) -> Path:
     """A relative path for a sample's id, which may be an absolute path or end with a long phrase."""
     path = PurePosixPath(name)
-    if path.suffix.lower() in ENDINGS:
+    if not keep_ending and path.suffix.lower() in ENDINGS:
         path = path.with_suffix("")
     parts = [part for part in path.parts if part not in (path.anchor, "..")]
     short = [

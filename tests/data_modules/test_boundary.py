@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pydicom
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_modules import boundary
+from data_modules.checks import check
 from data_modules.errors import UserError
 from data_modules.images.decode import decode, decode_mask, encoded_size
 from data_modules.images.run_lengths import decode_runs
@@ -28,6 +30,7 @@ from data_modules.index.exclusion import read_manifest
 from data_modules.index.hub import image_bytes, read_columns
 from data_modules.index.pair_tables import label_columns_to_numbers, read_pairs
 from data_modules.index.tables import read_table
+from data_modules.pairs import PairsDataModule
 from data_modules.store.store import KEYS, open_store
 from data_modules.text.mimic_reports import ReportStore
 from data_modules.text.openi_reports import read_openi
@@ -53,10 +56,26 @@ def tiff() -> bytes:
     return out.getvalue()
 
 
-def dicom() -> bytes:
+def bmp() -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(out, "BMP")
+    return out.getvalue()
+
+
+def webp() -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(out, "WEBP", lossless=True)
+    return out.getvalue()
+
+
+def deep_colours() -> bytes:
+    return cv2.imencode(".png", np.arange(192, dtype=np.uint16).reshape(8, 8, 3))[1].tobytes()
+
+
+def dicom(syntax: str = pydicom.uid.ExplicitVRLittleEndian) -> bytes:
     header, out = pydicom.Dataset(), io.BytesIO()
     header.file_meta = pydicom.dataset.FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.file_meta.TransferSyntaxUID = syntax
     header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.3"
     header.Rows, header.Columns, header.SamplesPerPixel, header.PhotometricInterpretation = 4, 4, 1, "MONOCHROME2"
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
@@ -125,6 +144,7 @@ def read_store(root: Path) -> object:
         place.parent.mkdir(exist_ok=True)
         if not place.exists():
             place.write_bytes(file.read_bytes())
+    check("pairs", root, PairsDataModule(str(root), label_columns=["sick"]), decode_all=True).as_text()
     store = open_store(root)
     assert store is not None
     store.check_options(store.manifest["module"], store.manifest["options"], None)
@@ -135,7 +155,11 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "png": ("a.png", png, picture),
     "jpeg": ("a.jpg", jpeg, picture),
     "tiff": ("a.tif", tiff, picture),
+    "bmp": ("a.bmp", bmp, picture),
+    "webp": ("a.webp", webp, picture),
+    "16-bit colours": ("a.png", deep_colours, picture),
     "dicom": ("a.dcm", dicom, picture),
+    "deflated dicom": ("a.dcm", lambda: dicom(pydicom.uid.DeflatedExplicitVRLittleEndian), picture),
     "csv": ("pairs.csv", lambda: CSV, lambda p: label_columns_to_numbers(p, read_table(p), ["sick"])),
     "csv.gz": ("pairs.csv.gz", lambda: gzip.compress(CSV), read_table),
     "json lines": ("pairs.jsonl", lambda: LINES, lambda p: read_pairs(p.parent, p.name)),
@@ -252,6 +276,18 @@ def test_error_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tar.addfile(info, io.BytesIO(bytes(info.size)))
     with pytest.raises(UserError, match=r"zeros\.bin has 2,097,152 bytes .* at most 1,048,576 bytes"):
         list(read_openi(tmp_path / "bomb.tgz"))
+    with gzip.open(tmp_path / "member.tgz", "wb") as file:
+        info = tarfile.TarInfo("large.xml")
+        info.size = 4 << 30
+        file.write(info.tobuf())
+    with pytest.raises(UserError, match=r"large\.xml has 4,294,967,296 bytes .* at most 1,048,576 bytes"):
+        list(read_openi(tmp_path / "member.tgz"))
+    with gzip.open(tmp_path / "header.tgz", "wb") as file:
+        info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+        file.write(info.tobuf() + bytes(info.size))
+    monkeypatch.setattr("data_modules.text.openi_reports.LARGEST_ARCHIVE", 1 << 20)
+    with pytest.raises(UserError, match=r"header\.tgz: unpacks to more than 1,048,576 bytes, the limit"):
+        list(read_openi(tmp_path / "header.tgz"))
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(UserError, match=r"found no table|found a folder, pipe or device"):
         read_pairs(tmp_path, "pipe.jsonl")

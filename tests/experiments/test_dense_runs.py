@@ -11,6 +11,7 @@ from shipped import EXPERIMENTS, SMALL, data_arguments, label_arguments, results
 
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.cli.main import main
+from tests.data_modules.test_annotated_sets import dicom as radiograph
 
 TWO_STEPS = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "1", "--model.head_width", "16"]
 
@@ -45,6 +46,15 @@ def test_segmentation_is_fitted_tested_and_predicted(
     film = next((phantom / "mimic-cxr-jpg").rglob(f"{masks[0].stem}.jpg"))
     with Image.open(masks[0]) as mask, Image.open(film) as image:
         assert mask.size == image.size and set(np.unique(mask)) <= {0, 255}
+    films = {name: (40 + 5 * n, 50) for n, name in enumerate(["scan.bmp", "scan.bmp.png", "scan.jpg", "scan.png"])}
+    (tmp_path / "films").mkdir()
+    for name, size in films.items():
+        Image.new("L", size, 90).save(tmp_path / "films" / name)
+    radiograph(tmp_path / "films" / "scan.dcm", np.full((50, 33), 90, np.uint8))
+    assert main(["predict", *words, "--ckpt_path", "best", "--data.folder", str(tmp_path / "films")]) == 0
+    for name, size in (films | {"scan.dcm": (33, 50)}).items():
+        with Image.open(tmp_path / "masks" / f"{name}.png") as mask:
+            assert mask.size == size
     other = annotated_arguments(phantom, trained[0], tmp_path, "segmentation", "--model.protocol", "seg-finetune-mrm")
     assert main(["test", *other, "--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt")]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]

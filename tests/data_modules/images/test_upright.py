@@ -4,6 +4,7 @@ import io
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from data_modules.errors import UserError
 from data_modules.images.annotations import read_mask
 from data_modules.images.decode import decode, decode_mask, encoded_size
+from data_modules.images.source import image_source
 from data_modules.store.shards import Options, read_and_encode
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
@@ -117,6 +119,17 @@ def test_value_a_mask_is_zero_or_not(kind: str, tmp_path: Path) -> None:
     assert (decode_mask(path, path) == TRUTH).all()
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_value_a_mask_of_16_bit_colours_keeps_small_values(ending: str, alpha: bool, tmp_path: Path) -> None:
+    """The upper 8 bits of 1 and 255 are zero; an opacity of 1 is not zero either."""
+    path = tmp_path / f"m.{ending}"
+    colours = np.dstack([LABELS == 3, LABELS * 0, (LABELS == 1) * 255]).astype(np.uint16)
+    if alpha:
+        colours = np.dstack([np.where(TRUTH[..., None], colours, 7), TRUTH]).astype(np.uint16)
+    assert cv2.imwrite(str(path), colours) and (decode_mask(path, path) == TRUTH).all()
+
+
 @pytest.mark.parametrize("case", ["mask_16bit", "mask_palette", "mask_colour"])
 def test_value_mask_cases(case: str, sample_cases: Path) -> None:
     for mask in (sample_cases / case / "masks").iterdir():
@@ -127,11 +140,28 @@ def test_value_mask_cases(case: str, sample_cases: Path) -> None:
 
 
 def test_error_special_files(tmp_path: Path) -> None:
-
-    for name in ("pipe.png", "pipe.dcm"):
-        os.mkfifo(tmp_path / name)
-        with pytest.raises(UserError, match=r"pipe\.\w+: found a folder, pipe or device"):
-            decode(tmp_path / name, tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    for ending in ("png", "dcm"):
+        os.mkfifo(tmp_path / f"pipe.{ending}")
+        (tmp_path / f"link_to_pipe.{ending}").symlink_to(tmp_path / "pipe")
+        (tmp_path / f"link_to_device.{ending}").symlink_to("/dev/zero")
+        for name in ("pipe", "link_to_pipe", "link_to_device"):
+            path = tmp_path / f"{name}.{ending}"
+            for read in (decode, decode_mask, encoded_size, lambda path, _: image_source(path).bytes()):
+                with pytest.raises(UserError, match=rf"{name}\.\w+: found a folder, pipe or device"):
+                    read(path, path)
+            assert not image_source(path).exists()
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="image not found"):
         decode(tmp_path / "dangling.png", tmp_path / "dangling.png")
+
+
+def test_error_a_file_that_is_too_large(tmp_path: Path) -> None:
+    """Sparse files of 1 GiB and a byte are refused before they are read."""
+    for ending in ("png", "dcm"):
+        path = tmp_path / f"large.{ending}"
+        with path.open("wb") as file:
+            file.truncate((1 << 30) + 1)
+        for read in (decode, lambda path, _: image_source(path).bytes()):
+            with pytest.raises(UserError, match=r"large\.\w+: found 1,073,741,825 bytes, expected at most 1,0"):
+                read(path, path)

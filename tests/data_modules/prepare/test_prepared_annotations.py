@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -95,11 +96,17 @@ def test_value_a_store_of_another_seed_draws_again_or_says_so(given: bool, tmp_p
 def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
     write(tmp_path)
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "masks" / "3.png")
+    for deep, name in ((0, "6.png"), (1, "7.png")):
+        pixels = np.zeros((144, 192, 3), np.uint16)
+        pixels[:4] = deep
+        assert cv2.imwrite(str(tmp_path / "masks" / name), pixels)
     content = json.loads((tmp_path / "boxes.json").read_text())
     content["annotations"][5]["bbox"][0] = 180
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     data = AnnotatedDataModule(str(tmp_path), masks="masks", boxes="boxes.json")
     result = check("annotated", tmp_path, data)
     (finding,) = [f for f in result.findings if f.kind.startswith("mask or box")]
+    (empty,) = [f for f in result.findings if f.kind == "empty mask"]
+    assert empty.items == ["images/6.png"] and "1 x empty mask: nothing is annotated there" in empty.message
     assert result.failed and result.counts["boxes"] == 12 and len(finding.items) == 2
     assert "3.png: found a mask of 10 x 10" in finding.items[0] and "5.png: found box" in finding.items[1]

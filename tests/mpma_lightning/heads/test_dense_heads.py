@@ -11,6 +11,7 @@ import pytest
 import torch
 from memory_data import MemoryData
 from model_fixtures import SMALL, small_backbone
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
@@ -215,11 +216,29 @@ def test_value_masks_stay_in_their_folder() -> None:
     assert long != png_path(f"x/Edema/{'ä' * 151}") and len(long.name.encode()) < 255 and long.parent.name == "Edema"
 
 
+def test_value_files_that_differ_in_their_ending_have_a_mask_each(tmp_path: Path) -> None:
+    for ids, expected in (
+        (["a/scan.png", "b/scan.png", "a/scan.png.jpg"], ["a/scan.png", "b/scan.png", "a/scan.png.png"]),
+        (["scan.png", "scan.jpg", "b.png"], ["scan.png.png", "scan.jpg.png", "b.png.png"]),
+        (["scan.bmp", "scan.bmp.png"], ["scan.bmp.png", "scan.bmp.png.png"]),
+        (["scan.png", "scan.jpg", "scan.jpg.tif"], ["scan.png.png", "scan.jpg.png", "scan.jpg.tif.png"]),
+    ):
+        writer = MaskWriter("crop", file=str(len(expected[0])))
+        writer.begin(tmp_path, ids)
+        for value, name in enumerate(ids):
+            mask = torch.full((1, 1, 4, 4), value, dtype=torch.uint8)
+            writer.add({"id": [name], "mask": mask, "size": torch.tensor([[4, 4]])})
+        found = []
+        for name in expected:
+            with Image.open(writer.path / name) as image:
+                found.append(int(np.asarray(image).max()))
+        assert found == list(range(len(ids)))
+
+
 def test_error_two_masks_of_one_name(tmp_path: Path) -> None:
-    """Nothing is written where scan.png and scan.jpg would overwrite each other."""
-    MaskWriter("crop").begin(tmp_path, ["a/scan.png", "b/scan.png", "a/scan.png.jpg", "a/other.jpg"])
-    with pytest.raises(UserError, match=r"a/scan.png and a/scan.jpg would both be written to .*/masks/a/scan.png"):
-        MaskWriter("crop").begin(tmp_path, ["a/scan.png", "b/scan.png", "a/scan.jpg"])
+    """Nothing is written where two ids would overwrite each other in spite of their endings."""
+    with pytest.raises(UserError, match=r"a/scan.png and /a/scan.png would both be written to .*/masks/a/scan.png"):
+        MaskWriter("crop").begin(tmp_path, ["a/scan.png", "b/scan.png", "/a/scan.png"])
     assert not list(tmp_path.iterdir())
 
 
