@@ -25,8 +25,7 @@ from data_modules.index.passed_on import as_declared
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
 from data_modules.loading.loaders import IndexLoaders
-from data_modules.store.origin import is_phantom
-from data_modules.store.store import OLDER, Store, open_store
+from data_modules.store.store import OLDER, Store, is_phantom, open_store
 from data_modules.text.tokenizer import Tokenizer
 
 
@@ -117,13 +116,13 @@ class DataModule(IndexLoaders):
 
     def _prepared_rows(self, store: Store) -> pd.DataFrame:
         store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
-        self.label_names = store.label_names
+        self.label_names = store.manifest["label_names"]
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
         if older := OLDER.get(store.manifest["version"]):
             self.note(f"{store.folder.name}: prepared by an earlier version: {older}; prepare the data set again")
         self._excluded |= store.manifest["excluded"]
-        for reason, count in store.dropped.items():
+        for reason, count in store.manifest["dropped"].items():
             self.drop(reason, count)
         rows, seed = store.rows(), store.manifest["seed"]
         if self.seed == seed:

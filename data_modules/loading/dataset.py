@@ -20,9 +20,9 @@ from data_modules.text.tokenizer import Tokenizer
 
 COLUMNS = ("id", "patient", "study", "group", "image", "text")
 PASSED_ON = ("answer", "answer_type", "question_type", "contrasted")
-"""Columns of questions, handed over as they are."""
+"""Columns of questions, which a sample has unchanged."""
 MOST_SKIPPED = 20
-"""Bad samples in a row after which the data are broken, not a sample."""
+"""Consecutive unreadable samples after which the data set is taken to be broken."""
 
 
 class SampleDataset(Dataset):
@@ -46,8 +46,8 @@ class SampleDataset(Dataset):
         passed_on: further columns of a sample, with their types; read where the rows have them.
 
     Attributes:
-        skip_bad: the next sample takes the place of one that cannot be read; ``skipped`` says which and why.
-        reading: where the number of the row being read is noted.
+        skip_bad: a sample that cannot be read is replaced by the next one, whose ``skipped`` lists the errors.
+        reading: a tensor that receives the number of the row being read.
     """
 
     def __init__(
@@ -102,7 +102,9 @@ class SampleDataset(Dataset):
                 return self._sample(epoch, (i + step) % len(self)) | {"skipped": skipped}
             except UserError as error:
                 skipped.append(str(error))
-        raise UserError(f"{skipped[0]}; and so are the {len(skipped) - 1} samples after it: mend the data first")
+        raise UserError(
+            f"{skipped[0]}; the next {len(skipped) - 1} samples cannot be read either: repair the data first"
+        )
 
     def _sample(self, epoch: int, i: int) -> dict[str, Any]:
         row = self._row(epoch, i)
@@ -146,7 +148,7 @@ class SampleDataset(Dataset):
         return drop_sentences(text, self.sentence_dropout, seed) if self.sentence_dropout else text
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
-        """``image``, and what was drawn on it."""
+        """``image``, with the mask and the boxes that were asked for."""
         source = image_source(record["image"])
         image = source.read(self.channels, transform.augment.short_side, transform.enough)
         shape = (image.shape[0], image.shape[1])

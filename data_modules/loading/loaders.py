@@ -82,7 +82,7 @@ class IndexLoaders(LightningDataModule):
         return None
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled by (seed, epoch), resumable in mid-epoch; the ragged last global batch is dropped.
+        """Shuffled by (seed, epoch), resumable within an epoch; the incomplete last global batch is dropped.
 
         A task with ``encodes_once`` gets every training sample once, as evaluation sees it.
         """
@@ -152,17 +152,16 @@ class IndexLoaders(LightningDataModule):
         )
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
-        """Whether to read the images (texts) there are: not when the task has no encoder for them."""
+        """Whether to read a modality: ``frame`` has it, and the task has an encoder for it."""
         return modality in frame and modality in self.request.modalities
 
     def _crop_size(self) -> int:
         return self.image_size or self.request.crop_size or DEFAULT_IMAGE_SIZE
 
-    def _eval_loader(self, split: str) -> DataLoader:
-        return self._loader(split, batch_sampler=self._sampler(split, train=False))
+    def _eval_loader(self, name: str) -> DataLoader:
+        return self._loader(name, batch_sampler=self._sampler(name, train=False))
 
     def _loader(self, name: str, **sampling: Any) -> DataLoader:
-        keep = self.num_workers > 0
         world = self.trainer.world_size if self.trainer else 1
         if 0 < len(self._datasets[name]) < world:
             raise UserError(
@@ -174,8 +173,7 @@ class IndexLoaders(LightningDataModule):
             self._datasets[name],
             num_workers=self.num_workers,
             collate_fn=collate,
-            pin_memory=False,
-            persistent_workers=keep,
+            persistent_workers=self.num_workers > 0,
             worker_init_fn=self._reading(name),
             **sampling,
         )
@@ -190,7 +188,7 @@ class IndexLoaders(LightningDataModule):
         return ShardedBatchSampler(*common, dataset.weights, lengths, self.text.length_window)
 
     def _reading(self, name: str) -> Reading | None:
-        """Where the workers of a loader note what they read."""
+        """Notes what the workers of a loader read; None without workers."""
         if self.num_workers == 0:
             return None
         self._readings.append(Reading(self._datasets[name], self.num_workers))

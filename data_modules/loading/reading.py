@@ -1,4 +1,4 @@
-"""Which sample each worker process is at, so that a worker that dies can be traced to it."""
+"""Notes which sample each worker process reads, so that the sample that ended a worker can be named."""
 
 import os
 from typing import Any

@@ -72,7 +72,7 @@ def write_shard(job: ShardJob) -> None:
 
 
 def write_shards(jobs: list[ShardJob], workers: int) -> Iterator[None]:
-    """Write all, in several processes; this module imports little, so that they start quickly."""
+    """Write all shards in several processes; this module imports little, so that they start quickly."""
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield from map(write_shard, jobs)
@@ -85,7 +85,7 @@ def write_shards(jobs: list[ShardJob], workers: int) -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """A killed parent must not leave workers behind."""
+    """Ends this worker process when its parent ends, even if that was killed."""
     parent = parent_process()
     assert parent is not None
 
@@ -97,7 +97,7 @@ def _end_with_parent() -> None:
 
 
 def checksum(path: Path) -> Path:
-    """Where the SHA-256 of a shard lies until the store is finished."""
+    """The file that holds the SHA-256 of a shard until the store is finished."""
     return path.with_suffix(".sha256")
 
 

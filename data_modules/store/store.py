@@ -44,14 +44,10 @@ ITEMS = {
 
 
 class Store:
-    """A finished store; ``manifest`` is plain JSON."""
+    """A finished store; ``manifest`` is the content of its ``manifest.json``."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
-
-    @property
-    def label_names(self) -> list[str]:
-        return self.manifest["label_names"]
 
     @property
     def passed_on(self) -> list[str]:
@@ -60,10 +56,6 @@ class Store:
         if not isinstance(found, dict):
             raise UserError(f"{self.folder / MANIFEST}: found passed_on {found!r}, expected columns by name; {COPY}")
         return list(found)
-
-    @property
-    def dropped(self) -> dict[str, int]:
-        return self.manifest["dropped"]
 
     def check_options(self, module: str, options: dict[str, Any], short_side: int | None) -> None:
         """UserError unless the store was made by this data module with these options and this short side."""
@@ -92,7 +84,7 @@ class Store:
             for field in table.schema:  # lists of lists, not arrays of arrays
                 if pa.types.is_list(field.type):
                     frame[field.name] = pd.Series(table[field.name].to_pylist(), frame.index, dtype=object)
-        needed = ["id", "patient", "study", "split", *self.label_names]
+        needed = ["id", "patient", "study", "split", *self.manifest["label_names"]]
         if absent := [name for name in needed if name not in frame]:
             raise UserError(f"{path}: found no column {absent[0]}, expected {', '.join(needed)}; {COPY}")
         return frame
@@ -117,6 +109,18 @@ def open_store(folder: Path) -> Store | None:
     if not (folder / MANIFEST).is_file() or not (folder / ROWS).is_file():
         return None
     return Store(folder, read_manifest(folder / MANIFEST))
+
+
+def is_phantom(root: Path) -> bool:
+    """Whether ``root`` lies in a folder that the `phantom` command wrote, or is a store prepared from such a folder.
+
+    Raises:
+        UserError: a store of another version.
+    """
+    if store := open_store(root):
+        return store.manifest["phantom"]
+    root = root.resolve()
+    return any((folder / "phantom.json").is_file() for folder in (root, *root.parents[:2]))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
