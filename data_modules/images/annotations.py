@@ -37,8 +37,8 @@ def read_mask(record: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     annotated = decode_mask(str(mask), str(mask))
     if annotated.shape != (height, width):
         raise UserError(
-            f"{mask}: found a mask of {annotated.shape[1]} x {annotated.shape[0]} pixels, expected {width} x {height} as in "
-            f"{record['image']}; resize the mask (nearest) or restore the image"
+            f"{mask}: found a mask of {annotated.shape[1]} x {annotated.shape[0]} pixels, expected {width} x {height} "
+            f"as in {record['image']}; resize the mask (nearest) or restore the image"
         )
     return annotated.astype(np.uint8)
 
@@ -83,7 +83,8 @@ def refuse_outside(frame: pd.DataFrame) -> None:
         return
     for name, boxes, size in zip(frame["id"], frame["boxes"], frame["box_frame"], strict=True):
         if size is not None:
-            _refuse_outside(np.asarray(boxes, np.float64).reshape(-1, 4), *size, f"sample {name}", "a frame")
+            corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+            _refuse_outside(corners, size[0], size[1], f"sample {name}", "a frame")
 
 
 def _refuse_outside(boxes: np.ndarray, width: float, height: float, where: str, what: str) -> None:

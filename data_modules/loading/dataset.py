@@ -102,9 +102,7 @@ class SampleDataset(Dataset):
                 return self._sample(epoch, (i + step) % len(self)) | {"skipped": skipped}
             except UserError as error:
                 skipped.append(str(error))
-        raise UserError(
-            f"{skipped[0]}; the next {len(skipped) - 1} samples cannot be read either: repair the data first"
-        )
+        raise UserError(f"{skipped[0]}; and so are the {len(skipped) - 1} samples after it: mend the data first")
 
     def _sample(self, epoch: int, i: int) -> dict[str, Any]:
         row = self._row(epoch, i)
