@@ -80,6 +80,7 @@ class Store:
         path = self.folder / ROWS
         with boundary(f"{path}: cannot be read", COPY):
             table = pq.read_table(path)
+            table.validate(full=True)  # text that is not UTF-8 would be found much later
             frame = table.to_pandas()
             for field in table.schema:  # lists of lists, not arrays of arrays
                 if pa.types.is_list(field.type):

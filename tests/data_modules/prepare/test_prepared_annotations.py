@@ -107,6 +107,6 @@ def test_value_check_names_what_does_not_fit(tmp_path: Path) -> None:
     result = check("annotated", tmp_path, data)
     (finding,) = [f for f in result.findings if f.kind.startswith("mask or box")]
     (empty,) = [f for f in result.findings if f.kind == "empty mask"]
-    assert empty.items == ["images/6.png"] and "1 x empty mask: nothing is annotated there" in empty.message
+    assert empty.items == ["6.png"] and "1 x empty mask: nothing is annotated there" in empty.message
     assert result.failed and result.counts["boxes"] == 12 and len(finding.items) == 2
     assert "3.png: found a mask of 10 x 10" in finding.items[0] and "5.png: found box" in finding.items[1]
