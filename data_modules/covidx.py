@@ -1,4 +1,4 @@
-"""COVIDx (COVID-Net): normal, pneumonia or COVID-19, from space-separated lists without a header."""
+"""COVIDx (COVID-Net): normal, pneumonia or COVID-19, or only the last, from space-separated lists without a header."""
 
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,28 @@ from data_modules.errors import UserError, expect
 from data_modules.index.draws import hold_out
 from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import require_folder
+from data_modules.index.splits import SPLITS
 
 CLASSES = (("normal", "pneumonia", "COVID-19"), ("negative", "positive"))
 """Of lists A (three classes, in MGCA's order) and B."""
 SOURCES = {"rnsa": "rsna"}
 COLUMNS = ("patient", "file", "class", "source")
 KIND = "patient, file, class and source"
+OWN_VALIDATION = "CXR-4"
+"""Version with ``train.txt``, ``val.txt`` and ``test.txt``, and one label: COVID-19 or not."""
 
 
 class COVIDxDataModule(DataModule):
     """``train_COVIDx<version>.txt`` and ``test_COVIDx<version>.txt``; a fifth of the training patients validate.
+    Version CXR-4 has ``train.txt``, ``val.txt`` and ``test.txt``, and the one class COVID-19.
 
     The images come from several collections and the source predicts the class, a shortcut: the source stays in
     ``index``. MGCA holds out a fifth of the *images*; here whole patients are held out, stratified.
 
     Args:
-        root: ``train/`` and ``test/`` with the images, and the lists there or in ``labels/``.
-        version: of the lists: 9A has three classes, 9B two.
-        val_share: share of training patients held out for validation.
+        root: ``train/`` and ``test/`` (CXR-4: also ``val/``) with the images, and the lists there or in ``labels/``.
+        version: of the lists: 9A has three classes, 9B two, CXR-4 one label.
+        val_share: share of training patients held out for validation; not of CXR-4.
 
     The other arguments are those of ``DataModule``.
     """
@@ -39,20 +43,31 @@ class COVIDxDataModule(DataModule):
         super().__init__(**common)
         expect(0 < val_share < 1, "data.val_share", val_share, "a share between 0 and 1")
         self.root, self.version, self.val_share = Path(root), version, val_share
+        self.exclusive_classes = version != OWN_VALIDATION
 
     def read_index(self) -> pd.DataFrame:
         require_folder(self.root, "COVIDx")
-        frame = self._of_known_class(pd.concat([self._list("train"), self._list("test")], ignore_index=True))
+        names = SPLITS if self.version == OWN_VALIDATION else ("train", "test")
+        frame = self._of_known_class(pd.concat([self._list(split) for split in names], ignore_index=True))
+        if self.version == OWN_VALIDATION:
+            return self._one_label(frame)
         one_hot = pd.get_dummies(frame["class"])[self.label_names].astype("float32")
         return hold_out(frame, one_hot, self.val_share, self.seed).drop(columns="class").join(one_hot)
 
+    def _one_label(self, frame: pd.DataFrame) -> pd.DataFrame:
+        label = (frame["class"] == self.label_names[1]).astype("float32")
+        self.label_names = ["COVID-19"]
+        return frame.drop(columns="class").assign(**{"COVID-19": label})
+
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        tested = frame["patient"].isin(frame.loc[frame["split"] == "test", "patient"])
-        leaking = tested & (frame["split"] != "test")
-        return self.leave_out(frame, leaking, "training image of a test patient").reset_index(drop=True)
+        for later, earlier in (("test", ("train", "val")), ("val", ("train",))):
+            patients = frame.loc[frame["split"] == later, "patient"]
+            leaking = frame["patient"].isin(patients) & frame["split"].isin(earlier)
+            frame = self.leave_out(frame, leaking, f"training image of a {later} patient").reset_index(drop=True)
+        return frame
 
     def _list(self, split: str) -> pd.DataFrame:
-        name = f"{split}_COVIDx{self.version}.txt"
+        name = f"{split}.txt" if self.version == OWN_VALIDATION else f"{split}_COVIDx{self.version}.txt"
         path = next((p for p in (self.root / name, self.root / "labels" / name) if p.is_file()), None)
         if path is None:
             raise UserError(f"{self.root / name}: list not found, nor in {self.root / 'labels'}; take it from "

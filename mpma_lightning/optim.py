@@ -32,6 +32,8 @@ class Optim:
         weight_decay: weight decay of matrices; biases, norms, positions, special tokens and memory have none.
         warmup: number of warm-up steps; a share of all steps when below 1.
         decay: shape of the schedule after warm-up.
+        steps: length of the schedule in steps; null: of the run. In a longer run a cosine rises and falls again, as in
+            the published code [BenchX], and a line stays at ``min_lr``.
         min_lr: final learning rate as a share of the peak.
         scale: learning-rate factors by prefix of a parameter's name, such as ``{backbone.text: 4, heads: 50}``; the
             longest matching prefix counts. The layer decay of a protocol multiplies them.
@@ -45,6 +47,7 @@ class Optim:
     weight_decay: float = 0.05
     warmup: float = 0.1
     decay: Literal["cosine", "linear"] = "cosine"
+    steps: int | None = None
     min_lr: float = 0.0
     scale: dict[str, float] = field(default_factory=dict)
 
@@ -64,6 +67,7 @@ class Optim:
             raise UserError(
                 "the learning-rate schedule needs the length of training; set trainer.max_steps or trainer.max_epochs"
             )
+        expect(self.steps is None or self.steps > 0, "model.optim.steps", self.steps, "1 or more, or null")
         for name in ("lr", "weight_decay", "warmup", "min_lr"):
             expect(getattr(self, name) >= 0, f"model.optim.{name}", getattr(self, name), "0 or more")
         expect(all(0 <= beta < 1 for beta in self.betas), "model.optim.betas", self.betas, "two of 0 <= beta < 1")
@@ -75,7 +79,7 @@ class Optim:
         else:
             kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.algorithm]
             optimizer = kind(groups, lr=lr, betas=self.betas)
-        return optimizer, LambdaLR(optimizer, self._schedule(int(total_steps)))
+        return optimizer, LambdaLR(optimizer, self._schedule(self.steps or int(total_steps)))
 
     def _schedule(self, total: int) -> Callable[[int], float]:
         warmup = round(self.warmup * total) if self.warmup < 1 else round(self.warmup)
@@ -83,7 +87,9 @@ class Optim:
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            progress = min(1.0, (step - warmup) / max(1, total - warmup))
+            progress = (step - warmup) / max(1, total - warmup)
+            if self.steps is None or self.decay == "linear":
+                progress = min(1.0, progress)
             left = 1 - progress if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
             return self.min_lr + (1 - self.min_lr) * left
 

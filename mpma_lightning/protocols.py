@@ -28,8 +28,14 @@ class LabelProtocol(Protocol):
 
     Attributes:
         norm: LayerNorm before the linear layer.
-        init: of the linear layer: truncated normal with zero bias, or torch's default.
+        norm_eps: its epsilon.
+        norm_after_pool: the mean of a plain ViT's patches is taken before the encoder's last norm, whose place the
+            LayerNorm of the head takes.
+        init: of the linear layer: truncated normal, or torch's default.
         init_std: standard deviation of the truncated normal.
+        zero_bias: zero bias beside the truncated normal; otherwise torch's default.
+        two_outputs: where the data have one class, there are two outputs with a cross-entropy, one for its absence, and
+            F1 is that of the likelier output; otherwise one output a class with a binary cross-entropy.
         encoder_lr: learning rate of the backbone divided by that of the head.
         drop_path: stochastic depth of the image encoder.
         frozen: only the head is trained (``LinearProbeTask``); otherwise all weights (``ClassificationTask``).
@@ -38,8 +44,12 @@ class LabelProtocol(Protocol):
     """
 
     norm: bool = True
+    norm_eps: float = 1e-5
+    norm_after_pool: bool = False
     init: Literal["truncated_normal", "default"] = "truncated_normal"
     init_std: float = 0.02
+    zero_bias: bool = True
+    two_outputs: bool = False
     encoder_lr: float = 1.0
     drop_path: float = 0.0
     frozen: bool = False
@@ -81,40 +91,107 @@ class DetectionProtocol(Protocol):
 
 
 @dataclass(frozen=True)
+class GroundingProtocol(Protocol):
+    """How the map of a phrase is scored against its boxes.
+
+    Attributes:
+        smoothing: standard deviation in patches of the Gaussian that smooths the map; 0: none.
+        point: of the pointing game: the centre of the most similar ``patch``, or the most similar ``pixel`` of the map
+            resized to the image, whose maximum in a border patch lies at the very edge.
+        first_box: only the first box of a phrase counts; otherwise all.
+        scaled: IoU thresholds apply to the map scaled to 0..1; otherwise to the cosine.
+    """
+
+    smoothing: float = 0.0
+    point: Literal["patch", "pixel"] = "patch"
+    first_box: bool = False
+    scaled: bool = True
+
+
+@dataclass(frozen=True)
+class ZeroShotProtocol(Protocol):
+    """Zero-shot classification.
+
+    Attributes:
+        positives_only: a class scores what the best of its positive prompts scores, and negative prompts are not read;
+            otherwise the mean of the positive less that of the negative prompts.
+    """
+
+    positives_only: bool = False
+
+
+@dataclass(frozen=True)
 class RetrievalProtocol(Protocol):
     """Retrieval; ``model.multiclass`` decides what counts as a hit."""
 
 
 PROTOCOLS: dict[str, Protocol] = {
     "pretraining": Protocol("metrics of a pre-training, on its own data"),
-    "cls-finetune-benchx": LabelProtocol("fine-tuning, encoder at a tenth of the rate", "BenchX", encoder_lr=0.1),
+    "cls-finetune": LabelProtocol("fine-tuning, encoder at a tenth of the rate", encoder_lr=0.1),
+    "cls-finetune-benchx": LabelProtocol(
+        "fine-tuning, head near zero after a norm of the mean, encoder at a tenth of the rate",
+        "BenchX, its classifier.py and configs/classification",
+        norm_eps=1e-6,
+        norm_after_pool=True,
+        init_std=2e-5,
+        zero_bias=False,
+        two_outputs=True,
+        encoder_lr=0.1,
+    ),
     "cls-finetune-mrm": LabelProtocol(
-        "fine-tuning, head near zero, drop-path 0.1", "MRM, its train.py", init_std=2e-5, drop_path=0.1
+        "fine-tuning, head near zero after a norm of the mean, drop-path 0.1",
+        "MRM, its train.py and models_vit.py",
+        norm_eps=1e-6,
+        norm_after_pool=True,
+        init_std=2e-5,
+        drop_path=0.1,
     ),
     "cls-multimodal": LabelProtocol(
-        "as cls-finetune-benchx, from image, text or both", encoder_lr=0.1, inputs=("image", "text", "both")
+        "as cls-finetune, from image, text or both", encoder_lr=0.1, inputs=("image", "text", "both")
     ),
-    "cls-linear-mgca": LabelProtocol(
-        "linear probe on 1, 10, 100 % of the labels", "MGCA", norm=False, init="default", frozen=True
+    "cls-linear-stored": LabelProtocol(
+        "linear probe on stored features of 1, 10, 100 % of the labels: MGCA's optimiser, without its augmentation",
+        norm=False,
+        init="default",
+        frozen=True,
     ),
     "cls-linear": LabelProtocol("linear probe, trained as model.probe says", norm=False, frozen=True, own_probe=True),
     "seg-frozen-mgca": SegmentationProtocol(
         "frozen encoder, SETR-PUP or U-Net", "MGCA", frozen=True, decoder="progressive", focal=10.0, dice="log"
     ),
-    "seg-finetune-mrm": SegmentationProtocol(
-        "fine-tuned encoder, UPerNet, layer decay 0.65", "MRM", focal=2.0, layer_decay=0.65
+    "seg-finetune": SegmentationProtocol(
+        "fine-tuned encoder, UPerNet, layer decay 0.65: after MRM, whose UPerNet is of width 768 on levels before the "
+        "norm, with an auxiliary head and a Dice of squares by image",
+        focal=2.0,
+        layer_decay=0.65,
     ),
-    "det-frozen-mgca": DetectionProtocol("frozen encoder; MGCA's YOLOv3 is a Faster R-CNN here", "MGCA", frozen=True),
+    "det-frozen": DetectionProtocol("frozen encoder, Faster R-CNN: after MGCA, whose detector is YOLOv3", frozen=True),
     "det-coco": DetectionProtocol("fine-tuned encoder, COCO mAP over all images"),
-    "zs-prompt": Protocol("zero-shot by ensembles of prompts", "GLoRIA"),
+    "zs-prompt": ZeroShotProtocol("zero-shot by positive less negative prompts"),
+    "zs-5x200": ZeroShotProtocol(
+        "zero-shot among exclusive classes by the best positive prompt: GLoRIA's rule, our prompts and word scores",
+        positives_only=True,
+    ),
     "ret-pairs": RetrievalProtocol("retrieval on one's own pairs; same study or same text is a hit"),
-    "ret-roco-2k": RetrievalProtocol("retrieval among 2,000 test pairs of ROCO", "M3AE"),
+    "ret-roco-2k": RetrievalProtocol("retrieval among 2,000 test pairs of ROCO, those of M3AE, which fuses all pairs"),
     "ret-mimic-5x200": RetrievalProtocol("five classes of 200; the same class is a hit", "PTUnifier"),
-    "ground-pointing": Protocol("pointing game on MS-CXR", "BioViL"),
-    "ground-cnr": Protocol("contrast-to-noise ratio on MS-CXR", "BioViL"),
+    "ground-pointing": GroundingProtocol("pointing game: centre of the most similar patch, in any box of the phrase"),
+    "ground-cnr": GroundingProtocol("contrast-to-noise ratio of the map, not smoothed"),
+    "ground-biovil": GroundingProtocol(
+        "word maps smoothed by 1.5 patches, IoU at cosines",
+        "BioViL, hi-ml's vlp/inference_engine.py",
+        smoothing=1.5,
+        scaled=False,
+    ),
+    "ground-radzero": GroundingProtocol(
+        "pointing game: most similar pixel, in the first box of the phrase",
+        "RadZero, its grounding_utils.py",
+        point="pixel",
+        first_box=True,
+    ),
     "vqa-rad": Protocol("no frame questions, vocabulary and held-out images from training"),
     "vqa-rad-disjoint": Protocol("as vqa-rad, with no image in two splits"),
-    "vqa-rad-legacy": Protocol("all questions, vocabulary of all splits", "M3AE"),
+    "vqa-rad-legacy": Protocol("all questions, vocabulary of all splits, selection on test", "M3AE"),
     "slake-en": Protocol("official splits, English questions", "SLAKE"),
     "slake-zh": Protocol("official splits, Chinese questions", "SLAKE"),
 }

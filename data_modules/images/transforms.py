@@ -22,7 +22,8 @@ class Augment:
     """Training augmentation, and how evaluation images are fitted to the square crop.
 
     Args:
-        crop_scale: area of the random crop, as a fraction of the image.
+        crop_scale: area of the random crop, as a fraction of the image; null: no random crop, but ``fit`` as in
+            evaluation.
         flip: mirror half of the images. Off by default: reports speak of left and right.
         rotate: largest angle, degrees.
         brightness: largest change, as a share of white.
@@ -30,9 +31,12 @@ class Augment:
         fit: evaluation: "crop" (shorter side to S, centre), "letterbox" (longer side to S, black bars), "stretch".
         short_side: shrink larger images to this shorter side first, as ``prepare`` does once for all; null = never.
         extra: albumentations' pixel transforms, applied in training to the crop of the image, in this order.
+        zoom: largest change of the scale about the middle, as a share.
+        chance: probability that an image is rotated and zoomed.
+        outside: what a crop shows beyond the image: ``edge``, its border repeated, or ``black``.
     """
 
-    crop_scale: tuple[float, float] = (0.6, 1.0)
+    crop_scale: tuple[float, float] | None = (0.6, 1.0)
     flip: bool = False
     rotate: float = 5.0
     brightness: float = 0.1
@@ -40,6 +44,9 @@ class Augment:
     fit: Literal["crop", "letterbox", "stretch"] = "crop"
     short_side: int | None = None
     extra: Sequence[PixelTransform] = ()
+    zoom: float = 0.0
+    chance: float = 1.0
+    outside: Literal["edge", "black"] = "edge"
 
 
 DEFAULT_AUGMENT = Augment()
@@ -53,8 +60,10 @@ class Transform:
     """
 
     def __init__(self, image_size: int, augment: Augment = DEFAULT_AUGMENT, train: bool = False) -> None:
-        low, high = augment.crop_scale
+        low, high = augment.crop_scale or (1.0, 1.0)
         expect(0 < low <= high <= 1, "data.augment.crop_scale", augment.crop_scale, "0 < smallest <= largest <= 1")
+        expect(0 <= augment.zoom < 1, "data.augment.zoom", augment.zoom, "0 <= zoom < 1")
+        expect(0 <= augment.chance <= 1, "data.augment.chance", augment.chance, "a probability")
         self.image_size, self.augment, self.train = image_size, augment, train
         self._extra = PixelTransforms(augment.extra if train else ())
         self._fit: Any = None
@@ -64,7 +73,9 @@ class Transform:
         """The shorter side at which an image may be decoded without a crop being enlarged; None: as it is."""
         if not self.train or self.augment.short_side is not None:
             return None
-        return math.ceil(shortest_side(self.image_size, self.augment.crop_scale[0]))
+        scale = self.augment.crop_scale
+        side = self.image_size if scale is None else shortest_side(self.image_size, scale[0])
+        return math.ceil(side * (1 + self.augment.zoom))
 
     def __call__(
         self, image: np.ndarray, seed: int = 0, mask: np.ndarray | None = None, boxes: np.ndarray | None = None
@@ -88,8 +99,20 @@ class Transform:
         augment = self.augment
         shape = (image.shape[0], image.shape[1])
         rng = np.random.default_rng(seed & MASK64)
-        warp = Warp.random(rng.random(DRAWS), shape, self.image_size, augment.crop_scale, augment.flip, augment.rotate)
+        draws = rng.random(DRAWS)
         light, contrast = rng.uniform(-1, 1, 2) * (augment.brightness, augment.contrast)
+        zoom, moved = 1 + rng.uniform(-1, 1) * augment.zoom, rng.random() < augment.chance
+        bars = augment.crop_scale is None and augment.fit == "letterbox"
+        warp = Warp.random(
+            draws,
+            shape,
+            self.image_size,
+            augment.crop_scale or augment.fit,
+            augment.flip,
+            augment.rotate if moved else 0.0,
+            zoom if moved else 1.0,
+            cv2.BORDER_CONSTANT if augment.outside == "black" or bars else cv2.BORDER_REPLICATE,
+        )
         done = {"image": self._extra(_lit(warp.image(image), light, contrast), seed)}
         if mask is not None:
             done["mask"] = warp.mask(mask)

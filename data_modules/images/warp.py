@@ -29,6 +29,7 @@ class Warp:
     linear: np.ndarray
     shift: np.ndarray
     size: int
+    outside: int = cv2.BORDER_REPLICATE
 
     @classmethod
     def random(
@@ -36,28 +37,37 @@ class Warp:
         draws: np.ndarray,
         shape: tuple[int, int],
         size: int,
-        scale: tuple[float, float],
+        scale: tuple[float, float] | str,
         flip: bool = False,
         rotate: float = 0.0,
+        zoom: float = 1.0,
+        outside: int = cv2.BORDER_REPLICATE,
     ) -> "Warp":
         """A crop of ``shape`` (height, width) whose share of the area is uniform in ``scale`` and whose aspect ratio
-        is log-uniform in `RATIO`, turned about its middle by up to ``rotate`` degrees, and with ``flip`` mirrored
-        every other time. ``draws``: `DRAWS` numbers in [0, 1).
+        is log-uniform in `RATIO`, turned about its middle by up to ``rotate`` degrees, enlarged ``zoom`` times, and
+        with ``flip`` mirrored every other time. ``scale`` may name a fit of evaluation instead of the shares.
+
+        Args:
+            draws: `DRAWS` numbers in [0, 1).
+            outside: what the crop shows beyond the image: a border type of OpenCV.
         """
         height, width = shape
-        left, top, across, down = _crop(draws, height, width, scale)
+        if isinstance(scale, str):
+            left, top, across, down = _fitted(height, width, scale)
+        else:
+            left, top, across, down = _crop(draws, height, width, scale)
         turn = np.deg2rad(rotate * (2 * draws[-2] - 1))
         cosine, sine = np.cos(turn), np.sin(turn)
         mirror = -1.0 if flip and draws[-1] < 0.5 else 1.0
-        linear = np.array([[cosine, -sine], [sine, cosine]]) * (mirror * across / size, down / size)
+        linear = np.array([[cosine, -sine], [sine, cosine]]) * (mirror * across / size, down / size) / zoom
         middle = np.array([left + across / 2, top + down / 2])
-        return cls(linear, middle - linear @ np.full(2, size / 2), size)
+        return cls(linear, middle - linear @ np.full(2, size / 2), size, outside)
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W) or (H, W, 3) to (S, S) or (S, S, 3).
 
         Halved by averaging until a pixel of the crop is at most √2 of the image's, then bilinear; beyond the image its
-        border goes on, so that no black wedge tells of the rotation.
+        border goes on, so that no black wedge tells of the rotation, or it is black.
         """
         linear, shift = self.linear, self.shift
         while np.hypot(*linear).min() > HALVE_ABOVE and min(image.shape[:2]) > 1:
@@ -65,7 +75,7 @@ class Warp:
             even = image[: 2 * height, : 2 * width]
             image = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
             linear, shift = linear / 2, shift / 2
-        return _sample(image, linear, shift, self.size, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+        return _sample(image, linear, shift, self.size, cv2.INTER_LINEAR, self.outside)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """uint8 (H, W) to (S, S), nearest; 0 beyond the image."""
@@ -98,6 +108,14 @@ def _crop(draws: np.ndarray, height: int, width: int, scale: tuple[float, float]
         return (width - w) / 2, (height - h) / 2, w, h
     x, y = draws[2 * ATTEMPTS : 2 * ATTEMPTS + 2]
     return x * (width - w), y * (height - h), w, h
+
+
+def _fitted(height: int, width: int, fit: str) -> tuple[float, float, float, float]:
+    """left, top, width, height of what evaluation shows; a letterbox reaches beyond the image."""
+    if fit == "stretch":
+        return 0.0, 0.0, float(width), float(height)
+    side = float(max(height, width) if fit == "letterbox" else min(height, width))
+    return (width - side) / 2, (height - side) / 2, side, side
 
 
 def _sample(image: np.ndarray, linear: np.ndarray, shift: np.ndarray, size: int, how: int, border: int) -> np.ndarray:

@@ -67,6 +67,12 @@ def family_of(name: str) -> Family | None:
     )
 
 
+def is_plain_vit(encoder: str | None) -> bool:
+    """Whether ``encoder`` of an image spec, such as ``timm/vit_base_patch16_224``, is a plain ViT."""
+    where, _, name = (encoder or "").partition("/")
+    return where == "timm" and family_of(name.partition(".")[0]) is VIT
+
+
 def is_supported(name: str) -> bool:
     """Whether the timm model ``name``, without its tag of weights, can be an image encoder; builds nothing."""
     return timm.models.is_model_in_modules(name, FAMILIES)

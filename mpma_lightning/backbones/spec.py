@@ -32,7 +32,8 @@ class ImageSpec:
         stem: patch embedding of a ViT: ``linear``, or convolutions, which learn from fewer samples:
             ``local_convolution`` normalises each position by itself; ``convolution`` by the statistics of the whole
             image, so that every patch knows the image before any attention.
-        pool: the global image feature: ``mean`` of the patch tokens, or ``cls``, the class token of a ViT.
+        pool: the global image feature: ``mean`` of the patch tokens; ``cls``, the class token of a ViT; or
+            ``mean_before_norm``, the mean before a plain ViT's last norm, which is then not trained.
     """
 
     encoder: str | None = None
@@ -40,7 +41,7 @@ class ImageSpec:
     options: dict[str, Option] | None = None
     weights: str | None = None
     stem: Literal["linear", "convolution", "local_convolution"] | None = None
-    pool: Literal["mean", "cls"] | None = None
+    pool: Literal["mean", "cls", "mean_before_norm"] | None = None
 
 
 @dataclass

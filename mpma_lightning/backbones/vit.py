@@ -19,22 +19,26 @@ class ViTEncoder(nn.Module):
 
     Args:
         vit: a plain ViT of timm, created with ``dynamic_img_size``.
-        pool: ``mean`` of the patch tokens, or ``cls``, the class token.
+        pool: ``mean`` of the patch tokens, ``cls``, the class token, or ``mean_before_norm``, the mean before the last
+            norm, which is then not trained: a head brings its own.
     """
 
     can_drop_patches = True
     honours: tuple[str, ...] = ("options", "weights", "stem", "pool")
     has_maps = True
+    pools: tuple[str, ...] = ("mean", "cls", "mean_before_norm")
 
     def __init__(self, vit: Any, pool: str) -> None:
         super().__init__()
-        expect(pool == "mean" or vit.cls_token is not None, "model.backbone.image.pool", pool,
-               "mean, as this encoder has no class token")  # fmt: skip
+        known = [name for name in self.pools if name != "cls" or vit.cls_token is not None]
+        expect(pool in known, "model.backbone.image.pool", pool, f"{' or '.join(known)} for this encoder")
         vit.attn_pool = None  # ``pool`` replaces it
         self.vit = vit
         self.pool = pool
         self.width: int = vit.num_features
         self.patch_size: int = vit.patch_embed.patch_size[0]
+        if pool == "mean_before_norm":
+            vit.norm.requires_grad_(False)
 
     @property
     def levels(self) -> Levels:
@@ -52,7 +56,7 @@ class ViTEncoder(nn.Module):
     def depths(self) -> dict[str, int]:
         """Of the embeddings, of every block, and of the last norm where it has parameters."""
         depth = len(self.vit.blocks)
-        norm = {"vit.norm": 0} if list(self.vit.norm.parameters()) else {}
+        norm = {"vit.norm": 0} if any(weight.requires_grad for weight in self.vit.norm.parameters()) else {}
         return {"vit.": depth + 1, **norm, **{f"vit.blocks.{i}.": depth - i for i in range(depth)}}
 
     def forward(
@@ -84,9 +88,10 @@ class ViTEncoder(nn.Module):
             early = tokens if local == number + 1 else early
             if number in levels:
                 maps[number] = self.vit.norm(tokens)[:, first:].unflatten(1, grid).permute(0, 3, 1, 2).contiguous()
-        tokens = self.vit.norm(tokens)
+        before, tokens = tokens, self.vit.norm(tokens)
         prefix, patches = tokens[:, :first], tokens[:, first:]
-        pooled = prefix[:, 0] if self.pool == "cls" else patches.mean(1)
+        averaged = before[:, first:] if self.pool == "mean_before_norm" else patches
+        pooled = prefix[:, 0] if self.pool == "cls" else averaged.mean(1)
         found = Features(pooled, patches, prefix, grid, visible, [maps[level] for level in levels])
         return found if local is None else replace(found, local=self.vit.norm(early)[:, first:], local_grid=grid)
 

@@ -13,6 +13,7 @@ class WholeViTEncoder(ViTEncoder):
 
     can_drop_patches = False
     honours = ("options", "weights", "pool")
+    pools = ("mean", "cls")
 
     @property
     def local_levels(self) -> Levels:

@@ -15,7 +15,7 @@ Boxes = dict[str, Tensor]
 """``boxes`` (n, 4) corners and ``labels`` (n,); of a detection also ``scores`` (n,)."""
 PUBLISHED_THRESHOLDS = [0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75]
 PUBLISHED_CONFIDENCE = 0.5
-PUBLISHED = Metric("det-frozen-mgca/map_40_75", unit="share", headline=True)
+PUBLISHED = Metric("map_40_75_mgca", unit="share", headline=True)
 PUBLISHED_IMAGES = count("published_images")
 MAP = Metric("map", unit="share", headline=True)
 MAP_50 = Metric("map_50", unit="share", headline=True)

@@ -3,8 +3,10 @@
 import re
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from mpma_lightning.evaluation.metric import Metric, count, reference
+from mpma_lightning.protocols import GroundingProtocol
 
 POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean")
 CNR = Metric("cnr", unit="ratio", headline=True, per_sample="mean")
@@ -14,6 +16,7 @@ CENTRE_OF_LUNG = reference("centre_of_lung")
 CENTRE_OF_NAMED_LUNG = reference("centre_of_named_lung", headline=True)
 PHRASES = count("phrases")
 
+OURS = GroundingProtocol("")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 LUNGS = {"right": (0.3, 0.45), "left": (0.7, 0.45)}
 """Centre of each lung in a frontal image, as shares of width and height; the right lung is on the left."""
@@ -50,31 +53,42 @@ def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHO
     return int(y[row]), int(x[column])
 
 
+def smoothed(maps: np.ndarray, deviation: float) -> np.ndarray:
+    """(B, h, w) maps under a Gaussian of ``deviation`` patches, mirrored at the borders [BioViL]; 0: as they are."""
+    return gaussian_filter(maps, (0, deviation, deviation)) if deviation else maps
+
+
 def map_scores(
-    patches: np.ndarray, similarity: np.ndarray, region: np.ndarray, film: Film = WHOLE
+    patches: np.ndarray,
+    similarity: np.ndarray,
+    region: np.ndarray,
+    film: Film = WHOLE,
+    rule: GroundingProtocol = OURS,
 ) -> dict[Metric, float]:
     """Metrics of one phrase.
 
-    ``pointing_game``: whether the centre of the most similar patch is in the region (in the resized map, a maximum in a
-    border patch would be at the very edge of the image). ``cnr``: |mean inside - mean outside| over the root of the
-    summed variances [BioViL]; absent if the region or its complement is empty. ``iou``: mean over thresholds 0.1 to 0.5
-    [BioViL], on the map scaled to 0..1 (BioViL applies the thresholds to the cosine).
+    ``pointing_game``: whether the point that ``rule`` says is in the region. ``cnr``: |mean inside - mean outside| over
+    the root of the summed variances [BioViL]; absent if the region or its complement is empty. ``iou``: mean over
+    thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 or, by ``rule``, on the cosine.
 
     Args:
         patches: (h, w) similarities.
         similarity: (H, W) the same, resized to the crop.
         region: (H, W) bool.
         film: part of the crop that is evaluated.
+        rule: point and IoU.
     """
     height, width = region.shape
-    scores = {POINTING_GAME: float(region[pointed_at(patches, height, width, film)])}
-    similarity, region = similarity[film], region[film]
+    point = pointed_at(patches, height, width, film)
+    similarity, region, whole = similarity[film], region[film], region
+    hit = whole[point] if rule.point == "patch" else region.flat[similarity.argmax()]
+    scores = {POINTING_GAME: float(hit)}
     within, around = similarity[region], similarity[~region]
     if len(within) and len(around):
         noise = np.sqrt(within.var() + around.var())
         scores[CNR] = float(abs(within.mean() - around.mean()) / max(noise, 1e-12))
     span = similarity.max() - similarity.min()
-    scaled = (similarity - similarity.min()) / max(span, 1e-12)
+    scaled = (similarity - similarity.min()) / max(span, 1e-12) if rule.scaled else similarity
     overlaps = [(region & (scaled > t)).sum() / max((region | (scaled > t)).sum(), 1) for t in THRESHOLDS]
     scores[IOU] = float(np.mean(overlaps))
     return scores

@@ -1,4 +1,4 @@
-"""Zero-shot classification by prompt ensembles (protocol ``zs-prompt``)."""
+"""Zero-shot classification by prompt ensembles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,21 +53,22 @@ class ZeroShotEvaluator:
     Args:
         prompts: of every finding.
         classes: of the data; those without prompts are not scored. Empty: every finding that has prompts.
+        positives_only: leave the negative prompts out.
 
     Attributes:
         classes: names of the K scored classes.
         columns: their columns among the labels of the data.
         texts: all P prompts: those of the first class that mean present, those that mean absent, the next class.
-        sizes: number of prompts in each of these 2 K ensembles.
+        sizes: number of prompts in each of these 2 K ensembles; K with ``positives_only``.
     """
 
-    def __init__(self, prompts: Prompts, classes: list[str]) -> None:
+    def __init__(self, prompts: Prompts, classes: list[str], positives_only: bool = False) -> None:
         known = list(prompts.positive)
         names = classes or known
         findings = [same_class(name, known) for name in names]
         self.columns = [k for k, finding in enumerate(findings) if finding]
         self.classes = [names[k] for k in self.columns]
-        sides = (prompts.positive, prompts.negative)
+        sides = (prompts.positive,) if positives_only else (prompts.positive, prompts.negative)
         ensembles = [side[finding] for finding in findings if finding for side in sides]
         self.texts = [text for ensemble in ensembles for text in ensemble]
         self.sizes = [len(ensemble) for ensemble in ensembles]
@@ -77,6 +78,10 @@ class ZeroShotEvaluator:
         means = torch.stack([ensemble.mean(0) for ensemble in prompts.split(self.sizes)])
         means = torch.nn.functional.normalize(means, dim=-1)
         return means[0::2] - means[1::2]
+
+    def best(self, similarities: Tensor) -> Tensor:
+        """(B, P) similarities to positive prompts to (B, K): the largest of each class [GLoRIA]."""
+        return torch.stack([ensemble.amax(1) for ensemble in similarities.split(self.sizes, dim=1)], dim=1)
 
 
 def ensemble_directions(sizes: list[int]) -> Tensor:

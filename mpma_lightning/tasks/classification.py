@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mpma_lightning.backbones.families import is_plain_vit
 from mpma_lightning.evaluation.classification import (
     ACCURACY,
     AP,
@@ -27,22 +28,26 @@ class ClassificationTask(LabelledTask):
 
     ``validate`` and ``test`` score the classes that the data and the head share by name, so that a model can be tested
     on another data set. F1 uses the threshold of each class with the best F1 in validation, stored with the weights;
-    0.5 without a validation. Names for ``optim.scale``: ``head``, ``backbone``, ``backbone.image``.
+    0.5 without a validation, and of a class with two outputs. Names for ``optim.scale``: ``head``, ``backbone``,
+    ``backbone.image``.
 
     Args:
-        protocol: ``cls-finetune-benchx`` or ``cls-finetune-mrm``, which set LayerNorm before the head, its
-            initialisation, the encoder's learning rate and drop-path; ``cls-multimodal`` for any ``input``.
+        protocol: ``cls-finetune``, ``cls-finetune-benchx`` or ``cls-finetune-mrm``, which set the norm before the head,
+            its initialisation, the encoder's learning rate and drop-path; ``cls-multimodal`` for any ``input``.
     """
 
     monitor = AUROC
     selectable = (AP, F1, ACCURACY, F1_LIKELIEST)
 
-    def __init__(self, *, protocol: str = "cls-finetune-benchx", **common: Any) -> None:
+    def __init__(self, *, protocol: str = "cls-finetune", **common: Any) -> None:
         super().__init__(protocol=protocol, **common)
         self.optim = replace(self.optim, scale={"backbone": self.fixed.encoder_lr, **self.optim.scale})
+        image = self.spec.image
         if self.fixed.drop_path:
-            options = {**(self.spec.image.options or {}), "drop_path_rate": self.fixed.drop_path}
-            self.spec = replace(self.spec, image=replace(self.spec.image, options=options))
+            image = replace(image, options={**(image.options or {}), "drop_path_rate": self.fixed.drop_path})
+        if self.fixed.norm_after_pool and image.pool == "mean" and is_plain_vit(image.encoder):
+            image = replace(image, pool="mean_before_norm")
+        self.spec = replace(self.spec, image=image)
 
     def build_head(self) -> None:
         self.head = self.new_head()
@@ -59,7 +64,7 @@ class ClassificationTask(LabelledTask):
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         """Metrics; in ``fit``, also set the thresholds."""
         labels, scores = rows["labels"], rows["scores"].astype(np.float64)
-        if stage == "val" and self.trainer.state.fn == "fit":
+        if stage == "val" and self.trainer.state.fn == "fit" and not self.two_outputs:
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)
         found = self.class_metrics(labels, scores, self.thresholds.cpu().double().numpy())

@@ -22,8 +22,8 @@ class DetectionTask(DenseTask):
     """Detects the data's ``box_classes``. Names for ``optim.scale``: ``head``, ``backbone.image``.
 
     Args:
-        protocol: ``det-frozen-mgca`` (frozen encoder) or ``det-coco`` (fine-tuned). Both report COCO mAP over all
-            images, and the published mAP@.40-.75 as ``det-frozen-mgca/map_40_75``. MGCA's detector is YOLOv3, here it
+        protocol: ``det-frozen`` (frozen encoder) or ``det-coco`` (fine-tuned). Both report COCO mAP over all
+            images, and the published mAP@.40-.75 as ``map_40_75_mgca``. MGCA's detector is YOLOv3, here it
             is Faster R-CNN: the metric is computed in the same way, but with another detector.
         head_width: channels of the feature pyramid.
     """

@@ -24,6 +24,7 @@ from mpma_lightning.evaluation.grounding import (
     inside,
     map_scores,
     patches_on,
+    smoothed,
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
@@ -31,23 +32,30 @@ from mpma_lightning.figures import dense
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
+from mpma_lightning.protocols import GroundingProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.training_free import TrainingFreeTask
 
-PROTOCOLS = {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
 SCORES = (POINTING_GAME, CNR, IOU)
 GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG)
 
 
 class GroundingTask(TrainingFreeTask):
-    """Grounding without training: ``test`` and ``predict`` only. Protocols ``ground-pointing`` and ``ground-cnr``.
+    """Grounding without training: ``test`` and ``predict`` only.
 
     The map of a phrase is the mean over its words of the cosine between word and patch, resized to the crop. Baselines
     of the pointing game: a random patch, the centre of a lung, the centre of the lung that the phrase names.
+
+    Args:
+        protocol: how maps are scored: ``ground-pointing`` (with ``ground-cnr``), ``ground-biovil`` (smoothed maps) or
+            ``ground-radzero`` (the most similar pixel, the first box).
     """
 
-    protocol = PROTOCOLS["pointing_game"]
     annotations = ("boxes",)
+
+    def __init__(self, *, protocol: str = "ground-pointing", **common: Any) -> None:
+        super().__init__(**common)
+        self.protocol, self.rule = protocol, protocol_named(protocol, GroundingProtocol)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -68,7 +76,10 @@ class GroundingTask(TrainingFreeTask):
         cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
         mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
         self.check_finite(similarity=mean)
-        return mean.unflatten(-1, self.backbone.local_grid(image))
+        maps = mean.unflatten(-1, self.backbone.local_grid(image))
+        if not self.rule.smoothing:
+            return maps
+        return torch.from_numpy(smoothed(maps.float().cpu().numpy(), self.rule.smoothing)).to(maps.device)
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "boxes" not in batch:
@@ -79,8 +90,9 @@ class GroundingTask(TrainingFreeTask):
         patches, resized = maps.float().cpu().numpy(), _resized(maps, films, side).cpu().numpy()
         values = []
         for i, phrase in enumerate(batch["text"]):
-            region = inside(batch["boxes"][i].cpu().numpy(), side, side)
-            scores = map_scores(patches[i], resized[i], region, films[i])
+            boxes = batch["boxes"][i].cpu().numpy()
+            region = inside(boxes[:1] if self.rule.first_box else boxes, side, side)
+            scores = map_scores(patches[i], resized[i], region, films[i], self.rule)
             scores |= guess_scores(region, phrase, patches[i].shape, films[i])
             values.append([scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)])
         names = self.data_spec.box_classes
@@ -127,7 +139,8 @@ class GroundingTask(TrainingFreeTask):
         return {f"{stage}_overlay": figure}
 
     def result_entries(self) -> dict[str, Any]:
-        return {"protocols": PROTOCOLS, **super().result_entries()}
+        contrast = "ground-cnr" if self.protocol == "ground-pointing" else self.protocol
+        return {"protocols": {"pointing_game": self.protocol, "cnr": contrast}, **super().result_entries()}
 
 
 def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:

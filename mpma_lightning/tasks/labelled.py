@@ -71,8 +71,20 @@ class LabelledTask(NamedOutputsTask):
         """(B, D) features to (B, K) logits, as the protocol says."""
         fixed = self.fixed
         return linear_head(
-            self.feature_width, len(self.classes), norm=fixed.norm, init=fixed.init, init_std=fixed.init_std
+            self.feature_width,
+            len(self.classes),
+            norm=fixed.norm,
+            norm_eps=fixed.norm_eps,
+            init=fixed.init,
+            init_std=fixed.init_std,
+            zero_bias=fixed.zero_bias,
+            two_outputs=self.two_outputs,
         )
+
+    @property
+    def two_outputs(self) -> bool:
+        """Whether the one class has two outputs, as the protocol may say."""
+        return self.fixed.two_outputs and len(self.classes) == 1 and not self.exclusive
 
     def head_entries(self) -> dict[str, Any]:
         return {"exclusive": self.exclusive}

@@ -30,7 +30,7 @@ class LinearProbeTask(LabelledTask):
     result record lists every head. Ranks share the encoding; each rank trains all heads.
 
     Args:
-        protocol: ``cls-linear-mgca``, or ``cls-linear`` to set ``probe``.
+        protocol: ``cls-linear-stored``, or ``cls-linear`` to set ``probe``.
         fractions: label fractions; training samples are chosen as by ``data.label_fraction``.
         seeds: of the choice of samples, of the initialisation and of the order of samples.
         probe: settings of the training of heads.
@@ -42,7 +42,7 @@ class LinearProbeTask(LabelledTask):
     def __init__(
         self,
         *,
-        protocol: str = "cls-linear-mgca",
+        protocol: str = "cls-linear-stored",
         fractions: tuple[float, ...] = (0.01, 0.1, 1.0),
         seeds: tuple[int, ...] = (0, 1, 2),
         probe: ProbeOptions | None = None,

@@ -40,7 +40,7 @@ class SegmentationTask(DenseTask):
     ``optim.scale``: ``head``, ``backbone.image``.
 
     Args:
-        protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune-mrm`` (UPerNet).
+        protocol: ``seg-frozen-mgca`` (SETR-PUP on a ViT, U-Net on a CNN) or ``seg-finetune`` (UPerNet).
         threshold: probability from which a pixel belongs to the structure; published: 0.5.
         head_width: channels of UPerNet; the other decoders have the published widths.
     """
@@ -53,7 +53,7 @@ class SegmentationTask(DenseTask):
     def __init__(
         self,
         *,
-        protocol: str = "seg-finetune-mrm",
+        protocol: str = "seg-finetune",
         threshold: float = 0.5,
         head_width: int = 256,
         **common: Any,

@@ -29,6 +29,7 @@ from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
+from mpma_lightning.protocols import ZeroShotProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.training_free import TrainingFreeTask
 
@@ -37,14 +38,16 @@ CHUNK = 16
 
 
 class ZeroShotTask(TrainingFreeTask):
-    """Classification without training: ``test`` and ``predict`` only. Protocol ``zs-prompt``.
+    """Classification without training: ``test`` and ``predict`` only.
 
     The score of a finding is the similarity to its positive prompts less that to its negative ones. ``global``: to the
     mean embedding of each ensemble. ``local``: mean over prompts of the word-aggregated similarity, which pre-training
     trains only with ``local_alignment.negatives: batch``. ``combined``: the mean of both after z-normalisation over the
-    images [GLoRIA].
+    images.
 
     Args:
+        protocol: ``zs-prompt``, or ``zs-5x200`` with ``multiclass``: the largest similarity to one of the positive
+            prompts; ``combined`` is that of the mean of both similarities [GLoRIA].
         prompts: a shipped prompt file (``chest_xray``) or a path.
         similarities: ``global``, ``local`` or both.
         temperature: of the attention of words over patches; as in local alignment of the pre-training.
@@ -52,11 +55,10 @@ class ZeroShotTask(TrainingFreeTask):
             accuracy and macro F1 of the class with the highest score, z-normalised over the images [GLoRIA].
     """
 
-    protocol = "zs-prompt"
-
     def __init__(
         self,
         *,
+        protocol: str = "zs-prompt",
         prompts: str = "chest_xray",
         similarities: Sequence[Literal["global", "local"]] = ("global", "local"),
         temperature: float = 0.1,
@@ -67,6 +69,9 @@ class ZeroShotTask(TrainingFreeTask):
         if not similarities:
             raise UserError("model.similarities is empty; expected global, local or both")
         expect(temperature > 0, "model.temperature", temperature, "more than 0")
+        self.protocol, self.rule = protocol, protocol_named(protocol, ZeroShotProtocol)
+        expect(bool(multiclass) or not self.rule.positives_only, "model.multiclass", list(multiclass),
+               f"the exclusive classes that {protocol} compares; or take model.protocol zs-prompt")  # fmt: skip
         self.prompts, self.temperature = load_prompts(prompts), temperature
         self.similarities, self.multiclass = list(similarities), list(multiclass)
 
@@ -96,7 +101,7 @@ class ZeroShotTask(TrainingFreeTask):
     def build_heads(self) -> None:
         """Choose the classes: those of the data that have prompts; all findings where the data have no classes."""
         spec = self.data_spec
-        self.evaluator = ZeroShotEvaluator(self.prompts, spec.classes)
+        self.evaluator = ZeroShotEvaluator(self.prompts, spec.classes, self.rule.positives_only)
         if not self.classes:
             raise UserError(f"no class of {spec.name} ({', '.join(spec.classes)}) has prompts; model.prompts has "
                             f"{', '.join(self.prompts.positive)}")  # fmt: skip
@@ -120,9 +125,11 @@ class ZeroShotTask(TrainingFreeTask):
     def _embed_prompts(self) -> None:
         batch = self.tokenised(self.evaluator.texts)
         features = self.backbone.text(batch["input_ids"], batch["attention_mask"])
-        self._contrast = ensemble_directions(self.evaluator.sizes).to(self.device)
+        each, count = self.rule.positives_only, len(self.evaluator.texts)
+        self._contrast = (torch.eye(count) if each else ensemble_directions(self.evaluator.sizes)).to(self.device)
         if "global" in self.similarities:
-            self._directions = self.evaluator.directions(full(self.backbone.embed_text(features)))
+            embedded = full(self.backbone.embed_text(features))
+            self._directions = embedded if each else self.evaluator.directions(embedded)
         if "local" in self.similarities:
             self._words = whole_words(self.backbone, features.tokens, batch["input_ids"], batch["word_ids"])
 
@@ -137,7 +144,13 @@ class ZeroShotTask(TrainingFreeTask):
             scores["local"] = (
                 pair_scores(self._words, patches, softmax_grouping(self.temperature), CHUNK) @ self._contrast
             )
-        return scores
+        return self._best(scores) if self.rule.positives_only else scores
+
+    def _best(self, prompts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, K) scores from (B, P) similarities to prompts."""
+        if len(prompts) > 1:
+            prompts = {**prompts, "combined": torch.stack(list(prompts.values())).mean(0)}
+        return {name: self.evaluator.best(values) for name, values in prompts.items()}
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:
@@ -150,8 +163,9 @@ class ZeroShotTask(TrainingFreeTask):
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         labels = rows["labels"]
-        scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in self.similarities}
-        if len(scores) > 1:
+        names = [name for name in (*self.similarities, "combined") if name in rows]
+        scores: dict[str, np.ndarray] = {name: rows[name].astype(np.float64) for name in names}
+        if len(scores) > 1 and "combined" not in scores:
             scores["combined"] = combine(list(scores.values()))
         found: dict[Metric, float] = {}
         for name, values in scores.items():

@@ -248,6 +248,23 @@ def test_value_covidx_is_one_hot_and_no_patient_leaks(covidx: Path) -> None:
     assert row["pneumonia"] == 1 and row["patient"] == "rsna/1"
 
 
+def test_value_covidx_cxr_4_has_one_label_and_its_own_validation(tmp_path: Path) -> None:
+    lists = {"train": [(0, "positive"), (1, "negative"), (2, "negative"), (3, "positive")],
+             "val": [(2, "negative"), (4, "positive")], "test": [(3, "positive"), (5, "negative")]}  # fmt: skip
+    for split, rows in lists.items():
+        lines = [f"{patient} {split}{patient}.png {name} rsna" for patient, name in rows]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+        for patient, _ in rows:
+            picture(tmp_path / split / f"{split}{patient}.png")
+    data = COVIDxDataModule(str(tmp_path), version="CXR-4", image_size=16)
+    data.setup()
+    assert data.index is not None and data.spec.classes == ["COVID-19"] and not data.spec.exclusive
+    assert data.spec.counts == {"train": 2, "val": 2, "test": 2}
+    assert data.spec.dropped == {"training image of a test patient": 1, "training image of a val patient": 1}
+    labels = data.index.set_index("id")["COVID-19"]
+    assert labels["train/train0.png"] == 1 and labels["val/val2.png"] == 0 and labels["test/test3.png"] == 1
+
+
 def test_value_covidx_split_is_drawn_from_every_training_image(covidx: Path) -> None:
     """Which patients validate does not depend on which of them the test list has."""
     validating = []

@@ -77,7 +77,8 @@ def data_arguments(path: Path, phantom: Path, pairs: Path) -> list[str]:
     if "lists" in given:
         arguments["lists"] = f"{arguments['root']}/lists"
     if "pinned" in given:
-        arguments["pinned"] = str(pinned_list(phantom))
+        own = phantom / "layouts" / "chexpert" / "chexpert_5x200.csv"
+        arguments["pinned"] = str(own if kind == "CheXpertDataModule" else pinned_list(phantom))
     elif kind in SELECTABLE and settings["model"]["class_path"] in READ_LABELS:
         arguments["labels"] = PLANTED
     return [word for key, value in arguments.items() for word in (f"--data.{key}", value)]

@@ -32,7 +32,7 @@ def test_segmentation_is_fitted_tested_and_predicted(
     assert "head of SegmentationTask is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
     assert main(["fit", *words]) == 0
     row = results(tmp_path, "results.json")
-    assert row["protocol"] == "seg-finetune-mrm" and row["classes"] == ["Pneumothorax"]
+    assert row["protocol"] == "seg-finetune" and row["classes"] == ["Pneumothorax"]
     assert row["label_fraction"] == 0.9 and row["initialisation"] == "checkpoint"
     assert row["metrics"]["val/mask_loss"] > 0 and 0 <= row["metrics"]["val/dice_mean_mask"] <= 1
     assert (tmp_path / "pictures" / "val_overlay.png").stat().st_size > 10_000
@@ -55,7 +55,7 @@ def test_segmentation_is_fitted_tested_and_predicted(
     for name, size in (films | {"scan.dcm": (33, 50)}).items():
         with Image.open(tmp_path / "masks" / f"{name}.png") as mask:
             assert mask.size == size
-    other = annotated_arguments(phantom, trained[0], tmp_path, "segmentation", "--model.protocol", "seg-finetune-mrm")
+    other = annotated_arguments(phantom, trained[0], tmp_path, "segmentation", "--model.protocol", "seg-finetune")
     assert main(["test", *other, "--ckpt_path", str(tmp_path / "checkpoints" / "last.ckpt")]) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "has masks of structure, the checkpoint's head predicts Pneumothorax: none in common" in line
@@ -126,6 +126,10 @@ def test_grounding(
     other = results(tmp_path)
     assert other["initialisation"] == "random" and other["metrics"]["test/cnr"] != metrics["test/cnr"]
     assert other["metrics"]["test/random_patch"] == metrics["test/random_patch"]
+    assert main(["test", *words, "--model.protocol", "ground-radzero"]) == 0
+    radzero = results(tmp_path)
+    assert radzero["protocol"] == radzero["protocols"]["cnr"] == "ground-radzero"
+    assert radzero["metrics"]["test/random_patch"] < metrics["test/random_patch"], "only the first of two boxes"
     assert main(["predict", *words]) == 0
     maps = sorted((tmp_path / "maps").rglob("*.png"))
     assert len(maps) == row["split_sizes"]["test"]

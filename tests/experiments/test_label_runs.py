@@ -20,7 +20,7 @@ def test_classification_is_tuned_tested_and_tested_on_other_data(
     assert "head is not trained" in capsys.readouterr().err.strip().splitlines()[-1]
     assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "1"]) == 0
     row = results(tmp_path, "results.json")
-    assert row["protocol"] == "cls-finetune-benchx" and row["label_fraction"] == 0.5
+    assert row["protocol"] == "cls-finetune" and row["label_fraction"] == 0.5
     assert len(row["train_ids_sha256"]) == 64 and row["dropped"]["outside the label fraction 0.5"] > 20
     assert main(["test", *words, "--ckpt_path", "best"]) == 0
     metrics = results(tmp_path)["metrics"]
@@ -49,12 +49,29 @@ def test_classification_is_tuned_tested_and_tested_on_other_data(
     assert "expected at least one global batch" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+STEPWISE = ["--trainer.val_check_interval", "1", "--trainer.check_val_every_n_epoch", "null"]
+
+
 def test_exclusive_classes_have_an_accuracy(trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path) -> None:
     path = EXPERIMENTS / "classification" / "covidx_benchx.yaml"
-    steps = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--model.checkpoint", str(trained[0])]
-    start(path, phantom, phantom, tmp_path, *steps)
+    words = ["--trainer.max_steps", "2", *STEPWISE, "--model.checkpoint", str(trained[0])]
+    start(path, phantom, phantom, tmp_path, *words, "--data.version", "9A")
     metrics = results(tmp_path, "results.json")["metrics"]
     assert 0 <= metrics["val/accuracy"] <= 1 and metrics["val/label_loss"] > 0
+
+
+def test_one_class_of_benchx_has_two_outputs_on_the_mean_before_the_norm(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path
+) -> None:
+    path = EXPERIMENTS / "classification" / "rsna_pneumonia_benchx.yaml"
+    start(
+        path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", *STEPWISE, "--model.checkpoint", str(trained[0])
+    )
+    row, kept = results(tmp_path, "results.json"), read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    assert row["protocol"] == "cls-finetune-benchx" and 0 <= row["metrics"]["val/f1"] <= 1
+    assert kept.spec is not None and kept.spec.image.pool == "mean_before_norm"
+    state = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert len(state["head.1.weight"]) == 2 and state["thresholds"].tolist() == [0.5]
 
 
 def test_a_swin_transformer_is_fitted_and_read_from_its_checkpoint(phantom: Path, tmp_path: Path) -> None:
@@ -65,8 +82,7 @@ def test_a_swin_transformer_is_fitted_and_read_from_its_checkpoint(phantom: Path
         "options": {"embed_dim": 24, "depths": [1] * 4},
     }
     config = json.dumps({"model": {"init_args": {"backbone": {"image": small}, "checkpoint": None}}})
-    steps = ["--trainer.max_steps", "1", "--trainer.val_check_interval", "1"]
-    start(path, phantom, phantom, tmp_path, "--config", config, *steps)
+    start(path, phantom, phantom, tmp_path, "--config", config, "--trainer.max_steps", "1", *STEPWISE)
     assert results(tmp_path, "results.json")["metrics"]["val/label_loss"] > 0
     carried = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt").spec
     assert carried is not None and carried.image.options == small["options"]

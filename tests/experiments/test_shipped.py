@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shipped import EXPERIMENTS, FIVE, SHIPPED, data_arguments, merged, shipped, start, subcommand
+from shipped import EXPERIMENTS, SHIPPED, data_arguments, merged, results, shipped, start, subcommand
 
 from mpma_lightning.lab.sweeps.plan import read_sweep
 
@@ -41,9 +41,10 @@ def test_every_experiment_is_built(
 def test_smoke_chexpert_5x200_as_its_experiment_says(
     phantom: Path, pairs: Path, trained: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    path, pinned = EXPERIMENTS / "zero_shot" / "chexpert.yaml", phantom / "layouts" / "chexpert" / "chexpert_5x200.csv"
-    words = ["--data.pinned", str(pinned), "--data.labels", json.dumps(FIVE), "--model.multiclass", json.dumps(FIVE)]
-    start(path, phantom, pairs, tmp_path, *words, "--model.checkpoint", str(trained[0]))
+    path = EXPERIMENTS / "zero_shot" / "chexpert_5x200.yaml"
+    start(path, phantom, pairs, tmp_path, "--model.checkpoint", str(trained[0]))
+    row = results(tmp_path)
+    assert row["protocol"] == "zs-5x200" and 0 <= row["metrics"]["test/combined/accuracy"] <= 1
 
 
 def test_value_no_experiment_selects_what_predicting_nothing_wins() -> None:

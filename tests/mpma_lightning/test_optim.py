@@ -54,6 +54,22 @@ def test_schedule_value() -> None:
     assert rates[100] == pytest.approx(0.1 * peak)
 
 
+def test_value_a_schedule_of_its_own_length() -> None:
+    """The published schedule of BenchX, WarmupCosineScheduler: the cosine goes on after its last step."""
+    options = {"lr": 1.0, "reference_batch": None, "warmup": 10.0}
+    for decay, later in (("cosine", 0.5 * (1 + math.cos(math.pi * 1.5))), ("linear", 0.0)):
+        optim = Optim(steps=50, decay=decay, **options)  # type: ignore[arg-type]
+        optimizer, scheduler = optim.build(torch.nn.Linear(2, 2), 1, 1000)
+        rates = []
+        for _ in range(91):
+            rates.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        assert rates[10] == 1 and rates[30] == pytest.approx(0.5) and rates[50] == pytest.approx(0, abs=1e-12)
+        assert rates[70] == pytest.approx(later, abs=1e-12)
+    assert 0.5 * (1 + math.cos(math.pi * 1.5)) == pytest.approx(0.5)
+
+
 def test_value_a_constant_rate() -> None:
     """As the frozen protocols of MGCA are trained: ``warmup: 0, min_lr: 1``."""
     optimizer, scheduler = Optim(lr=5e-4, reference_batch=None, warmup=0, min_lr=1).build(torch.nn.Linear(2, 2), 16, 10)

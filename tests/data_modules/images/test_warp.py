@@ -1,11 +1,14 @@
 """The affine map of training crops, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_modules.errors import UserError
 from data_modules.images.source import image_source
 from data_modules.images.transforms import Augment, Transform
 from data_modules.images.warp import ATTEMPTS, DRAWS, RATIO, Warp, shortest_side
@@ -119,3 +122,45 @@ def test_value_brightness_and_contrast() -> None:
     assert min(lit) >= 49 and max(lit) <= 151 and max(lit) - min(lit) > 90
     stretched = [int(Transform(8, Augment((1, 1), False, 0, 0, 0.2), True)(flat, s)["image"].max()) for s in range(200)]
     assert min(stretched) >= 80 and max(stretched) <= 120 and max(stretched) - min(stretched) > 35
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox", "stretch"])
+def test_value_without_a_random_crop_training_shows_what_evaluation_shows(fit: str) -> None:
+    image = (np.add.outer(np.arange(120), np.arange(60)) + 40).astype(np.uint8)
+    augment = Augment(crop_scale=None, rotate=0, brightness=0, contrast=0, fit=fit)  # type: ignore[arg-type]
+    mask = (image > 120).astype(np.uint8)
+    shown = [Transform(40, augment, train)(image, 3, mask) for train in (True, False)]
+    close = abs(shown[0]["image"][0].astype(int) - shown[1]["image"][0]) <= 2
+    edge = np.array([[0, 9, 10, 29, 30, 39]] if fit == "letterbox" else [[0, 39]])  # where bars and image are blended
+    inner = np.setdiff1d(np.arange(40), edge)
+    assert close[1:-1][:, inner].all()
+    assert (shown[0]["mask"] == shown[1]["mask"]).mean() > 0.97
+
+
+def test_value_zoom_by_hand() -> None:
+    warp = Warp.random(np.full(DRAWS, 0.5), (40, 40), 20, "stretch", zoom=2.0)
+    assert np.allclose(warp.linear, np.eye(2)) and np.allclose(warp.shift, [10, 10])  # the middle half, twice as large
+    out = Warp.random(np.full(DRAWS, 0.5), (40, 40), 20, "stretch", zoom=0.5, outside=cv2.BORDER_CONSTANT)
+    shown = out.image(np.full((40, 40), 200, np.uint8))
+    assert (shown[:4] == 0).all() and (shown[6:14, 6:14] == 200).all()
+    cut, _ = warp.boxes(np.array([[20.0, 20, 24, 26]]))
+    assert np.allclose(cut, [[10, 10, 14, 16]])
+
+
+def test_value_chance_decides_about_rotation_and_zoom_together() -> None:
+    """albumentations' ShiftScaleRotate with p 0.5, as MGCA's segmentation_dataset.py."""
+    image = np.zeros((64, 64), np.uint8)
+    image[20:44, 30:34] = 255
+    augment = Augment(crop_scale=None, fit="stretch", rotate=10, zoom=0.1, chance=0.5, outside="black", brightness=0,
+                      contrast=0)  # fmt: skip
+    transform = Transform(64, augment, train=True)
+    still_images = [(transform(image, seed)["image"][0] == image).all() for seed in range(200)]
+    assert 0.4 < np.mean(still_images) < 0.6
+    always = Transform(64, replace(augment, chance=1.0), train=True)
+    assert not any((always(image, seed)["image"][0] == image).all() for seed in range(9))
+
+
+@pytest.mark.parametrize("augment", [Augment(zoom=1.0), Augment(chance=2.0)])
+def test_error_zoom_and_chance(augment: Augment) -> None:
+    with pytest.raises(UserError, match=r"data.augment.(zoom|chance)"):
+        Transform(8, augment)

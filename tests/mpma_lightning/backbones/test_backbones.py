@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from model_fixtures import SMALL, small_backbone, small_state
+from timm.models.vision_transformer import VisionTransformer
 from transformers import BertConfig, BertModel
 
 from data_modules.errors import UserError
@@ -24,6 +25,7 @@ from mpma_lightning.backbones.convolutional_stem import ConvolutionalStem
 from mpma_lightning.backbones.encoder import Levels
 from mpma_lightning.backbones.families import is_supported
 from mpma_lightning.backbones.spec import Option
+from mpma_lightning.backbones.vit import ViTEncoder
 from mpma_lightning.heads.levels import four_levels
 
 
@@ -154,6 +156,28 @@ def test_pooling_value(pool: str) -> None:
     features = small_backbone("image", image={"pool": pool}).image(torch.randn(2, 3, 32, 32, dtype=torch.float64))
     expected = features.prefix[:, 0] if pool == "cls" else features.tokens.mean(1)
     assert torch.equal(features.pooled, expected)
+
+
+def test_value_mean_before_norm_is_timms_average_pooling() -> None:
+    """MRM's models_vit.py and timm's ``global_pool="avg"``: the mean of the patches, then one norm of its own."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    published = VisionTransformer(**sizes, num_classes=0, global_pool="avg").double().eval()
+    vit = VisionTransformer(**sizes, num_classes=0, global_pool="token", dynamic_img_size=True).double().eval()
+    vit.load_state_dict(published.state_dict(), strict=False)
+    torch.nn.init.normal_(vit.norm.weight)
+    image = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    encoder = ViTEncoder(vit, "mean_before_norm")
+    head = torch.nn.LayerNorm(32, eps=1e-6).double()
+    torch.testing.assert_close(head(encoder(image).pooled), published(image))
+    assert not any(weight.requires_grad for weight in vit.norm.parameters()) and "vit.norm" not in encoder.depths
+    assert not torch.allclose(ViTEncoder(vit, "mean")(image).pooled, encoder(image).pooled)
+
+
+def test_error_mean_before_norm_of_an_encoder_that_norms_after_it() -> None:
+    spec = BackboneSpec("timm/beit_base_patch16_224", image=ImageSpec(pool="mean_before_norm", options={"depth": 1}))
+    with pytest.raises(UserError, match="expected mean or cls for this encoder"):
+        Backbone(resolve(spec), ["image"])
 
 
 def test_text_mean_pooling_ignores_padding() -> None:

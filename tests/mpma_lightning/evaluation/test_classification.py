@@ -22,13 +22,14 @@ from mpma_lightning.evaluation.classification import (
 from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.head_training import ProbeOptions, train_head
 from mpma_lightning.evaluation.metric import Metric, by_name, count
-from mpma_lightning.evaluation.zero_shot import combine, ensemble_directions, standardise
+from mpma_lightning.evaluation.zero_shot import Prompts, ZeroShotEvaluator, combine, ensemble_directions, standardise
 from mpma_lightning.heads.linear_head import linear_head
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.optim import Optim
 from mpma_lightning.protocols import LabelProtocol, label_protocol, protocol_named
 from mpma_lightning.tasks.classification import ClassificationTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask, _summary
+from mpma_lightning.tasks.zero_shot import ZeroShotTask
 
 NAN = float("nan")
 
@@ -138,28 +139,51 @@ def test_value_a_probe_summarises_every_metric_with_a_direction() -> None:
 
 def head_of(width: int, outputs: int, protocol: str) -> torch.nn.Sequential:
     fixed = named(protocol)
-    return linear_head(width, outputs, norm=fixed.norm, init=fixed.init, init_std=fixed.init_std)
+    return linear_head(
+        width, outputs, norm=fixed.norm, norm_eps=fixed.norm_eps, init=fixed.init, init_std=fixed.init_std,
+        zero_bias=fixed.zero_bias, two_outputs=fixed.two_outputs,
+    )  # fmt: skip
 
 
 def test_value_protocols_decide_the_head() -> None:
-    benchx, mgca = (head_of(64, 5, name) for name in ("cls-finetune-benchx", "cls-linear-mgca"))
-    assert isinstance(benchx[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
-    assert 0.01 < benchx[1].weight.std() < 0.03 and (benchx[1].bias == 0).all()
-    mrm = head_of(64, 5, "cls-finetune-mrm")
-    assert 1e-5 < mrm[1].weight.std() < 3e-5 and (mrm[1].bias == 0).all()
+    ours, mgca = (head_of(64, 5, name) for name in ("cls-finetune", "cls-linear-stored"))
+    assert isinstance(ours[0], torch.nn.LayerNorm) and isinstance(mgca[0], torch.nn.Identity)
+    assert 0.01 < ours[1].weight.std() < 0.03 and (ours[1].bias == 0).all()
     assert mgca[1].weight.std() > 0.04
+    # BenchX unifier/blocks/classifier/classifier.py, MRM NIH_ChestX-ray/train.py and models_vit.py
+    benchx, mrm = (head_of(64, 5, name) for name in ("cls-finetune-benchx", "cls-finetune-mrm"))
+    for head in (benchx, mrm):
+        assert 1e-5 < head[1].weight.std() < 3e-5 and head[0].eps == 1e-6
+    assert (mrm[1].bias == 0).all() and 0.05 < benchx[1].bias.abs().max() <= 1 / 8
+    assert benchx[1].out_features == 10 and mrm[1].out_features == 5
     assert named("cls-finetune-benchx").encoder_lr == 0.1 and named("cls-finetune-mrm").drop_path == 0.1
+    assert named("cls-finetune-benchx").drop_path == 0 and named("cls-finetune-mrm").encoder_lr == 1
     with pytest.raises(UserError, match="did you mean 'cls-finetune-mrm'"):
         label_protocol("cls-finetune-mrn", frozen=False, reads="image")
+
+
+def test_value_two_outputs_are_a_cross_entropy() -> None:
+    torch.manual_seed(0)
+    head = linear_head(8, 1, norm=True, two_outputs=True)
+    x, truth = torch.randn(6, 8), torch.tensor([0, 1, 1, 0, 1, 0])
+    ours, count = label_loss(head(x), truth.unsqueeze(1).float(), exclusive=False)
+    published = torch.nn.functional.cross_entropy(head[1](head[0](x)), truth)
+    assert torch.allclose(ours / count, published)
+    gradients = [torch.autograd.grad(loss, head[1].weight)[0] for loss in (ours / count, published)]
+    assert torch.allclose(*gradients, atol=1e-7)
 
 
 @pytest.mark.parametrize(
     ("task", "options", "line"),
     [
-        (ClassificationTask, {"protocol": "cls-linear-mgca"}, r"trains only the head .* use cls-finetune-benchx or"),
-        (LinearProbeTask, {"protocol": "cls-finetune-mrm"}, r"trains all weights .* use cls-linear-mgca or cls-linear"),
-        (ClassificationTask, {"input": "both"}, r"cls-finetune-benchx trains .* reads image; .* use cls-multimodal"),
-        (LinearProbeTask, {"probe": ProbeOptions(lr=0.1)}, r"cls-linear-mgca trains heads as .* found .*lr=0.1"),
+        (ClassificationTask, {"protocol": "cls-linear-stored"}, r"trains only the head .* use cls-finetune or"),
+        (
+            LinearProbeTask,
+            {"protocol": "cls-finetune-mrm"},
+            r"trains all weights .* use cls-linear-stored or",
+        ),
+        (ClassificationTask, {"input": "both"}, r"cls-finetune trains .* reads image; .* use cls-multimodal"),
+        (LinearProbeTask, {"probe": ProbeOptions(lr=0.1)}, r"cls-linear-stored trains heads as .* found .*lr=0.1"),
     ],
 )
 def test_error_a_protocol_of_another_task(task: type[ClassificationTask], options: dict[str, Any], line: str) -> None:
@@ -197,6 +221,19 @@ def test_value_rows_are_gathered_and_start_afresh() -> None:
     rows.add(id=["c"], scores=torch.zeros(1, 3))
     found = rows.gather()
     assert found["id"].tolist() == ["a", "b", "c"] and found["scores"].shape == (3, 3) and rows.gather() == {}
+
+
+def test_value_positive_prompts_alone_score_by_the_best_of_a_class() -> None:
+    """As GLoRIA's zero_shot_classification: ``similarities.max(axis=1)`` of each class."""
+    prompts = Prompts({"Edema": ["a", "b"], "Atelectasis": ["c"]}, {"Edema": ["n"], "Atelectasis": ["m"]}, frozenset())
+    evaluator = ZeroShotEvaluator(prompts, ["Atelectasis", "Edema"], positives_only=True)
+    assert evaluator.texts == ["c", "a", "b"] and evaluator.sizes == [1, 2]
+    assert evaluator.best(torch.tensor([[0.1, 0.3, 0.2], [0.5, -0.1, 0.0]])).tolist() == [
+        pytest.approx([0.1, 0.3]),
+        pytest.approx([0.5, 0.0]),
+    ]
+    with pytest.raises(UserError, match=r"model\.multiclass"):
+        ZeroShotTask(backbone="mpma_vit_t16", protocol="zs-5x200")
 
 
 def test_value_zero_shot_ensembles_and_combination() -> None:

@@ -13,9 +13,10 @@ from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, matches
-from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at
+from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at, smoothed
 from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
+from mpma_lightning.protocols import GroundingProtocol, protocol_named
 from mpma_lightning.tasks.grounding import _resized
 
 
@@ -183,6 +184,35 @@ def test_value_the_centre_of_the_best_patch_is_pointed_at() -> None:
     region[3:8, 45:55] = True
     assert by_name(map_scores(patches, drawn, region))["pointing_game"] == 1
     assert by_name(map_scores(patches[::-1], drawn, region))["pointing_game"] == 0
+
+
+def test_value_the_most_similar_pixel_lies_at_the_edge() -> None:
+    """As RadZero points: the argmax after upsampling, which the border patch repeats up to the edge."""
+    patches = np.array([[0.0, 0.0, 0.9], [0.0, 0.1, 0.0]])
+    resized = torch.nn.functional.interpolate(torch.tensor(patches)[None, None], (20, 60), mode="bilinear")[0, 0]
+    resized = resized.numpy()
+    region = inside(np.array([[50.0, 0.0, 60.0, 3.0]]), 20, 60)  # beside the middle of the patch, at the upper edge
+    radzero, ours = (protocol_named(f"ground-{name}", GroundingProtocol) for name in ("radzero", "pointing"))
+    assert by_name(map_scores(patches, resized, region, rule=radzero))["pointing_game"] == 1
+    assert by_name(map_scores(patches, resized, region, rule=ours))["pointing_game"] == 0
+    film = (slice(8, 20), slice(0, 60))
+    assert by_name(map_scores(patches, resized, region, film, radzero))["pointing_game"] == 0
+
+
+def test_value_smoothed_maps_and_cosines_of_biovil() -> None:
+    """hi-ml's ``_get_similarity_map_from_embeddings``: sigma 1.5 patches."""
+    biovil = protocol_named("ground-biovil", GroundingProtocol)
+    maps = np.zeros((2, 31, 31))
+    maps[0, 15, 15], maps[1] = 1, 0.4
+    done = smoothed(maps, biovil.smoothing)
+    for distance in (1, 2, 3):
+        decline = np.exp(-(distance**2) / (2 * 1.5**2))
+        assert done[0, 15, 15 + distance] / done[0, 15, 15] == pytest.approx(decline, rel=1e-4)
+    assert np.allclose(done[1], 0.4) and done[0].sum() == pytest.approx(1)
+    assert smoothed(maps, 0) is maps
+    similarity, region = np.array([[0.9, 0.7], [0.1, 0.3]]), np.array([[True, True], [False, False]])
+    # at the cosine: over .1 three pixels, over .2 three, over .3, .4 and .5 two
+    assert by_name(map_scores(similarity, similarity, region, rule=biovil))["iou"] == pytest.approx((2 / 3 * 2 + 3) / 5)
 
 
 def test_value_bars_of_a_letterbox_count_nowhere() -> None:

@@ -100,7 +100,7 @@ def test_value_coarse_cells_stay_where_they_are(cells: int) -> None:
     assert Pyramid(Levels((0,), (1,), (16,)), (32,), 1)([torch.zeros(1, 1, 7, 7)])[0].shape[-2:] == (4, 4)
 
 
-@pytest.mark.parametrize(("name", "focal_weight"), [("seg-frozen-mgca", 10), ("seg-finetune-mrm", 2)])
+@pytest.mark.parametrize(("name", "focal_weight"), [("seg-frozen-mgca", 10), ("seg-finetune", 2)])
 def test_value_segmentation_loss(name: str, focal_weight: float) -> None:
     """At logits of 0: focal is (1/2)² ln 2; Dice is (2 · ½ · 3 + 1) / (½ · 8 + 3 + 1)."""
     mask = torch.zeros(2, 1, 2, 2)
