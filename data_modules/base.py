@@ -26,6 +26,7 @@ from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
 from data_modules.loading.loaders import IndexLoaders
 from data_modules.store.store import OLDER, Store, is_phantom, open_store
+from data_modules.text.from_labels import TEXT_FROM_LABELS, lesson, write_texts
 from data_modules.text.tokenizer import Tokenizer
 
 
@@ -192,6 +193,11 @@ class DataModule(IndexLoaders):
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: :meth:`sound_rows` that are chosen, with the ``label_fraction`` of training, sorted. UserError."""
         frame = self._take_fraction(self.sound_rows(rows))
+        if self.text.from_labels:
+            frame, unlabelled = write_texts(frame, self.label_names, type(self).__name__)
+            self.drop("no text and no known label", unlabelled)
+            self._refuse_empty(frame)
+            self.note(f"{int(frame[TEXT_FROM_LABELS].sum()):,} texts are written from labels")
         return frame.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
 
     def sound_rows(self, rows: pd.DataFrame, every: bool = False) -> pd.DataFrame:
@@ -244,7 +250,8 @@ class DataModule(IndexLoaders):
         train = frame[frame["split"] == "train"]
         rows = train if len(train) else frame
         patients = rows["patient"].where(rows["patient"].notna(), rows["id"]).tolist()
-        return Tokenizer.make(self.text, rows["text"].tolist(), patients)
+        texts, of = lesson(self.label_names, self.text) if self.text.from_labels else ([], [])
+        return Tokenizer.make(self.text, rows["text"].tolist() + texts, patients + of)
 
     def _make_spec(self, counts: dict[str, int], digest: str) -> DataSpec:
         train = None if self.index is None else self.split_rows("train")
@@ -270,6 +277,9 @@ class DataModule(IndexLoaders):
             notes=list(self._notes),
             manifest_hash=digest,
             passed_on=dict(self.passed_on),
+            texts_from_labels=int(self.index[TEXT_FROM_LABELS].sum())
+            if self.index is not None and TEXT_FROM_LABELS in self.index
+            else 0,
         )
 
 

@@ -96,7 +96,7 @@ class DataSpec:
     what boxes hold; empty without them. ``fit`` is how evaluation images are fitted. ``train_positives`` and
     ``train_ids_sha256`` are those of the training samples, after ``label_fraction``. ``protocol`` is the id of the
     evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty. ``passed_on`` are the further
-    columns of a batch, with their types.
+    columns of a batch, with their types. ``texts_from_labels`` counts the samples whose text is written from labels.
     """
 
     name: str
@@ -121,3 +121,4 @@ class DataSpec:
     manifest_hash: str = ""
     protocol: str = ""
     passed_on: dict[str, Kind] = field(default_factory=dict)
+    texts_from_labels: int = 0

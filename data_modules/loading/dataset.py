@@ -15,6 +15,7 @@ from data_modules.images.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask,
 from data_modules.images.source import image_source
 from data_modules.images.transforms import Transform
 from data_modules.index.hashing import stable_hash
+from data_modules.text.from_labels import TEXT_FROM_LABELS, written
 from data_modules.text.sentences import drop_sentences
 from data_modules.text.tokenizer import Tokenizer
 
@@ -74,6 +75,8 @@ class SampleDataset(Dataset):
         self.table = pa.Table.from_pandas(frame[[c for c in columns if c in frame]], preserve_index=False)
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
+        self.label_names = label_names
+        self.from_labels = frame[TEXT_FROM_LABELS].to_numpy(bool) if TEXT_FROM_LABELS in frame else None
         self.transform, self.channels = transform, channels
         self.tokenizer, self.max_tokens, self.seed = tokenizer, max_tokens, seed
         self.sentence_dropout, self.skip_bad = sentence_dropout, False
@@ -124,7 +127,7 @@ class SampleDataset(Dataset):
         if self.tokenizer is not None:
             if not (record["text"] or "").strip():
                 raise UserError(f"sample {record['id']}: empty text; give it one, or leave the row out of the data")
-            text = self._shortened(record["text"], seed)
+            text = self._worded(row, record["text"], seed)
             ids, mask, words = self.tokenizer.encode(text, self.max_tokens)
             sample["input_ids"], sample["attention_mask"] = torch.tensor(ids), torch.tensor(mask)
             sample["word_ids"], sample["text"] = torch.tensor(words), text
@@ -140,9 +143,12 @@ class SampleDataset(Dataset):
 
     def _text(self, epoch: int, row: int) -> str:
         text, name = (self.table.column(column)[row].as_py() for column in ("text", "id"))
-        return self._shortened(text or "", stable_hash(self.seed, epoch, name))
+        return self._worded(row, text or "", stable_hash(self.seed, epoch, name))
 
-    def _shortened(self, text: str, seed: int) -> str:
+    def _worded(self, row: int, text: str, seed: int) -> str:
+        """``text``, or one written from the labels of the row, without the sentences that the seed leaves out."""
+        if self.from_labels is not None and self.from_labels[row] and self.labels is not None:
+            text = written(self.label_names, self.labels[row], seed)
         return drop_sentences(text, self.sentence_dropout, seed) if self.sentence_dropout else text
 
     def _picture(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:

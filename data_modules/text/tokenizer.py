@@ -46,6 +46,8 @@ class TextOptions:
         min_tokens: texts of fewer words are dropped and counted.
         sentence_dropout: training leaves out this share of a report's sentences, at random. Short texts (prompts,
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
+        from_labels: a sample without a text gets one written from its labels: a sentence for every known label,
+            negative ones too, which training words anew every epoch.
         length_window: training batches hold texts of similar length, shared out over this many batches; 0 does not.
             Saves the padding, and makes the batch's other reports harder negatives.
     """
@@ -57,6 +59,7 @@ class TextOptions:
     sentence_dropout: float = 0.0
     length_window: int = 0
     min_count: int = 5
+    from_labels: bool = False
 
 
 DEFAULT_TEXT = TextOptions()

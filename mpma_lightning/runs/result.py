@@ -93,6 +93,7 @@ class ResultRecord(Callback):
             "dropped": data.spec.dropped,
             "excluded_patients": data.spec.excluded,
             "data_notes": data.spec.notes,
+            "texts_from_labels": data.spec.texts_from_labels,
             "label_fraction": data.spec.label_fraction,
             "train_ids_sha256": data.spec.train_ids_sha256,
             "seed": data.seed,
