@@ -1,6 +1,7 @@
 """Texts written from labels, for samples that have labels and no text: a sentence for every known label."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -21,6 +22,7 @@ WITHOUT_FINDING = ("no finding", "normal")
 """Classes that say that nothing is found."""
 
 
+@lru_cache
 def wordings(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences for the presence and for the absence of a class such as ``Pleural_Thickening``."""
     plain = " ".join(name.replace("_", " ").split())
@@ -32,6 +34,11 @@ def wordings(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for sentences in (PRESENT, ABSENT)
     )
     return present, absent
+
+
+def _fitting(name: str, value: float) -> tuple[str, ...]:
+    present, absent = wordings(name)
+    return present if value == 1 else absent
 
 
 def written(names: Sequence[str], labels: Sequence[float] | np.ndarray, seed: int | None) -> str:
@@ -47,10 +54,10 @@ def written(names: Sequence[str], labels: Sequence[float] | np.ndarray, seed: in
     """
     known = [(name, value) for name, value in zip(names, labels, strict=True) if not np.isnan(value)]
     if seed is None:
-        return " ".join(wordings(name)[value != 1][0] for name, value in known)
+        return " ".join(_fitting(name, value)[0] for name, value in known)
     draw = Random(stable_hash("text from labels", seed))
     draw.shuffle(known)
-    return " ".join(draw.choice(wordings(name)[value != 1]) for name, value in known)
+    return " ".join(draw.choice(_fitting(name, value)) for name, value in known)
 
 
 def write_texts(frame: pd.DataFrame, names: Sequence[str], who: str) -> tuple[pd.DataFrame, int]:

@@ -1,6 +1,7 @@
 """Every data set of the catalogue, on its phantom: checked without a false alarm, prepared, and read alike."""
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 from data_modules.base import DataModule
 from data_modules.catalogue import DATA_MODULES, data_module
 from data_modules.checks import check
+from data_modules.errors import UserError
 from data_modules.images.transforms import Augment
 from data_modules.phantom import write_phantom
 from data_modules.prepare import Options, prepare
+from data_modules.text.from_labels import wordings
 from data_modules.text.tokenizer import TextOptions
 
 WARNED = {"vqa_rad": {"frame questions"}}
@@ -21,6 +24,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
 }
 SHORT_SIDE = 64
+FROM_LABELS = TextOptions(vocab_size=600, from_labels=True)
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +88,43 @@ def test_value_a_default_of_its_own_and_common_arguments_reach_the_base() -> Non
     assert (roco.seed, roco.batch_size, slake.seed, slake.batch_size) == (3, 5, 3, 5)
     with pytest.raises(TypeError, match="batchsize"):
         data_module("roco").from_root(Path("none"), batchsize=5)
+
+
+LABEL_ONLY: dict[str, dict[str, Any]] = {
+    "chexpert": {},
+    "nih_chestxray14": {},
+    "rsna_pneumonia": {},
+    "siim_pneumothorax": {},
+    "covidx": {},
+    "covidx CXR-4": {"version": "CXR-4"},
+    "mimic_cxr": {},
+}
+
+
+@pytest.mark.parametrize("name", LABEL_ONLY)
+def test_value_texts_from_labels_of_every_label_only_set(name: str, phantom: Path) -> None:
+    known = name.split()[0]
+    root = phantom if known == "mimic_cxr" else phantom / "layouts" / known
+    if known == "mimic_cxr":
+        options: dict[str, Any] = {"image_root": str(root / "mimic-cxr-jpg"), "report_root": None}
+        data = data_module(known)(**options, image_size=32, num_workers=0, text=FROM_LABELS)
+    else:
+        data = data_module(known).from_root(root, image_size=32, num_workers=0, text=FROM_LABELS, **LABEL_ONLY[name])
+    data.setup()
+    assert data.spec.texts_from_labels == sum(data.spec.counts.values()) > 0 and data.spec.tokenizer is not None
+    dataset = data.samples("test")
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        for label, value in zip(data.label_names, sample["labels"].tolist(), strict=True):
+            said = any(sentence in sample["text"] for sentence in wordings(label)[value != 1])
+            assert math.isnan(value) != said, (label, value, sample["text"])
+        assert data.tokenizer is not None and data.tokenizer.unk_id not in sample["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["roco", "vqa_rad", "slake", "ms_cxr"])
+def test_error_texts_from_labels_of_a_set_without_labels(name: str, phantom: Path) -> None:
+    more = {"image_root": str(phantom / "mimic-cxr-jpg")} if name == "ms_cxr" else {}
+    options: dict[str, Any] = {"image_size": 32, "num_workers": 0, "text": FROM_LABELS, **more}
+    data = data_module(name).from_root(phantom / "layouts" / name, **options)
+    with pytest.raises(UserError, match=r"data\.text\.from_labels is true, but the data have no labels"):
+        data.setup()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_modules.base import DataModule
+from data_modules.corpora import CorporaDataModule
 from data_modules.errors import UserError
 from data_modules.text.from_labels import wordings, write_texts, written
 from data_modules.text.tokenizer import TextOptions
@@ -114,4 +115,14 @@ def test_error_without_labels_or_with_texts(data: Any, line: str) -> None:
         data().setup()
 
 
-SETS = ("chexpert", "nih_chestxray14", "rsna_pneumonia", "siim_pneumothorax", "covidx", "pairs")
+def test_value_only_the_samples_of_a_corpus_without_texts_are_written() -> None:
+    plain = TextOptions(vocab_size=300, max_tokens=64)
+    own = rows(20, text="A report of its own.").drop(columns=["Mass"])
+    corpora: dict[str, DataModule] = {
+        "labels": Labelled(rows(20), text=plain), "reports": Labelled(own, ("Edema",), text=plain)
+    }  # fmt: skip
+    data = CorporaDataModule(corpora, num_workers=0, batch_size=4, text=TextOptions(vocab_size=300, from_labels=True))
+    data.setup()
+    assert data.index is not None and data.spec.texts_from_labels == 20 and sum(data.spec.counts.values()) == 40
+    texts = data.index.set_index("id")["text"]
+    assert texts["labels/s01"] == "Edema." and texts["reports/s01"] == "A report of its own."
