@@ -10,8 +10,9 @@ from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.images.folder import folder_index
 from data_modules.index.coco import read_coco
-from data_modules.index.pair_tables import IMAGE, describe_samples, find_column, locate_images, read_pairs
+from data_modules.index.pair_tables import IMAGE, TEXT, describe_samples, find_column, locate_images, read_pairs
 from data_modules.index.partners import partners
+from data_modules.text.sections import clean
 
 NAME = "name"
 """Path below ``images/``, or below the root."""
@@ -32,6 +33,8 @@ class AnnotatedDataModule(DataModule):
         boxes: COCO file (``boxes.json``), in pixels of images of the width and height it states.
         table: with an image column, and split, patient, group and licence where there are: see ``PairsDataModule``.
             Without one every image is a patient, split 80/10/10, stratified by the classes of its boxes.
+        text_column: column of a text, such as a phrase that names what is annotated; null reads none. Images without
+            one are left out; in a drawn split, equal texts are in one split.
 
     The other arguments are those of ``DataModule``.
     """
@@ -43,12 +46,16 @@ class AnnotatedDataModule(DataModule):
         mask_class: str = "structure",
         boxes: str | None = None,
         table: str | None = None,
+        text_column: str | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         if masks is None and boxes is None:
             raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")
+        if text_column is not None and table is None:
+            raise UserError(f"found data.text_column {text_column} without data.table; name the table that has it")
         self.root, self.table, self.masks, self.boxes = Path(root), table, masks, boxes
+        self.text_column = text_column
         self.mask_class = mask_class if masks else ""
 
     def read_index(self) -> pd.DataFrame:
@@ -68,7 +75,11 @@ class AnnotatedDataModule(DataModule):
         if image is None:
             raise UserError(f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)}")
         table = table[table[image].notna()].drop_duplicates(image)
-        return describe_samples(path, table, image, {}).assign(image=locate_images(self.root, table[image]))
+        frame = describe_samples(path, table, image, {}).assign(image=locate_images(self.root, table[image]))
+        if self.text_column is None:
+            return frame
+        texts = table[find_column(path, table, "text", self.text_column, TEXT)].fillna("").map(clean)
+        return self.leave_out(frame.assign(text=texts), texts == "", "no text")
 
     def _with_masks(self, frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
         masks = folder_index(folder)
