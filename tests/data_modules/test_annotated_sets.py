@@ -307,6 +307,25 @@ def test_value_annotated_masks_and_boxes(annotated: Path) -> None:
     assert options["masks"] == "masks" and json.dumps(options)
 
 
+def test_value_and_error_annotated_texts(annotated: Path) -> None:
+    table = annotated / "table.csv"
+    said = {"a": "Both lungs.", "b": "  ", "c": "Upper half.", "d": "No mask."}
+    table.write_text(
+        "image,split,phrase\n" + "".join(f"images/{n}.jpg,{'test' if n == 'a' else 'train'},{said[n]}\n" for n in said)
+    )
+    options: dict[str, Any] = {"masks": "masks", "table": "table.csv", "image_size": 16, "num_workers": 0}
+    data = AnnotatedDataModule(str(annotated), text_column="phrase", **options)
+    data.setup()
+    assert data.spec.dropped == {"no text": 1, "no mask": 1} and sample(data, "images/a.jpg")["text"] == "Both lungs."
+    plain = AnnotatedDataModule(str(annotated), **options)
+    plain.setup()
+    assert plain.index is not None and "text" not in plain.index and len(plain.index) == 3
+    with pytest.raises(UserError, match="text_2"):
+        AnnotatedDataModule(str(annotated), text_column="text_2", **options).setup()
+    with pytest.raises(UserError, match=r"found data\.text_column phrase without data.table"):
+        AnnotatedDataModule(str(annotated), masks="masks", text_column="phrase")
+
+
 def test_error_annotated(annotated: Path) -> None:
     with pytest.raises(UserError, match=r"found neither data\.masks nor data\.boxes"):
         AnnotatedDataModule(str(annotated))
