@@ -51,7 +51,7 @@ def check(
             that, every image of a ``root`` that is no store is decoded.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
     """
-    result = CheckResult(name, str(root))
+    result = CheckResult(name, str(root), str(against) if against else None)
     sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
     frame, pictures = None, None
     with result.catching("unreadable"):

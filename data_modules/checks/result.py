@@ -38,10 +38,11 @@ class Finding:
 
 @dataclass
 class CheckResult:
-    """Findings about one data set; ``counts`` are what is there."""
+    """Findings about one data set; ``counts`` are what is there, ``against`` is the pre-training store beside it."""
 
     dataset: str
     root: str
+    against: str | None = None
     counts: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 

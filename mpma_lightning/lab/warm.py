@@ -11,7 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
+
+_LATER = ("omegaconf", "pyarrow.dataset", "torch.utils.tensorboard")
+"""What most commands import when they need it."""
 
 
 def serve(run: Callable[[], object]) -> None:
@@ -73,6 +77,8 @@ def main() -> None:
     from mpma_lightning.cli.training import CommandReader
 
     CommandReader("fit")
+    for module in _LATER:
+        import_module(module)
     serve(lambda: runpy.run_module("mpma_lightning", run_name="__main__", alter_sys=True))
 
 

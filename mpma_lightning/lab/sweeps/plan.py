@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +55,7 @@ class Stage:
 
     Attributes:
         experiment: config file (or several) of every trial; a method's own comes after it.
-        methods: name to experiment or :class:`Method`; with ``after`` the default is those of that stage.
+        methods: name to experiment or to a mapping of its own keys; with ``after`` the default is those of that stage.
         after: a stage whose weights the trials start from, method by method and seed by seed; or its only method,
             where that stage has one and this stage names methods of its own.
         only, without: of the methods.
@@ -80,7 +80,7 @@ class Stage:
     seeds: int | list[int] | None = None
     run: Literal["fit", "validate", "test"] | None = None
     test: Literal["last", "best"] | None = None
-    list: list = field(default_factory=list)
+    list: Sequence = field(default_factory=tuple)  # `list` is the field itself here
 
 
 @dataclass
@@ -93,8 +93,8 @@ class Sweep:
             trials that are the same, and one report.
         seeds: where a stage names none.
         set: dotted key to value, for every trial.
-        stages: by name, in the order of the file; see :class:`Stage`.
-        search: turns the one trial of the sweep into a search; see ``sweeps/search.py``.
+        stages: by name, in the order of the file.
+        search: turns the one trial of the sweep into a search.
         resources: what a trial needs of a worker, such as ``{GPU: 1}``; workers elsewhere declare what they have.
         cluster: where the trials run: ``class_path`` of a Dask cluster, its ``init_args``, and ``scale`` or ``adapt``;
             default this machine.

@@ -35,7 +35,14 @@ CLUSTERS = ("dask_jobqueue", "dask_kubernetes", "dask_cuda", "distributed")
 
 @dataclass
 class Cluster:
-    """``cluster:`` of a sweep file: a class of :data:`CLUSTERS`, its arguments, and one of ``scale`` and ``adapt``."""
+    """``cluster:`` of a sweep file.
+
+    Attributes:
+        class_path: a class of ``dask_jobqueue``, ``dask_kubernetes``, ``dask_cuda`` or ``distributed``.
+        init_args: its arguments.
+        scale: number of workers; or else
+        adapt: ``minimum`` and ``maximum`` of them, as work comes and goes.
+    """
 
     class_path: str
     init_args: dict = field(default_factory=dict)
