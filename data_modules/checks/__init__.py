@@ -25,6 +25,7 @@ from data_modules.index.draws import draw_splits
 from data_modules.index.exclusion import drop_excluded
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import has_splits, normalise_splits
+from data_modules.machine import Each, in_threads
 from data_modules.store.store import open_store
 
 SAMPLE = 2000
@@ -39,6 +40,7 @@ def check(
     decode_all: bool = False,
     against: Path | None = None,
     exclude_to: Path | None = None,
+    each: Each = in_threads,
 ) -> CheckResult:
     """Check everything; one fault does not hide the others.
 
@@ -50,13 +52,14 @@ def check(
         against: a prepared pre-training store, to look for patients and pictures it shares with val and test; for
             that, every image of a ``root`` that is no store is decoded.
         exclude_to: file to write the patients of that store to exclude: ``--data.exclude [FILE]`` of pre-training.
+        each: hashes shards and decodes images.
     """
     result = CheckResult(name, str(root), str(against) if against else None)
     sample, files = None if decode_all else SAMPLE, pd.DataFrame(columns=[*WHERE, *HASHES])
     frame, pictures = None, None
     with result.catching("unreadable"):
         if is_store(root):
-            frame, pictures = check_store(root, data, result, sample)
+            frame, pictures = check_store(root, data, result, sample, each)
         else:
             special = find_spec(f"data_modules.checks.{name}")
             examine: Examine = import_module(special.name).examine if special else examine_rows
@@ -74,7 +77,7 @@ def check(
         files = check_pictures(frame, pictures, result)
     elif "image" in frame:
         allowed = 0.0 if data is None else data.max_missing
-        files = check_images(frame, result, sample if against is None else None, allowed)
+        files = check_images(frame, result, sample if against is None else None, allowed, each)
     check_annotations(frame, result, sample)
     if against is not None:
         exclude = check_against(frame, files, against, result)

@@ -3,7 +3,6 @@
 import hashlib
 import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from data_modules.images.decode import decode, is_dicom
 from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.images.source import ImageFile, image_source
 from data_modules.index.hashing import stable_hash
-from data_modules.machine import cores
+from data_modules.machine import Each, in_threads
 
 THUMBNAIL = 64
 ALIKE = 0.995
@@ -30,12 +29,12 @@ WHERE = ["file", "split", "patient"]
 
 
 def check_images(
-    frame: pd.DataFrame, result: CheckResult, sample: int | None, max_missing: float = 0.0
+    frame: pd.DataFrame, result: CheckResult, sample: int | None, max_missing: float = 0.0, each: Each = in_threads
 ) -> pd.DataFrame:
     """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
 
     Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
-    chosen by a hash of their names, are decoded. Where ``frame`` has a column ``needed``, only missing images that are
+    chosen by a hash of their names, are decoded by ``each``. Where ``frame`` has a column ``needed``, only missing images that are
     needed make an error.
     """
     files = frame.drop_duplicates("image").rename(columns={"image": "file"}).reset_index(drop=True)
@@ -54,9 +53,8 @@ def check_images(
         looked_for = "broken images and near-duplicates were looked for among these only"
         told = f"{len(chosen):,} of {len(files):,} images decoded; {looked_for}: --all decodes every one"
         result.add("info", "sampled", told)
-    with ThreadPoolExecutor(cores()) as pool:
-        looked_at = pool.map(look_at, files.loc[chosen, "file"])
-        rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
+    looked_at = each(look_at, files.loc[chosen, "file"].tolist())
+    rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
     seen = pd.DataFrame(rows, index=chosen, columns=["sha256", "phash", "thumbnail", "problem", "misnamed"])
     hashes = pd.array([row[1] for row in rows], dtype="Int64")  # floats would not hold a hash
     files = files.join(seen.assign(phash=hashes))

@@ -23,7 +23,7 @@ from data_modules.images.shards import COPY, IMAGES, MANIFEST, read_shard
 from data_modules.images.source import image_source, stored_references
 from data_modules.index.hashing import stable_hash
 from data_modules.index.manifest import manifest_hash
-from data_modules.machine import cores
+from data_modules.machine import Each, cores, in_threads
 from data_modules.store.store import ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
@@ -36,12 +36,12 @@ def is_store(folder: Path) -> bool:
 
 
 def check_store(
-    folder: Path, data: DataModule | None, result: CheckResult, sample: int | None
+    folder: Path, data: DataModule | None, result: CheckResult, sample: int | None, each: Each = in_threads
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Add what is wrong with a store.
 
-    Every file is hashed and every recorded picture hash compared; ``sample`` images (None: all), chosen by a hash of
-    their places, are decoded, and all of a shard whose hash is not the recorded one.
+    Every file is hashed, shards by ``each``, and every recorded picture hash compared; ``sample`` images (None: all),
+    chosen by a hash of their places, are decoded, and all of a shard whose hash is not the recorded one.
 
     Returns:
         The rows as ``read_index`` gives them, without ``image`` where shards cannot be read, or None when there is
@@ -51,7 +51,7 @@ def check_store(
     frame = None if store is None else _rows(store, result)
     if store is None or frame is None or "image" not in frame:
         return frame, None
-    shards, altered = _shards(store, result)
+    shards, altered = _shards(store, result, each)
     if shards is None:
         return frame.drop(columns="image"), None
     frame = _in_range(frame, sum(len(shard) for shard in shards.values()), result)
@@ -128,7 +128,7 @@ def _unlike_manifest(store: Store, frame: pd.DataFrame) -> list[str]:
     return problems + by_split
 
 
-def _shards(store: Store, result: CheckResult) -> tuple[dict[str, pa.Table] | None, set[str]]:
+def _shards(store: Store, result: CheckResult, each: Each) -> tuple[dict[str, pa.Table] | None, set[str]]:
     """The shards by name, in their order, None where one is gone or unreadable; and those with another hash."""
     folder, recorded = store.folder / IMAGES, store.manifest["shards"]
     present = {path.name for path in folder.glob("*.arrow")}
@@ -137,18 +137,29 @@ def _shards(store: Store, result: CheckResult) -> tuple[dict[str, pa.Table] | No
     ]
     shards: dict[str, pa.Table] = {}
     altered: set[str] = set()
-    for name in track(sorted(recorded), "hashing shards", disable=len(recorded) < 20):
-        path = folder / name
+    names = sorted(recorded)
+    hashed = zip(names, each(_hashed, [(folder / name, recorded[name]) for name in names]), strict=True)
+    for name, different in track(hashed, "hashing shards", len(names), disable=len(names) < 20):
         try:
-            if different := _differences(path, recorded[name]):
+            if isinstance(different, UserError):
+                raise different
+            if different:
                 altered.add(name)
                 problems += different
-            shards[name] = read_shard(path)
+            shards[name] = read_shard(folder / name)
         except UserError as error:
             problems.append(str(error))
     result.counts["shards"] = len(recorded)
     result.found("error", "shard that is not that of the manifest", problems, COPY)
     return (shards if len(shards) == len(recorded) else None), altered
+
+
+def _hashed(shard: tuple[Path, str]) -> list[str] | UserError:
+    """:func:`_differences` of a shard and its recorded hash, or why it cannot be read."""
+    try:
+        return _differences(*shard)
+    except UserError as error:
+        return error
 
 
 def _differences(path: Path, recorded: str) -> list[str]:

@@ -1,16 +1,18 @@
 """Prepares a data set: plan, room on the disk, images, rows, manifest; the same call again continues."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError, expect
 from data_modules.files import unwritable
 from data_modules.images.shards import MANIFEST
+from data_modules.machine import Each, cores
 from data_modules.prepare.content import finish, write_images
 from data_modules.prepare.plan import gigabytes, make_plan
 from data_modules.prepare.unfinished import bytes_below, finished, locked, start, swap
-from data_modules.store.shards import CONTINUE, Options
+from data_modules.store.shards import CONTINUE, Options, in_processes
 
 PER_SHARD = 1024
 SPARE = 1.05
@@ -24,6 +26,7 @@ def prepare(
     dry_run: bool = False,
     replace: bool = False,
     per_shard: int = PER_SHARD,
+    each: Each | None = None,
 ) -> str:
     """Write the store ``out`` of all samples of ``data`` and return what was done; the same call again continues.
 
@@ -37,6 +40,7 @@ def prepare(
         dry_run: report what would be written, and write nothing.
         replace: a finished store at ``out`` stays until the new one is whole, and is then deleted.
         per_shard: images a file.
+        each: runs the shards; None = ``workers`` processes of this machine. The store is the same to the byte.
 
     Raises:
         UserError: what reading ``data`` raises; ``out`` or ``<out>.part`` holds something else; too little disk; a
@@ -59,7 +63,7 @@ def prepare(
         with locked(part):
             if not finished(part, plan):
                 start(part, plan)
-                write_images(part, plan, options, workers)
+                write_images(part, plan, options, each or partial(in_processes, workers=workers or cores()))
                 finish(part, plan, data)
             swap(part, out)
     except OSError as error:

@@ -3,26 +3,36 @@
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import track
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
 from data_modules.files import whole_file, write_whole
 from data_modules.images.annotations import written_out
 from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA, read_shard
-from data_modules.machine import cores
+from data_modules.machine import Each
 from data_modules.prepare.plan import Plan, described
-from data_modules.store.shards import CONTINUE, Options, ShardJob, checksum, write_shards
+from data_modules.store.shards import CONTINUE, Options, ShardJob, checksum, write_shard
 from data_modules.store.store import ROWS, seal
 
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[speed]}"),
+    TimeRemainingColumn(),
+)
 
-def write_images(part: Path, plan: Plan, options: Options, workers: int | None) -> None:
-    """Write every shard that is not there yet; ``workers`` None = one per available core."""
+
+def write_images(part: Path, plan: Plan, options: Options, each: Each) -> None:
+    """Write every shard that is not there yet; ``each`` runs them."""
     folder = part / IMAGES
     folder.mkdir(exist_ok=True)
     base = os.path.commonpath([Path(file).parent for file in plan.files]) if plan.files else ""
@@ -32,8 +42,12 @@ def write_images(part: Path, plan: Plan, options: Options, workers: int | None) 
         for name, rows in plan.shards.items()
         if not (folder / name).is_file()
     ]
-    for _ in track(write_shards(jobs, workers or cores()), "preparing images", total=len(jobs)):
-        pass
+    with Progress(*_COLUMNS, console=Console(stderr=True)) as bars:
+        total, begin = sum(len(job.files) for job in jobs), time.monotonic()
+        shown = bars.add_task("preparing images", total=total, speed="")
+        for job, _ in zip(jobs, each(write_shard, jobs), strict=True):
+            bars.advance(shown, len(job.files))
+            bars.update(shown, speed=f"{bars.tasks[0].completed / (time.monotonic() - begin):,.0f} images/s")
 
 
 def finish(part: Path, plan: Plan, data: DataModule) -> None:

@@ -4,14 +4,14 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -71,15 +71,19 @@ def write_shard(job: ShardJob) -> None:
             beside.write_text(hashlib.file_digest(written, "sha256").hexdigest())
 
 
-def write_shards(jobs: list[ShardJob], workers: int) -> Iterator[None]:
-    """Write all shards in several processes; this module imports little, so that they start quickly."""
-    workers = min(workers, len(jobs))
+def in_processes(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Results in the order of ``items``. This module imports little, so that the processes start quickly.
+
+    Raises:
+        UserError: a process was killed.
+    """
+    workers = min(workers, len(items))
     if workers <= 1:
-        yield from map(write_shard, jobs)
+        yield from map(function, items)
         return
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
-            yield from pool.map(write_shard, jobs)
+            yield from pool.map(function, items)
     except BrokenProcessPool:
         raise UserError("a worker process was ended, probably for memory; run again with --workers 1") from None
 

@@ -1,14 +1,16 @@
 """`check`, `split` and `prepare`: their command lines; the arguments of the data set are `--data.…`, as for `fit`."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from data_modules.catalogue import DATA_MODULES, data_module
 from data_modules.errors import UserError
 from data_modules.files import write_whole
+from data_modules.machine import in_threads
 from mpma_lightning.cli.commands import parse
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ WITHOUT_MODULE = ("openi",)
 
 
 def check(argv: Sequence[str]) -> None:
-    """``DATASET --root DIR [--all] [--json FILE] [--against STORE [--exclude_to FILE]] [--data.…]``."""
+    """``DATASET --root DIR [--all] [--json FILE] [--against STORE [--exclude_to FILE]] [--scheduler A] [--data.…]``."""
     parser = _parser("check", argv, (*DATA_MODULES, *WITHOUT_MODULE))
     parser.add_argument("--all", action="store_true", help="decode every image; default: a sample of them")
     parser.add_argument("--json", type=Path | None, help="write the result, with every case, to this file too")
@@ -33,11 +35,13 @@ def check(argv: Sequence[str]) -> None:
         type=Path | None,
         help="with --against: write the shared patients to this file, for data.exclude",
     )
+    _add_elsewhere(parser)
     given = parse(parser, argv, "check")
     from data_modules.checks import check as run
 
     data = None if given.dataset in WITHOUT_MODULE else _data(parser, given)
-    result = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to)
+    with _elsewhere(given) as each:
+        result = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to, each or in_threads)
     print(result.as_text())
     if given.json is not None:
         write_whole(given.json, result.as_json() + "\n")
@@ -57,6 +61,7 @@ def prepare(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality, 1 to 100")
     parser.add_argument("--workers", type=int | None, help="number of processes; default: one per core")
+    _add_elsewhere(parser)
     parser.add_argument("--dry_run", action="store_true", help="report what would be written, and write nothing")
     parser.add_argument("--replace", action="store_true", help="replace a store at --out once the new one is complete")
     given = parse(parser, [word.replace("--dry-run", "--dry_run") for word in argv], "prepare")
@@ -64,7 +69,8 @@ def prepare(argv: Sequence[str]) -> None:
     from data_modules.prepare import prepare as run
 
     options = Options(given.short_side, given.payload, given.quality)
-    print(run(_data(parser, given), given.out, options, given.workers, given.dry_run, given.replace))
+    with _elsewhere(given) as each:
+        print(run(_data(parser, given), given.out, options, given.workers, given.dry_run, given.replace, each=each))
 
 
 def split(argv: Sequence[str]) -> None:
@@ -96,6 +102,24 @@ def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> Argument
     if name is not None and name not in WITHOUT_MODULE:
         parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)
     return parser
+
+
+def _add_elsewhere(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--scheduler", type=str | None, help="of Dask, whose workers do it: tcp://HOST:PORT or its file"
+    )
+    parser.add_argument("--cluster", type=Path | None, help="YAML file that names a Dask cluster, as in a sweep file")
+
+
+def _elsewhere(given: Namespace) -> AbstractContextManager[Any]:
+    """What calls a function for each of many items on other machines, or None where none are asked for."""
+    if given.scheduler is None and given.cluster is None:
+        return nullcontext()
+    try:
+        from mpma_lightning.cli.engine import elsewhere
+    except ImportError as error:
+        raise UserError(f"--scheduler and --cluster need Dask ({error}): pip install 'mpma-lightning[sweep]'") from None
+    return elsewhere(given.scheduler, given.cluster)
 
 
 def _dataset(argv: Sequence[str]) -> str | None:

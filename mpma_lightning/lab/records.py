@@ -9,8 +9,8 @@ from typing import Any
 
 from data_modules.boundary import boundary, read_text
 from data_modules.errors import UserError
+from mpma_lightning.cli.parse import T, parsed
 from mpma_lightning.evaluation.metric import Metric
-from mpma_lightning.lab.parse import T, parsed
 
 PLANS = "*.sweep.json"
 """Name of the plans in a sweep's folder, which say what belongs into its report."""

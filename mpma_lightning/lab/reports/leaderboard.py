@@ -10,7 +10,7 @@ import pandas as pd
 
 from data_modules.catalogue import DATA_MODULES
 from data_modules.errors import UserError
-from mpma_lightning.lab.parse import parsed
+from mpma_lightning.cli.parse import parsed
 from mpma_lightning.lab.records import read_json
 from mpma_lightning.lab.reports.runs import Found
 from mpma_lightning.lab.reports.tables import Table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.yaml_files import read_yaml
-from mpma_lightning.lab.parse import parsed
+from mpma_lightning.cli.parse import parsed
 from mpma_lightning.lab.records import Record
 
 FILE = Path(__file__).with_name("published.yaml")

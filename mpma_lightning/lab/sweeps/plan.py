@@ -13,8 +13,8 @@ from typing import Any, Literal
 from data_modules.errors import UsageError, suggest
 from data_modules.yaml_files import WordsStay, read_yaml
 from mpma_lightning.cli.config_files import check_config_files
+from mpma_lightning.cli.parse import parsed
 from mpma_lightning.cli.trust import FLAG
-from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.records import PLANS
 from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 

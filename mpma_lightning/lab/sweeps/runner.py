@@ -8,19 +8,15 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import dask
 from distributed import Client, Future, LocalCluster, as_completed
 from filelock import FileLock, Timeout
 
-from data_modules.boundary import reason
-from data_modules.errors import UsageError, UserError
+from data_modules.errors import UserError
 from data_modules.files import write_whole
-from mpma_lightning.lab.parse import parsed
+from mpma_lightning.cli.engine import on_cluster, on_scheduler, quiet
 from mpma_lightning.lab.records import read_json
 from mpma_lightning.lab.sweeps.plan import Sweep
 from mpma_lightning.lab.sweeps.progress import Progress
@@ -29,25 +25,6 @@ from mpma_lightning.lab.sweeps.trial import Trial
 
 RETRIES = 2
 """Times a trial is started again after a signal ended it."""
-CLUSTERS = ("dask_jobqueue", "dask_kubernetes", "dask_cuda", "distributed")
-"""Packages whose clusters a sweep file may name."""
-
-
-@dataclass
-class Cluster:
-    """``cluster:`` of a sweep file.
-
-    Attributes:
-        class_path: a class of ``dask_jobqueue``, ``dask_kubernetes``, ``dask_cuda`` or ``distributed``.
-        init_args: its arguments.
-        scale: number of workers; or else
-        adapt: ``minimum`` and ``maximum`` of them, as work comes and goes.
-    """
-
-    class_path: str
-    init_args: dict = field(default_factory=dict)
-    scale: int | None = None
-    adapt: dict | None = None
 
 
 class Runner:
@@ -132,10 +109,7 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
     Raises:
         UserError: another call works on this sweep; no scheduler answers; a cluster or resource is not there.
     """
-    placing = {"distributed.scheduler.worker-saturation": 1.0}  # no trial waits at a worker that has one
-    for noisy in ("distributed", "asyncio"):  # what they say of a lost connection is said by this module
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    with alone(sweep.runs) as say_address, dask.config.set(placing), _client(sweep, workers, scheduler) as client:
+    with alone(sweep.runs) as say_address, quiet(), _client(sweep, workers, scheduler) as client:
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
@@ -149,18 +123,14 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
 @contextmanager
 def _client(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Client]:
     if scheduler is not None:
-        if "://" not in scheduler and not Path(scheduler).is_file():  # Dask would wait for it
-            raise UserError(f"--scheduler {scheduler}: no such file; expected tcp://HOST:PORT, or a scheduler's file")
-        place = {"address": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
-        try:
-            client = Client(**place, timeout=dask.config.get("distributed.comm.timeouts.connect"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"--scheduler {scheduler}: no scheduler answers ({' '.join(str(error).split())})") from None
-        with client:
+        with on_scheduler(scheduler) as client:
             yield client
-        return
-    with _named(sweep) if sweep.cluster else _local(sweep, workers) as cluster, Client(cluster) as client:
-        yield client
+    elif sweep.cluster:
+        with on_cluster(sweep.cluster, f"{sweep.path}: cluster") as client:
+            yield client
+    else:
+        with _local(sweep, workers) as cluster, Client(cluster) as client:
+            yield client
 
 
 def _local(sweep: Sweep, workers: int) -> LocalCluster:
@@ -177,27 +147,6 @@ def _local(sweep: Sweep, workers: int) -> LocalCluster:
         worker_dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
-
-
-def _named(sweep: Sweep) -> Any:
-    """The cluster of the sweep file, scaled as it says."""
-    where = f"{sweep.path}: cluster"
-    said = parsed(Cluster, sweep.cluster, where)
-    module, _, name = said.class_path.rpartition(".")
-    package = module.partition(".")[0]
-    if package not in CLUSTERS or (said.scale is None) == (said.adapt is None):
-        raise UsageError(
-            f"{where}: expected class_path of a cluster of {', '.join(CLUSTERS)}, such as dask_jobqueue.SLURMCluster, "
-            "init_args, and one of scale: N and adapt: {minimum: N, maximum: N}"
-        )
-    try:
-        cluster = getattr(import_module(module), name)(**said.init_args)
-        cluster.adapt(**said.adapt) if said.adapt is not None else cluster.scale(said.scale)
-    except ImportError as error:
-        raise UserError(f"{where}: {error}; pip install {package.replace('_', '-')}") from None
-    except (AttributeError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"{where}: {said.class_path}: {reason(error)}") from None
-    return cluster
 
 
 @contextmanager

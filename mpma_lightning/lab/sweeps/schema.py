@@ -10,8 +10,8 @@ from typing import Any
 import docstring_parser
 from pydantic import TypeAdapter
 
+from mpma_lightning.cli.engine import Cluster
 from mpma_lightning.lab.sweeps.plan import Method, Stage, Sweep
-from mpma_lightning.lab.sweeps.runner import Cluster
 from mpma_lightning.lab.sweeps.search import Options
 
 

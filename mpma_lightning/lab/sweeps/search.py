@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from data_modules.errors import UsageError, UserError
 from data_modules.index.hashing import stable_hash
+from mpma_lightning.cli.parse import parsed
 from mpma_lightning.lab.events import read_curves
-from mpma_lightning.lab.parse import parsed
 from mpma_lightning.lab.program import LOG
 from mpma_lightning.lab.sweeps.plan import Sweep, as_word, check_own
 from mpma_lightning.lab.sweeps.runner import Runner

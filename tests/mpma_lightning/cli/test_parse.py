@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from data_modules.errors import UsageError
-from mpma_lightning.lab.parse import parsed
+from mpma_lightning.cli.parse import parsed
 
 
 @dataclass
