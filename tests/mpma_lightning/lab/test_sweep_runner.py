@@ -1,52 +1,24 @@
 """Trials as tasks, on trials that cost nothing: a script in the place of the command line."""
 
 import json
-import multiprocessing
 import os
 import re
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dask
-import psutil
 import pytest
-from scripts import stands_for
+from scripts import SCRIPT, dask_cluster, once, run, stands_for, started, starts, trials, wait_for, worker_of
 
 from data_modules.errors import UsageError, UserError
 from mpma_lightning.lab import program
 from mpma_lightning.lab.sweeps import task
-from mpma_lightning.lab.sweeps.command import stopping_together
 from mpma_lightning.lab.sweeps.plan import Sweep
-from mpma_lightning.lab.sweeps.progress import Progress
 from mpma_lightning.lab.sweeps.runner import alone, runner
-from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = """
-import json, os, pathlib, signal, sys, time
-word, folder, seed = sys.argv[1:4]
-folder = pathlib.Path(folder)
-with (folder / "starts").open("a") as file:
-    file.write(word + "\\n")
-(folder / "pid").write_text(str(os.getpid()))
-time.sleep(600 if seed == "600" else 0.3)
-starts = (folder / "starts").read_text().split()
-if seed == "13" and len(starts) == 1:
-    os.kill(os.getpid(), signal.SIGKILL)
-if seed == "15" and len(starts) == 1:
-    sys.exit(128 + signal.SIGTERM)
-if seed == "99":
-    print("error: the loss is not finite", file=sys.stderr)
-    sys.exit(1)
-row = {"protocol": "p", "task": "t", "dataset": "d", "seed": int(seed), "metrics": {}, "config_sha256": "c"}
-name = "results.json" if word == "fit" else f"results_{word}.json"
-(folder / name).write_text(json.dumps({**row, "weights_sha256": "w", "checkpoint_sha256": "w"}))
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -54,51 +26,6 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "script.py").write_text(SCRIPT)
     monkeypatch.setattr(program, "SERVER", stands_for(tmp_path / "script.py"))
     return tmp_path / "script.py"
-
-
-def trials(top: Path, seeds: Sequence[int]) -> list[Trial]:
-    """A pre-training, and a fit with its test, for each seed."""
-    words = (Slot.RUN, Slot.SEED)
-    fit, test = Step(("fit", *words), "c"), Step(("test", *words), "c")
-    first = [Trial("a", "m", "", s, top / "a" / f"{s}", (fit,)) for s in seeds]
-    second = [
-        Trial("b", "m", "", s, top / "b" / f"{s}", (fit, test), f"a/m/seed_{s}", str(top / "a" / f"{s}")) for s in seeds
-    ]
-    return first + second
-
-
-def run(top: Path, seeds: Sequence[int], workers: int = 2, scheduler: str | None = None) -> Progress:
-    sweep = Sweep(Path("sweep.yaml"), top, trials=trials(top, seeds))
-    with stopping_together(), runner(sweep, workers, scheduler) as made:
-        return made.run(sweep.trials)
-
-
-def call(script: Path, top: Path, seeds: Sequence[int], workers: int = 1, scheduler: str | None = None) -> None:
-    """:func:`run` in a process of its own."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    program.SERVER = stands_for(script)
-    run(top, seeds, workers, scheduler)
-
-
-def started(*arguments: Any) -> Any:
-    process = multiprocessing.get_context("spawn").Process(target=call, args=arguments)
-    process.start()
-    return process
-
-
-def starts(top: Path) -> dict[str, list[str]]:
-    return {str(p.parent.relative_to(top)): p.read_text().split() for p in sorted(top.rglob("starts"))}
-
-
-def once(seeds: Sequence[int]) -> dict[str, list[str]]:
-    return {f"{stage}/{n}": words for stage, words in (("a", ["fit"]), ("b", ["fit", "test"])) for n in seeds}
-
-
-def wait_for(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_value_all_is_done_in_order_and_nothing_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,23 +115,8 @@ def test_value_a_stopped_call_stops_what_it_runs(tmp_path: Path, script: Path, n
 @pytest.fixture
 def cluster(tmp_path: Path, script: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """A scheduler's file, and its only worker with the nanny that starts it again."""
-    (tmp_path / "preload.py").write_text(
-        f"from mpma_lightning.lab import program\nprogram.SERVER = {stands_for(script)!r}\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "5"}
-    file, here = str(tmp_path / "scheduler.json"), ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    names = (["scheduler", "--port", "0"], ["worker", "--nthreads", "1", "--preload", str(tmp_path / "preload.py")])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_" + name, *more, *here, "--scheduler-file", file],
-            cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
-        )
-        for name, *more in names
-    ]  # fmt: skip
-    yield file, processes[1]
-    for process in reversed(processes):
-        process.terminate()
-        process.wait()
+    with dask_cluster(tmp_path, script, 1) as (_, worker):
+        yield str(tmp_path / "scheduler.json"), worker
 
 
 def test_value_worker_killed_in_a_trial_does_everything_once(
@@ -215,8 +127,7 @@ def test_value_worker_killed_in_a_trial_does_everything_once(
     top = tmp_path / "runs"
     process = started(script, top, range(3), 1, file)
     wait_for(lambda: len(starts(top)) == 2)
-    (worker,) = [child for child in psutil.Process(nanny.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    worker.kill()
+    worker_of(nanny).kill()
     process.join(120)
     assert process.exitcode == 0 and starts(top) == once(range(3))
 
