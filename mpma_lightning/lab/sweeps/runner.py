@@ -4,10 +4,12 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,8 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
+        if local is None or find_spec("bokeh"):  # which draws it
+            print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
         try:
             yield made
         except BaseException:

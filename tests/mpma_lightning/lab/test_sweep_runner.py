@@ -155,11 +155,11 @@ def test_error_cluster_of_a_sweep_file(tmp_path: Path, cluster: dict, error: typ
         pass
 
 
-def test_value_cluster_that_the_sweep_file_names(tmp_path: Path) -> None:
+def test_value_cluster_that_the_sweep_file_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quiet = {"processes": False, "dashboard_address": "127.0.0.1:0", "n_workers": 0, "threads_per_worker": 1}
     cluster = {"class_path": "distributed.LocalCluster", "init_args": quiet, "scale": 2}
     sweep = Sweep(Path("sweep.yaml"), tmp_path / "runs", cluster=cluster, trials=trials(tmp_path / "runs", [0]))
     with runner(sweep, 1, None) as made:
         assert made.run(sweep.trials).failed == {}
-    assert starts(tmp_path / "runs") == once([0])
+    assert starts(tmp_path / "runs") == once([0]) and "dashboard: http://127.0.0.1:" in capsys.readouterr().err
     assert json.loads((tmp_path / "runs" / "a" / "0" / "results.json").read_text())["seed"] == 0
