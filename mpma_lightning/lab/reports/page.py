@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib import rc_context
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mpma_lightning.lab.events import Curve, read_curves
@@ -44,7 +45,7 @@ def page(title: str, tables: Sequence[Table], found: Found, pictures: bool = Tru
         title=title,
         warning=PATIENTS if pictures and holds_patients(found.runs) else "",
         legend=LEGEND,
-        stages=[_stage(table, [run for run in found.runs if run.stage == table.stage], pictures) for table in tables],
+        stages=[_stage(table, found.of(table.stage), pictures) for table in tables],
         remarks=found.remarks,
     )
 
@@ -58,31 +59,26 @@ def _stage(table: Table, runs: Sequence[Run], pictures: bool) -> tuple:
     """What the template shows of a stage."""
     first = {run.method: run for run in reversed(runs)}
     shown = [(run, list(_pictures(run, LARGEST if pictures and first[run.method] is run else 0))) for run in runs]
-    return table, frame(table, bold=Markup("<b>{}</b>").format), notes(table), _curves(table, runs), shown
+    return table, frame(table, bold=Markup("<b>{}</b>").format), notes(table), *_curves(table, runs), shown
 
 
-def _curves(table: Table, runs: Sequence[Run]) -> str:
-    """A chart a tag (the losses and the headline metrics): every run a line in the colour of its method."""
+def _curves(table: Table, runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, str]]:
+    """A chart a tag (the losses and the headline metrics), every run a line in the colour of its method; and these."""
     own = [(run, read_curves(run.folder)) for run in runs]
     tags = ["train/loss", "val/loss", *dict.fromkeys(f"val/{column.metric.name}" for column in table.columns)]
     tags = [tag for tag in tags if any(len(curves.get(tag, ())) > 1 for _, curves in own)][:SHOWN]
-    if not tags:
-        return ""
-    colours = {run.method: f"C{i % 10}" for i, run in enumerate({run.method: run for run in runs}.values())}
-    rows = -(-len(tags) // 3)
-    figure = Figure(figsize=(10, 2.4 * rows + 0.3), layout="constrained")
-    axes = list(figure.subplots(rows, 3, squeeze=False).flat)
-    for tag, axis in zip(tags, axes, strict=False):
-        for run, curves in own:
-            steps, values = _finite(curves.get(tag, []))
-            axis.plot(steps, values, color=colours[run.method], linewidth=1, marker="." * (len(steps) == 1))
-        axis.set_title(_unmarked(tag), fontsize=9)
-        axis.tick_params(labelsize=7)
-    for axis in axes[len(tags) :]:
-        axis.set_axis_off()
-    lines = [axes[0].plot([], [], color=colour)[0] for colour in colours.values()]
-    names = [_unmarked(method) for method in colours]
-    figure.legend(lines, names, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    colours = {method: to_hex(f"C{i % 10}") for i, method in enumerate(table.costs.index)}
+    return {tag: _chart(tag, own, colours) for tag in tags}, colours if tags else {}
+
+
+def _chart(tag: str, own: Sequence[tuple[Run, dict[str, Curve]]], colours: dict[str, str]) -> str:
+    figure = Figure(figsize=(4, 2.4), layout="constrained")
+    axis = figure.subplots()
+    for run, curves in own:
+        steps, values = _finite(curves.get(tag, []))
+        axis.plot(steps, values, color=colours[run.method], linewidth=1, marker="." * (len(steps) == 1))
+    axis.set_title(tag.replace("$", r"\$"), fontsize=9)
+    axis.tick_params(labelsize=7)
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": "report"}):
         figure.savefig(out, format="svg", metadata={"Date": None})
@@ -93,11 +89,6 @@ def _finite(curve: Curve) -> tuple[list[int], list[float]]:
     """Points that can be drawn; far beyond what single precision holds, none can."""
     kept = [(step, value) for step, value in curve if np.isfinite(value) and abs(value) < 1e30]
     return [step for step, _ in kept], [value for _, value in kept]
-
-
-def _unmarked(text: str) -> str:
-    """``text`` without matplotlib's mark for formulas."""
-    return text.replace("$", r"\$")
 
 
 def _pictures(run: Run, room: int) -> Iterator[tuple[str, str]]:

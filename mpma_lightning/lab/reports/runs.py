@@ -54,6 +54,10 @@ class Found:
     missing: list[Planned] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def of(self, stage: str) -> list[Run]:
+        """The runs of a stage, in the order of the sweep."""
+        return sorted((run for run in self.runs if run.stage == stage), key=lambda run: run.order)
+
 
 def find_runs(folders: Sequence[Path]) -> Found:
     """Everything below ``folders``; what is damaged, unfinished or of another protocol is said and left out.

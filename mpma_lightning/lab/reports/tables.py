@@ -92,14 +92,14 @@ class Table:
 
 
 def make_tables(found: Found) -> list[Table]:
-    """One table a stage, in the order of the sweep."""
+    """One table a stage, stages and methods in the order of the sweep."""
     runs = sorted(found.runs, key=lambda run: min(r.order for r in found.runs if r.stage == run.stage))
     stages = dict.fromkeys([*(run.stage for run in runs), *(trial.stage for trial in found.missing)])
     return [_table(stage, found) for stage in stages]
 
 
 def _table(stage: str, found: Found) -> Table:
-    runs = [run for run in found.runs if run.stage == stage]
+    runs = found.of(stage)
     missing = [trial for trial in found.missing if trial.stage == stage]
     columns = _columns(runs, found)
     values = pd.DataFrame([*_measured(runs, columns), *_quoted(runs, columns, found)], columns=_VALUES)
