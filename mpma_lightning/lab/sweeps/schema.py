@@ -5,7 +5,7 @@
 
 import json
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import docstring_parser
 from pydantic import TypeAdapter
@@ -34,9 +34,13 @@ def _object(kind: type, without: tuple[str, ...] = (), **inner: dict[str, Any]) 
         texts |= dict.fromkeys(
             entry.arg_name.split(", "), " ".join((entry.description or "").replace("``", "`").split())
         )
+    types: dict[str, Any] = get_type_hints(kind)
     said = [field for field in fields(kind) if field.name not in without]
     properties = {
-        field.name: {**inner.get(field.name, TypeAdapter(field.type).json_schema()), "description": texts[field.name]}
+        field.name: {
+            **inner.get(field.name, TypeAdapter(types[field.name]).json_schema()),
+            "description": texts[field.name],
+        }
         for field in said
     }
     needed = [field.name for field in said if field.default is field.default_factory is MISSING]
