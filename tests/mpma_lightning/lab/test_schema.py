@@ -16,7 +16,9 @@ SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 def unknown(content: object, schema: dict) -> list[str]:
     """Keys of ``content`` that ``schema`` does not know, and those that it lacks."""
     if "anyOf" in schema:
-        return min((unknown(content, one) for one in schema["anyOf"]), key=len)
+        return min(
+            (unknown(content, one) for one in schema["anyOf"]), key=lambda found: ("is no" in "".join(found), found)
+        )
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
     if not isinstance(content, kinds[schema["type"]]):  # type: ignore[arg-type]
         return [f"{content!r} is no {schema['type']}"]
