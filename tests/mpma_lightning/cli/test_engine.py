@@ -85,7 +85,7 @@ def test_error_both_places(tmp_path: Path) -> None:
         pass
 
 
-def test_value_cluster_of_a_file(phantom: Path, tmp_path: Path) -> None:
+def test_value_cluster_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(
         "class_path: distributed.LocalCluster\n"
         "init_args: {n_workers: 0, processes: false, dashboard_address: '127.0.0.1:0'}\nscale: 1\n"
