@@ -34,8 +34,8 @@ def check_images(
     """Add findings about the images of ``frame``; returns one row a readable image: file, split, patient, hashes.
 
     Every file is looked for, and files of equal size are compared byte by byte; ``sample`` of them (None: all),
-    chosen by a hash of their names, are decoded by ``each``. Where ``frame`` has a column ``needed``, only missing images that are
-    needed make an error.
+    chosen by a hash of their names, are decoded by ``each``. Where ``frame`` has a column ``needed``, only missing
+    images that are needed make an error.
     """
     files = frame.drop_duplicates("image").rename(columns={"image": "file"}).reset_index(drop=True)
     needed = files["needed"] if "needed" in files else pd.Series(True, files.index)
