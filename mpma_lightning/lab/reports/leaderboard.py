@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from data_modules.catalogue import DATA_MODULES
 from data_modules.errors import UserError
 from mpma_lightning.cli.parse import parsed
@@ -72,40 +70,32 @@ def entries(tables: Sequence[Table], found: Found, audits: Sequence[Path] = ()) 
     audited = dict(map(_audit, audits))
     made = []
     for table in tables:
+        own = table.values[~table.values["quoted"]]
         for column in (column for column in table.columns if column.known):
-            for method in table.costs.index:
-                runs = [r for r in found.runs if (r.stage, r.method, r.label) == (table.stage, method, column.label)]
-                rows = table.values[(table.values["method"] == method) & (table.values["metric"] == column.title)]
-                runs = sorted((r for r in runs if r.seed in set(rows["seed"])), key=lambda run: run.seed)
-                if not runs:
-                    continue
-                record, cell = runs[0].record, table.cells.loc[(method, column.title)]
-                mean, sd, low, high = (
-                    None if pd.isna(cell[key]) else float(cell[key]) / column.scale
-                    for key in ("mean", "sd", "low", "high")
+            for method, rows in own[own["metric"] == column.title].groupby("method", sort=False):
+                runs = {r.seed: r for r in found.of(table.stage) if (r.method, r.label) == (method, column.label)}
+                runs = {seed: runs[seed] for seed in rows["seed"]}
+                record = next(iter(runs.values())).record
+                cell = table.cells.loc[(method, column.title), ["mean", "sd", "low", "high"]].astype(float)
+                summary: dict[str, Any] = (cell / column.scale).astype(object).where(cell.notna(), None).to_dict()
+                entry = Entry(
+                    protocol=record.protocol,
+                    dataset=record.dataset,
+                    phantom=record.phantom,
+                    part=record.part,
+                    label_fraction=json.dumps(record.label_fraction),
+                    metric=column.metric.name,
+                    unit=column.metric.unit,
+                    higher_is_better=column.metric.higher_is_better,
+                    stage=table.stage,
+                    method=str(method),
+                    split={str(seed): run.record.manifest_hash for seed, run in runs.items()},
+                    values={str(s): v / column.scale for s, v in zip(rows["seed"], rows["value"], strict=True)},
+                    contamination=audited.get(record.dataset),
+                    config_sha256=[run.record.config_sha256 for run in runs.values()],
+                    **summary,
                 )
-                made.append(
-                    Entry(
-                        record.protocol,
-                        record.dataset,
-                        record.phantom,
-                        record.part,
-                        json.dumps(record.label_fraction),
-                        column.metric.name,
-                        column.metric.unit,
-                        column.metric.higher_is_better,
-                        table.stage,
-                        method,
-                        {str(run.seed): run.record.manifest_hash for run in runs},
-                        {str(row.seed): row.value / column.scale for row in rows.itertuples()},
-                        mean or 0.0,
-                        sd,
-                        low,
-                        high,
-                        audited.get(record.dataset),
-                        [run.record.config_sha256 for run in runs],
-                    )
-                )
+                made.append(entry)
     return made
 
 

@@ -51,7 +51,7 @@ def test_value_shipped_sweeps_are_as_it_says(path: Path) -> None:
         ("{stages: {a: {methods: {m: {sett: {}}}}}}", "sett"),
         ("{stages: {a: {}}, search: {metric: m}}", "lacks space"),
         ("{stages: {a: {}}, cluster: {scale: 2}}", "lacks class_path"),
-        ("{stages: {a: {test: [1]}}}", "[1] is no string"),
+        ("{stages: {a: {grid: 1}}}", "1 is no object"),
     ],
 )
 def test_error_it_refuses_what_the_parser_refuses(text: str, says: str) -> None:
