@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from data_modules.catalogue import DATA_MODULES
 from data_modules.errors import UserError
 from mpma_lightning.cli.parse import parsed
@@ -77,7 +79,9 @@ def entries(tables: Sequence[Table], found: Found, audits: Sequence[Path] = ()) 
                 runs = {seed: runs[seed] for seed in rows["seed"]}
                 record = next(iter(runs.values())).record
                 cell = table.cells.loc[(method, column.title), ["mean", "sd", "low", "high"]].astype(float)
-                summary: dict[str, Any] = (cell / column.scale).astype(object).where(cell.notna(), None).to_dict()
+                summary: dict[str, Any] = {
+                    str(name): None if pd.isna(value) else float(value) / column.scale for name, value in cell.items()
+                }
                 entry = Entry(
                     protocol=record.protocol,
                     dataset=record.dataset,
