@@ -115,8 +115,11 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
-        if local is None or find_spec("bokeh"):  # which draws it
+        if local is None:
             print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
+        elif find_spec("bokeh"):  # which draws it
+            port = client.scheduler_info()["services"]["dashboard"]
+            print(f"dashboard: http://127.0.0.1:{port}/status", file=sys.stderr)
         try:
             yield made
         except BaseException:
