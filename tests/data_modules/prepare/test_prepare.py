@@ -231,7 +231,7 @@ def test_value_full_disk_leaves_the_previous_store_and_goes_on_later(phantom: Pa
         write_shard(job)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_modules.store.shards.write_shard", fill)
+        patch.setattr("data_modules.prepare.content.write_shard", fill)
         patch.setattr("data_modules.files.uuid.uuid4", lambda: uuid.UUID(int=0))
         with pytest.raises(UserError, match=r"No space left on device.*run the same command again"):
             prepare(mimic(phantom), out, settings, replace=True, per_shard=16, workers=1)
