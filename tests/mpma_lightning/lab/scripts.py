@@ -104,7 +104,7 @@ def dask_cluster(folder: Path, script: Path, workers: int) -> Iterator[list[subp
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "5"}
     file, here = folder / "scheduler.json", ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     file.unlink(missing_ok=True)
-    worker = ["worker", "--nthreads", "1", "--preload", str(folder / "preload.py")]
+    worker = ["worker", "--nthreads", "1", "--death-timeout", "10", "--preload", str(folder / "preload.py")]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_" + name, *more, *here, "--scheduler-file", str(file)],
