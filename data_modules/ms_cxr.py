@@ -1,7 +1,7 @@
 """MS-CXR: phrases of MIMIC-CXR reports with the boxes that they describe; one sample a phrase."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ SOURCE = "it comes with MS-CXR (physionet.org/content/ms-cxr); set data.root to 
 
 
 class MSCXRDataModule(DataModule):
-    """Every phrase is a test sample: nothing is trained, and a model pre-trained on these patients is not held out.
+    """Nothing is trained, and a model pre-trained on these patients is not held out.
 
     How many of the patients are in MIMIC-CXR's training split is noted below the summary line; ``data.exclude`` of the
     pre-training leaves them out.
@@ -24,13 +24,18 @@ class MSCXRDataModule(DataModule):
     Args:
         root: folder of ``MS_CXR_Local_Alignment_v1.0.0.json`` (or a later version; any one ``MS_CXR*.json``).
         image_root: MIMIC-CXR-JPG, full size or smaller; boxes are scaled to the images there are.
+        split: ``test``: every phrase is a test sample. ``mimic_cxr``: phrases have the split of their patient in
+            MIMIC-CXR, so that only held-out patients are tested; on the training boxes, the grounding task chooses its
+            baseline of one constant patch.
 
     The other arguments are those of ``DataModule``.
     """
 
-    def __init__(self, root: str, image_root: str, **common: Any) -> None:
+    def __init__(
+        self, root: str, image_root: str, split: Literal["test", "mimic_cxr"] = "test", **common: Any
+    ) -> None:
         super().__init__(**common)
-        self.root, self.image_root = Path(root), Path(image_root)
+        self.root, self.image_root, self.split = Path(root), Path(image_root), split
 
     def read_index(self) -> pd.DataFrame:
         for folder, name in ((self.root, "root"), (self.image_root, "image_root")):
@@ -66,12 +71,24 @@ class MSCXRDataModule(DataModule):
                 }
             )
         frame = pd.DataFrame(rows)
+        if self.split == "mimic_cxr":
+            return self._as_mimic_cxr(frame)
         self._note_training_patients(frame)
         return frame
 
+    def _split_table(self) -> pd.DataFrame:
+        return read_table(find_table([self.image_root], SPLIT_TABLE, SOURCE), ["subject_id", "split"])
+
+    def _as_mimic_cxr(self, frame: pd.DataFrame) -> pd.DataFrame:
+        named = self._split_table().drop_duplicates("subject_id").set_index("subject_id")["split"]
+        frame["split"] = frame["patient"].map(named).replace("validate", "val")
+        known = frame["split"].isin(["train", "val", "test"])
+        self.drop(f"patient not in {SPLIT_TABLE}", int((~known).sum()))
+        return frame[known]
+
     def _note_training_patients(self, frame: pd.DataFrame) -> None:
         try:
-            table = read_table(find_table([self.image_root], SPLIT_TABLE, SOURCE), ["subject_id", "split"])
+            table = self._split_table()
         except UserError:
             self.note(f"{self.image_root} has no {SPLIT_TABLE}: which patients trained is not known")
             return

@@ -56,7 +56,7 @@ def small_sentences(batch: int) -> Sentences:
     slot = torch.tensor(
         [[0, 1, -1], [2, -1, -1], [0, 3, 4], [5, 1, -1], [0, 2, 5], [4, -1, -1], [0, -1, -1], [3, 5, 1]]
     )
-    return Sentences(ids, torch.ones_like(ids), words, torch.arange(6) * 7 - 9, slot[:batch])
+    return Sentences(ids, torch.ones_like(ids), words, torch.arange(6) * 7 - 9, torch.arange(6) < 2, slot[:batch])
 
 
 def small_state(backbone: Backbone, batch: int = 4, image_ratio: float = 0.75, scale: int = 2) -> PretrainingState:

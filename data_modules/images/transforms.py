@@ -207,6 +207,10 @@ class Placement:
         found = crop[np.clip(y, 0, crop.shape[0] - 1)[:, None], np.clip(x, 0, crop.shape[1] - 1)[None]]
         return np.where(inside, found, 0).astype(crop.dtype)
 
+    def boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """(n, 4) corners in pixels of the image as pixels of the crop, which they may leave."""
+        return boxes * np.array(self.scale * 2) + np.array(self.shift * 2)
+
     def boxes_back(self, boxes: np.ndarray) -> np.ndarray:
         """(n, 4) corners in pixels of the crop as pixels of the image, cut at its edges."""
         height, width = self.size

@@ -1,4 +1,4 @@
-"""The phantom as MS-CXR: phrases and boxes of test films; the images stay in the MIMIC-CXR layout."""
+"""The phantom as MS-CXR: phrases and boxes of all frontal films; the images stay in the MIMIC-CXR layout."""
 
 import json
 from pathlib import Path
@@ -22,10 +22,10 @@ CATEGORIES = (
 
 
 def write(films: list[PhantomFilm], out: Path) -> None:
-    """Frontal test films; a lung lesion is Lung Opacity, a consolidation that is a pneumonia is Pneumonia."""
+    """Frontal films of every split; a lung lesion is Lung Opacity, a consolidation that is a pneumonia is Pneumonia."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for film in (film for film in films if film.view != "LATERAL" and film.split == "test"):
+    for film in (film for film in films if film.view != "LATERAL"):
         found = [(name, finding) for finding in film.findings if (name := _category(finding)) in CATEGORIES]
         if not found:
             continue

@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.runs.result import ResultRecord
 from mpma_lightning.tasks.base import Task
@@ -27,7 +28,7 @@ def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str
         return list(given)
     kinds: list[type[Callback]] = [Figures, Predictions, ResultRecord]
     if isinstance(task, PretrainingTask):
-        kinds.insert(0, PairedEvaluation)
+        kinds = [PairedEvaluation, PlaceEvaluation, *kinds]
     added = [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in given)]
     monitored = any(isinstance(callback, ModelCheckpoint) and callback.monitor is not None for callback in given)
     if checkpoints is not None and task.monitor is not None and not monitored:

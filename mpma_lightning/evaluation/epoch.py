@@ -62,6 +62,10 @@ class Rows:
                 _array(values) if isinstance(values, Tensor) else np.array(values, dtype=object)
             )
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns of this rank."""
+        return {name: np.concatenate(parts) for name, parts in self._columns.items()}
+
     def gather(self) -> dict[str, np.ndarray]:
         """The columns of all ranks, and start afresh; empty if no rank has a row. A collective."""
         everywhere = gather_objects(self._columns)

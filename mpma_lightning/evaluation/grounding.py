@@ -1,4 +1,4 @@
-"""Grounding metrics: pointing game, contrast-to-noise ratio, IoU, and baselines that do not read the image."""
+"""Grounding metrics: pointing game, signed contrast-to-noise ratio, IoU, and baselines that do not read the image."""
 
 import re
 
@@ -9,11 +9,14 @@ from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.protocols import GroundingProtocol
 
 POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean")
-CNR = Metric("cnr", unit="ratio", headline=True, per_sample="mean")
+SIGNED_CNR = Metric("signed_cnr", unit="ratio", headline=True, per_sample="mean")
+ABSOLUTE_CNR = Metric("absolute_cnr", unit="ratio", per_sample="mean")
 IOU = Metric("iou", unit="share", per_sample="mean")
+BORDER_MAXIMA = Metric("border_maxima", higher_is_better=False, unit="share")
 RANDOM_PATCH = reference("random_patch", headline=True)
 CENTRE_OF_LUNG = reference("centre_of_lung")
 CENTRE_OF_NAMED_LUNG = reference("centre_of_named_lung", headline=True)
+CONSTANT_PATCH = reference("constant_patch", headline=True)
 PHRASES = count("phrases")
 
 OURS = GroundingProtocol("")
@@ -47,10 +50,15 @@ def patches_on(film: slice, count: int, length: int) -> tuple[np.ndarray, np.nda
 
 def pointed_at(similarity: np.ndarray, height: int, width: int, film: Film = WHOLE) -> tuple[int, int]:
     """Row and column of the pixel at the centre of the most similar patch of (h, w) in the image."""
+    return _maximum(similarity, height, width, film)[0]
+
+
+def _maximum(similarity: np.ndarray, height: int, width: int, film: Film) -> tuple[tuple[int, int], bool]:
+    """The centre of the most similar patch, and whether that patch is at the border of the image."""
     rows, y = patches_on(film[0], similarity.shape[0], height)
     columns, x = patches_on(film[1], similarity.shape[1], width)
     row, column = np.unravel_index(similarity[np.ix_(rows, columns)].argmax(), (len(rows), len(columns)))
-    return int(y[row]), int(x[column])
+    return (int(y[row]), int(x[column])), bool(row in (0, len(rows) - 1) or column in (0, len(columns) - 1))
 
 
 def smoothed(maps: np.ndarray, deviation: float) -> np.ndarray:
@@ -67,9 +75,11 @@ def map_scores(
 ) -> dict[Metric, float]:
     """Metrics of one phrase.
 
-    ``pointing_game``: whether the point that ``rule`` says is in the region. ``cnr``: |mean inside - mean outside| over
-    the root of the summed variances [BioViL]; absent if the region or its complement is empty. ``iou``: mean over
-    thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 or, by ``rule``, on the cosine.
+    ``pointing_game``: whether the point that ``rule`` says is in the region. ``signed_cnr``: (mean inside - mean outside)
+    over the root of the summed variances, below 0 where the map is inverted; ``absolute_cnr``: its magnitude [BioViL];
+    both are absent if the region or its complement is empty. ``border_maxima``: whether the most similar patch is at
+    the border of the image. ``iou``: mean over thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 or, by
+    ``rule``, on the cosine.
 
     Args:
         patches: (h, w) similarities.
@@ -79,14 +89,15 @@ def map_scores(
         rule: point and IoU.
     """
     height, width = region.shape
-    point = pointed_at(patches, height, width, film)
+    point, at_border = _maximum(patches, height, width, film)
     similarity, region, whole = similarity[film], region[film], region
     hit = whole[point] if rule.point == "patch" else region.flat[similarity.argmax()]
-    scores = {POINTING_GAME: float(hit)}
+    scores = {POINTING_GAME: float(hit), BORDER_MAXIMA: float(at_border)}
     within, around = similarity[region], similarity[~region]
     if len(within) and len(around):
         noise = np.sqrt(within.var() + around.var())
-        scores[CNR] = float(abs(within.mean() - around.mean()) / max(noise, 1e-12))
+        scores[SIGNED_CNR] = float((within.mean() - around.mean()) / max(noise, 1e-12))
+        scores[ABSOLUTE_CNR] = abs(scores[SIGNED_CNR])
     span = similarity.max() - similarity.min()
     scaled = (similarity - similarity.min()) / max(span, 1e-12) if rule.scaled else similarity
     overlaps = [(region & (scaled > t)).sum() / max((region | (scaled > t)).sum(), 1) for t in THRESHOLDS]
@@ -117,3 +128,24 @@ def guess_scores(region: np.ndarray, phrase: str, grid: tuple[int, int], film: F
         CENTRE_OF_LUNG: either,
         CENTRE_OF_NAMED_LUNG: hits[named[0]] if len(named) == 1 else either,
     }
+
+
+def most_often_right(phrases: list[np.ndarray], grid: tuple[int, int], side: int) -> tuple[int, int] | None:
+    """The pixel at the centre of the patch that lies in the boxes of most phrases; None without boxes.
+
+    Args:
+        phrases: (n, 4) boxes of each training phrase, in pixels of the crop.
+        grid: patches (rows, columns).
+        side: of the crop.
+    """
+    (_, y), (_, x) = (patches_on(slice(None), count, side) for count in grid)
+    hits = np.zeros(grid, int)
+    for boxes in phrases:
+        within = np.zeros(grid, bool)
+        for x1, y1, x2, y2 in boxes:
+            within |= ((y + 0.5 >= y1) & (y + 0.5 < y2))[:, None] & ((x + 0.5 >= x1) & (x + 0.5 < x2))[None]
+        hits += within
+    if not hits.any():
+        return None
+    row, column = np.unravel_index(hits.argmax(), grid)
+    return int(y[row]), int(x[column])

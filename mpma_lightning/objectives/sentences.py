@@ -27,6 +27,7 @@ class Sentences:
     Attributes:
         input_ids, attention_mask, word_ids: (S, T) of each sentence by itself.
         identity: (S,) int64 hash, equal in all processes.
+        negated: (S,) bool, see :func:`is_negated`.
         slot: (B, M) index of the sentences of each report, in their order; -1 where it has fewer than M.
     """
 
@@ -34,6 +35,7 @@ class Sentences:
     attention_mask: Tensor
     word_ids: Tensor
     identity: Tensor
+    negated: Tensor
     slot: Tensor
 
     @staticmethod
@@ -48,6 +50,7 @@ class Sentences:
             device: of the tensors.
         """
         found: dict[int, tuple[int, list[list[int]]]] = {}
+        negated: list[bool] = []
         slots: list[list[int]] = []
         for text in texts:
             own: dict[int, None] = {}
@@ -59,10 +62,12 @@ class Sentences:
                     if max(encoded[2]) < 0:
                         continue
                     found[key] = (len(found), encoded)
+                    negated.append(is_negated(sentence))
                 own[found[key][0]] = None
             slots.append(list(own))
         if not found:
             found[stable_hash("sentence", "")] = (0, [list(column) for column in tokenizer.encode("", 2)])
+            negated.append(False)
         width = max(sum(encoded[1]) for _, encoded in found.values())
         padding = (tokenizer.pad_id, 0, -1)
         ids, mask, owners = (
@@ -72,7 +77,8 @@ class Sentences:
         most = max(map(len, slots), default=0)
         slot = torch.tensor([own + [-1] * (most - len(own)) for own in slots], dtype=torch.long, device=device)
         identity = torch.tensor(list(found), dtype=torch.long, device=device)
-        return Sentences(ids, mask, owners, identity, slot.view(len(texts), most))
+        absent = torch.tensor(negated, device=device)
+        return Sentences(ids, mask, owners, identity, absent, slot.view(len(texts), most))
 
     def rows(self, first: int, last: int) -> "Sentences":
         """Those of the reports ``first`` to ``last``; sentences that are not theirs stay, unused."""

@@ -12,23 +12,28 @@ from data_modules.errors import UserError
 from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.grounding import (
+    ABSOLUTE_CNR,
+    BORDER_MAXIMA,
     CENTRE_OF_LUNG,
     CENTRE_OF_NAMED_LUNG,
-    CNR,
+    CONSTANT_PATCH,
     IOU,
     PHRASES,
     POINTING_GAME,
     RANDOM_PATCH,
+    SIGNED_CNR,
     Film,
     guess_scores,
     inside,
     map_scores,
+    most_often_right,
     patches_on,
     smoothed,
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.figures import dense
+from mpma_lightning.objectives.sentences import is_negated
 from mpma_lightning.objectives.state import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
@@ -36,15 +41,18 @@ from mpma_lightning.protocols import GroundingProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.training_free import TrainingFreeTask
 
-SCORES = (POINTING_GAME, CNR, IOU)
-GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG)
+SCORES = (POINTING_GAME, SIGNED_CNR, ABSOLUTE_CNR, IOU, BORDER_MAXIMA)
+GUESSES = (RANDOM_PATCH, CENTRE_OF_LUNG, CENTRE_OF_NAMED_LUNG, CONSTANT_PATCH)
+BY_FINDING = (POINTING_GAME, SIGNED_CNR, CENTRE_OF_NAMED_LUNG, CONSTANT_PATCH)
 
 
 class GroundingTask(TrainingFreeTask):
     """Grounding without training: ``test`` and ``predict`` only.
 
     The map of a phrase is the mean over its words of the cosine between word and patch, resized to the crop. Baselines
-    of the pointing game: a random patch, the centre of a lung, the centre of the lung that the phrase names.
+    of the pointing game: a random patch, the centre of a lung, the centre of the lung that the phrase names, and, if
+    the data have training boxes, the one patch that is right most often in these. Phrases that say that something is
+    absent are also scored apart.
 
     Args:
         protocol: how maps are scored: ``ground-pointing`` (with ``ground-cnr``), ``ground-biovil`` (smoothed maps) or
@@ -65,6 +73,7 @@ class GroundingTask(TrainingFreeTask):
         spec = self.data_spec
         if spec.tokenizer is None or not spec.box_classes:
             raise UserError(f"{spec.name} has no phrases with boxes; choose a data set with both, such as MS-CXR")
+        self._constant: dict[tuple[int, int], tuple[int, int] | None] = {}
 
     def similarity(self, batch: dict[str, Any]) -> Tensor:
         """(B, H', W') mean cosine of a phrase's words with every patch."""
@@ -94,11 +103,28 @@ class GroundingTask(TrainingFreeTask):
             region = inside(boxes[:1] if self.rule.first_box else boxes, side, side)
             scores = map_scores(patches[i], resized[i], region, films[i], self.rule)
             scores |= guess_scores(region, phrase, patches[i].shape, films[i])
+            if (place := self._constant_patch(patches[i].shape, side)) is not None:
+                scores[CONSTANT_PATCH] = float(region[place])
             values.append([scores.get(metric, np.nan) for metric in (*SCORES, *GUESSES)])
         names = self.data_spec.box_classes
         first = [names[labels[0]] if labels else "" for labels in (each.tolist() for each in batch["box_labels"])]
-        self.keep(batch, values=torch.tensor(values, dtype=torch.float64), category=first)
+        negated = torch.tensor([is_negated(phrase) for phrase in batch["text"]])
+        self.keep(batch, values=torch.tensor(values, dtype=torch.float64), category=first, negated=negated)
         return {"maps": maps, "films": films}
+
+    def _constant_patch(self, grid: tuple[int, int], side: int) -> tuple[int, int] | None:
+        """The pixel of the patch that is right most often for the training phrases; None without training boxes."""
+        if grid not in self._constant:
+            rows, fit = self.training_rows, self.data_spec.fit
+            known = rows[rows["box_frame"].notna()] if {"boxes", "box_frame"} <= set(rows) else rows.head(0)
+            placed = [
+                Placement.of(round(row["box_frame"][1]), round(row["box_frame"][0]), side, fit).boxes(
+                    np.array(row["boxes"], float).reshape(-1, 4)
+                )
+                for row in known.to_dict("records")
+            ]
+            self._constant[grid] = most_often_right(placed, grid, side)
+        return self._constant[grid]
 
     def films(self, batch: dict[str, Any], side: int) -> list[Film]:
         """The part of each crop that shows the image."""
@@ -106,14 +132,19 @@ class GroundingTask(TrainingFreeTask):
         return [Placement.of(height, width, side, fit).film(side) for height, width in batch["size"].tolist()]
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        values, category = rows["values"], rows["category"].astype(str)
-        found = dict(zip((*SCORES, *GUESSES), np.nanmean(values, 0).tolist(), strict=True))
-        hits = values[:, 0]
-        for name in sorted(set(category) - {""}):
-            found[POINTING_GAME.of(name)] = float(hits[category == name].mean())
+        columns = dict(zip((*SCORES, *GUESSES), rows["values"].T, strict=True))
+        category, negated, hits = rows["category"].astype(str), rows["negated"].astype(bool), columns[POINTING_GAME]
+        parts = {name: category == name for name in sorted(set(category) - {""})}
+        if negated.any():
+            parts |= {"negated": negated, "positive": ~negated}
+        found = {metric: mean for metric, values in columns.items() if (mean := _mean(values)) is not None}
+        for name, chosen in parts.items():
+            of_part = {metric.of(name): _mean(columns[metric][chosen]) for metric in BY_FINDING}
+            found |= {metric: mean for metric, mean in of_part.items() if mean is not None}
         found |= with_interval(POINTING_GAME, mean_interval(hits, rows["patient"]))
         if stage == "test":
-            self.samples = SampleTable(rows["id"], rows["patient"], dict(zip(SCORES, values.T, strict=False)))
+            own = {metric: columns[metric] for metric in SCORES if metric.per_sample}
+            self.samples = SampleTable(rows["id"], rows["patient"], own)
         return found | {PHRASES: float(len(hits))}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +171,13 @@ class GroundingTask(TrainingFreeTask):
 
     def result_entries(self) -> dict[str, Any]:
         contrast = "ground-cnr" if self.protocol == "ground-pointing" else self.protocol
-        return {"protocols": {"pointing_game": self.protocol, "cnr": contrast}, **super().result_entries()}
+        return {"protocols": {"pointing_game": self.protocol, "absolute_cnr": contrast}, **super().result_entries()}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Of those that are known; None without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:

@@ -250,6 +250,25 @@ def test_value_ms_cxr_groups_boxes_by_phrase(ms_cxr: Path) -> None:
     assert sample(data, "aa-bb/Edema/edema")["box_labels"].tolist() == [1]
 
 
+@pytest.mark.parametrize(("name", "split"), [("train", "train"), ("validate", "val"), ("test", "test")])
+def test_value_ms_cxr_with_the_split_of_mimic_cxr(ms_cxr: Path, name: str, split: str) -> None:
+    table = ms_cxr / "jpg" / "mimic-cxr-2.0.0-split.csv"
+    table.write_text(f"dicom_id,study_id,subject_id,split\naa-bb,50414267,10000032,{name}\n")
+    data = MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg"), split="mimic_cxr", image_size=40)
+    data.setup()
+    assert data.spec.counts == {"train": 0, "val": 0, "test": 0} | {split: 2} and not data.spec.notes
+    assert len(data.split_rows(split)["boxes"].iloc[0]) == 2
+
+
+def test_error_and_drop_ms_cxr_without_the_split_of_mimic_cxr(ms_cxr: Path) -> None:
+    with pytest.raises(UserError, match=r"mimic-cxr-2\.0\.0-split"):
+        MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg"), split="mimic_cxr").setup()
+    table = ms_cxr / "jpg" / "mimic-cxr-2.0.0-split.csv"
+    table.write_text("dicom_id,study_id,subject_id,split\ncc-dd,1,2,test\n")
+    with pytest.raises(UserError):
+        MSCXRDataModule(str(ms_cxr), str(ms_cxr / "jpg"), split="mimic_cxr").setup()
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [

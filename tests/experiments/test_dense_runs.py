@@ -117,18 +117,22 @@ def test_grounding(
     assert main(["test", *words]) == 0
     row = results(tmp_path)
     metrics = row["metrics"]
-    assert row["protocols"] == {"pointing_game": "ground-pointing", "cnr": "ground-cnr"}
-    assert metrics["test/phrases"] == row["split_sizes"]["test"] > 5 and metrics["test/cnr"] > 0
+    assert row["protocols"] == {"pointing_game": "ground-pointing", "absolute_cnr": "ground-cnr"}
+    assert metrics["test/phrases"] == row["split_sizes"]["test"] > 5 and metrics["test/absolute_cnr"] > 0
     assert metrics["test/pointing_game_low"] <= metrics["test/pointing_game"] <= metrics["test/pointing_game_high"]
+    assert abs(metrics["test/signed_cnr"]) <= metrics["test/absolute_cnr"] and 0 <= metrics["test/border_maxima"] <= 1
+    assert metrics["test/random_patch"] < metrics["test/constant_patch"] < 1
+    findings = [name.removeprefix("test/signed_cnr/") for name in metrics if name.startswith("test/signed_cnr/")]
+    assert len(findings) > 3 and all(f"test/constant_patch/{name}" in metrics for name in findings)
     assert 0 < metrics["test/random_patch"] < metrics["test/centre_of_named_lung"] < 1
     assert (tmp_path / "pictures" / "test_overlay.png").stat().st_size > 10_000
     assert main(["test", *words, "--model.checkpoint_parts", "[]"]) == 0
     other = results(tmp_path)
-    assert other["initialisation"] == "random" and other["metrics"]["test/cnr"] != metrics["test/cnr"]
+    assert other["initialisation"] == "random" and other["metrics"]["test/signed_cnr"] != metrics["test/signed_cnr"]
     assert other["metrics"]["test/random_patch"] == metrics["test/random_patch"]
     assert main(["test", *words, "--model.protocol", "ground-radzero"]) == 0
     radzero = results(tmp_path)
-    assert radzero["protocol"] == radzero["protocols"]["cnr"] == "ground-radzero"
+    assert radzero["protocol"] == radzero["protocols"]["absolute_cnr"] == "ground-radzero"
     assert radzero["metrics"]["test/random_patch"] < metrics["test/random_patch"], "only the first of two boxes"
     assert main(["predict", *words]) == 0
     maps = sorted((tmp_path / "maps").rglob("*.png"))

@@ -22,6 +22,7 @@ from mpma_lightning.backbones.memory_attention import MemoryUse
 from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.figures.memory import words_of_slots
 from mpma_lightning.tasks.base import Task
 from mpma_lightning.tasks.pretraining import PretrainingTask
@@ -106,10 +107,12 @@ def test_value_callbacks_change_neither_weights_nor_metrics(tmp_path: Path) -> N
     weights, metrics = fitted(tmp_path / "alone", Collapse())
     assert {"val/image_spread", "val/text_spread"} <= set(metrics)
     evaluation = PairedEvaluation(probe_shots=4, probe_draws=2)
-    same, more = fitted(tmp_path / "all", Figures(), evaluation, Collapse())
+    same, more = fitted(tmp_path / "all", Figures(), evaluation, PlaceEvaluation(8, 2), Collapse())
     assert all(torch.equal(same[name], value) for name, value in weights.items()) and list(weights) == list(same)
     assert {name: more[name] for name in metrics} == metrics
     assert {"val/zero_shot_auroc", "val/probe4_auroc", "val/i2t_r1"} <= set(more)
+    assert {"val/leak/pixels", "val/leak/level_0", "val/leak/level_2/Edema"} <= set(more)
+    assert 0 <= more["val/sentence_choice/positive"] <= 1
     assert (tmp_path / "all" / "pictures" / "reconstruction.png").is_file()
     with pytest.warns(UserWarning, match="no figures at step 1: RuntimeError: no font"):
         same, more = fitted(tmp_path / "broken", Fails(), Collapse())

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from data_modules.errors import UserError
 from mpma_lightning.callbacks.figures import Figures
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
+from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.runs.result import ResultRecord
@@ -28,7 +29,7 @@ class OwnFigures(Figures):
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (PretrainingTask, [PairedEvaluation, *EVERY]),
+        (PretrainingTask, [PairedEvaluation, PlaceEvaluation, *EVERY]),
         (ZeroShotTask, EVERY),
         (ClassificationTask, [*EVERY, ModelCheckpoint]),
     ],
@@ -46,12 +47,14 @@ def test_value_every_run(kind: Any, expected: list[type[Callback]], tmp_path: Pa
         Predictions(file="mine.arrow"),
         ResultRecord(),
         PairedEvaluation(probe_shots=7),
+        PlaceEvaluation(batches=1),
     ],
 )
 def test_value_a_named_callback_replaces_its_class(given: Callback) -> None:
     found = always_on(PretrainingTask(backbone=TINY), [LearningRateMonitor(), given], None)
-    assert found[1] is given and len(found) == 5
-    assert sum(isinstance(callback, (Figures, Predictions, ResultRecord, PairedEvaluation)) for callback in found) == 4
+    assert found[1] is given and len(found) == 6
+    kinds = (Figures, Predictions, ResultRecord, PairedEvaluation, PlaceEvaluation)
+    assert sum(isinstance(callback, kinds) for callback in found) == 5
 
 
 def test_value_the_best_checkpoint(tmp_path: Path) -> None:

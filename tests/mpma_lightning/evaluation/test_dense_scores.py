@@ -13,7 +13,15 @@ from data_modules.images.transforms import Placement
 from mpma_lightning.evaluation.bootstrap import mean_interval
 from mpma_lightning.evaluation.detection import PUBLISHED, Boxes, detection_scores
 from mpma_lightning.evaluation.detection_interval import map_interval, matches
-from mpma_lightning.evaluation.grounding import guess_scores, inside, map_scores, patches_on, pointed_at, smoothed
+from mpma_lightning.evaluation.grounding import (
+    guess_scores,
+    inside,
+    map_scores,
+    most_often_right,
+    patches_on,
+    pointed_at,
+    smoothed,
+)
 from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.protocols import GroundingProtocol, protocol_named
@@ -168,12 +176,15 @@ def test_value_map_scores() -> None:
     region = np.array([[True, True], [False, False]])
     scores = by_name(map_scores(similarity, similarity, region))
     assert scores["pointing_game"] == 1
-    assert scores["cnr"] == pytest.approx(abs(0.8 - 0.2) / np.sqrt(0.01 + 0.01))
+    assert scores["signed_cnr"] == scores["absolute_cnr"] == pytest.approx((0.8 - 0.2) / np.sqrt(0.01 + 0.01))
+    assert scores["border_maxima"] == 1
     # scaled to 1, .75, 0, .25: over .1 and .2 three pixels, above that two
     assert scores["iou"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 + 1) / 5)
     other = by_name(map_scores(similarity, similarity, ~region))
-    assert other["pointing_game"] == 0 and other["cnr"] == pytest.approx(scores["cnr"])
-    assert "cnr" not in by_name(map_scores(similarity, similarity, np.ones((2, 2), bool)))
+    assert other["pointing_game"] == 0 and other["absolute_cnr"] == pytest.approx(scores["absolute_cnr"])
+    assert other["signed_cnr"] == pytest.approx(-scores["signed_cnr"])
+    whole = by_name(map_scores(similarity, similarity, np.ones((2, 2), bool)))
+    assert "signed_cnr" not in whole and "absolute_cnr" not in whole
     assert np.isfinite(list(map_scores(np.ones((2, 2)), np.ones((2, 2)), region).values())).all()
 
 
@@ -241,6 +252,34 @@ def test_value_other_fits_show_the_film_everywhere() -> None:
         assert Placement.of(40, 81, 8, fit).film(8) == (slice(0, 8), slice(0, 8))
     assert Placement.of(8, 900, 8, "letterbox").film(8)[1] == slice(0, 8)
     assert patches_on(slice(3, 4), 2, 8)[1].tolist() == [2]  # no centre on so narrow a film: the nearest
+
+
+@pytest.mark.parametrize(("place", "border"), [((0, 2), 1), ((2, 1), 0), ((1, 3), 0), ((3, 3), 1), ((2, 4), 1)])
+def test_value_border_maxima(place: tuple[int, int], border: int) -> None:
+    patches = np.zeros((4, 5))
+    patches[place] = 1
+    assert by_name(map_scores(patches, np.zeros((8, 10)), np.ones((8, 10), bool)))["border_maxima"] == border
+    if place[0] == 1:  # the first row on the film of a letterbox
+        film = (slice(2, 6), slice(0, 10))
+        assert by_name(map_scores(patches, np.zeros((8, 10)), np.ones((8, 10), bool), film))["border_maxima"] == 1
+
+
+def test_value_the_constant_patch_is_in_most_training_boxes() -> None:
+    left, right = np.array([[0.0, 0.0, 4.0, 4.0], [0.0, 6.0, 4.0, 8.0]]), np.array([[4.0, 0.0, 8.0, 4.0]])
+    assert most_often_right([left, right, right], (2, 2), 8) == (2, 6)
+    assert most_often_right([left, left, right], (2, 2), 8) == (2, 2)
+    twice = np.concatenate([right, right])  # one phrase counts once
+    assert most_often_right([left, left, twice], (2, 2), 8) == (2, 2)
+    assert most_often_right([], (2, 2), 8) is None
+    assert most_often_right([np.array([[0.0, 0.0, 1.0, 1.0]])], (2, 2), 8) is None
+
+
+def test_value_boxes_go_to_the_crop_and_back() -> None:
+    boxes = np.array([[4.0, 6.0, 14.0, 26.0]])
+    for fit in ("letterbox", "stretch", "crop"):
+        placement = Placement.of(80, 60, 40, fit)
+        np.testing.assert_allclose(placement.boxes_back(placement.boxes(boxes)), boxes)
+    np.testing.assert_allclose(Placement.of(80, 60, 40, "letterbox").boxes(boxes), [[7, 3, 12, 13]])
 
 
 def test_value_regions_and_guesses() -> None:

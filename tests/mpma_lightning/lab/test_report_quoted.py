@@ -11,7 +11,7 @@ from report_runs import cell, declare, only_table, row, seeds_of, write_run
 from data_modules.base import DataModule
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.nih_chestxray14 import CLASSES
-from mpma_lightning.evaluation.grounding import CNR
+from mpma_lightning.evaluation.grounding import ABSOLUTE_CNR
 from mpma_lightning.lab.records import Record
 from mpma_lightning.lab.reports import published
 from mpma_lightning.lab.reports.published import quoted_for
@@ -87,13 +87,18 @@ def test_value_shipped_experiments_are_those_of_the_publication(fraction: float)
 
 
 def test_value_a_metric_without_per_cent_is_quoted_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = {"protocol": "ground-cnr", "dataset": "MSCXRDataModule", "method": "BioViL", "values": {"cnr": 1.027}}
+    entry = {
+        "protocol": "ground-cnr",
+        "dataset": "MSCXRDataModule",
+        "method": "BioViL",
+        "values": {"absolute_cnr": 1.027},
+    }
     (tmp_path / "published.yaml").write_text(yaml.safe_dump([entry]))
     monkeypatch.setattr(published, "FILE", tmp_path / "published.yaml")
     content = row(phantom=False, protocol="ground-cnr", dataset="MSCXRDataModule", label_fraction=None)
-    content |= {"metrics": {"test/cnr": 0.9}, "declared": declare(CNR)}
+    content |= {"metrics": {"test/absolute_cnr": 0.9}, "declared": declare(ABSOLUTE_CNR)}
     write_data(write_run(tmp_path / "a", content), {"root": "x"})
-    assert seeds_of(only_table(tmp_path), "BioViL (quoted)", "cnr") == {0: 1.027}
+    assert seeds_of(only_table(tmp_path), "BioViL (quoted)", "absolute_cnr") == {0: 1.027}
 
 
 def test_value_quoted_needs_the_split_it_was_measured_on(tmp_path: Path) -> None:

@@ -281,6 +281,7 @@ def test_sentences_of_value() -> None:
     found = Sentences.of(texts, words, 64, "cpu")
     assert found.slot.tolist() == [[0, 1], [1, -1], [-1, -1], [0, -1]]
     assert found.identity.tolist() == Sentences.of(texts[::-1], words, 64, "cpu").identity.tolist()
+    assert found.negated.tolist() == [False, True]
     for row, text in enumerate(("The heart is large.", "No effusion.")):
         length = len(ids_of(found, row))
         ids, mask, owners = words.encode(text, length)

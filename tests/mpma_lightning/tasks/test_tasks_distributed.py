@@ -79,7 +79,7 @@ EXPECTED: dict[str, Callable[[set[str]], bool]] = {
     "segmentation": lambda names: {"val/dice", "val/dice_mean_mask"} <= names,
     "frozen segmentation": lambda names: "val/dice" in names,
     "detection": lambda names: {"val/map", "val/objectness_loss"} <= names,
-    "grounding": lambda names: {"val/pointing_game", "val/cnr"} <= names,
+    "grounding": lambda names: {"val/pointing_game", "val/signed_cnr"} <= names,
     "rerank": lambda names: {"val/rerank/i2t_r1", "val/rerank/fused_pairs"} <= names,
 }
 
