@@ -10,7 +10,7 @@ from mpma_lightning.protocols import GroundingProtocol
 
 POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean")
 SIGNED_CNR = Metric("signed_cnr", unit="ratio", headline=True, per_sample="mean")
-ABSOLUTE_CNR = Metric("absolute_cnr", unit="ratio", per_sample="mean")
+ABSOLUTE_CNR = Metric("absolute_cnr", unit="ratio", headline=True, per_sample="mean")
 IOU = Metric("iou", unit="share", per_sample="mean")
 BORDER_MAXIMA = Metric("border_maxima", higher_is_better=False, unit="share")
 RANDOM_PATCH = reference("random_patch", headline=True)
