@@ -31,9 +31,7 @@ class MSCXRDataModule(DataModule):
     The other arguments are those of ``DataModule``.
     """
 
-    def __init__(
-        self, root: str, image_root: str, split: Literal["test", "mimic_cxr"] = "test", **common: Any
-    ) -> None:
+    def __init__(self, root: str, image_root: str, split: Literal["test", "mimic_cxr"] = "test", **common: Any) -> None:
         super().__init__(**common)
         self.root, self.image_root, self.split = Path(root), Path(image_root), split
 
