@@ -80,9 +80,8 @@ class MSCXRDataModule(DataModule):
     def _as_mimic_cxr(self, frame: pd.DataFrame) -> pd.DataFrame:
         named = self._split_table().drop_duplicates("subject_id").set_index("subject_id")["split"]
         frame["split"] = frame["patient"].map(named).replace("validate", "val")
-        known = frame["split"].isin(["train", "val", "test"])
-        self.drop(f"patient not in {SPLIT_TABLE}", int((~known).sum()))
-        return frame[known]
+        unknown = ~frame["split"].isin(["train", "val", "test"])
+        return self.leave_out(frame, unknown, f"patient not in {SPLIT_TABLE}")
 
     def _note_training_patients(self, frame: pd.DataFrame) -> None:
         try:

@@ -77,9 +77,9 @@ def map_scores(
 
     ``pointing_game``: whether the point that ``rule`` says is in the region. ``signed_cnr``: mean inside less mean
     outside, over the root of the summed variances, below 0 where the map is inverted; ``absolute_cnr``: its magnitude
-    [BioViL]; both are absent if the region or its complement is empty. ``border_maxima``: whether the most similar patch
-    is at the border of the image. ``iou``: mean over thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1 or, by
-    ``rule``, on the cosine.
+    [BioViL]; both are absent if the region or its complement is empty. ``border_maxima``: whether the most similar
+    patch is at the border of the image. ``iou``: mean over thresholds 0.1 to 0.5 [BioViL], on the map scaled to 0..1
+    or, by ``rule``, on the cosine.
 
     Args:
         patches: (h, w) similarities.
