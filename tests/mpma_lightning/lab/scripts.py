@@ -88,7 +88,7 @@ def once(seeds: Sequence[int]) -> dict[str, list[str]]:
     return {f"{stage}/{n}": words for stage, words in (("a", ["fit"]), ("b", ["fit", "test"])) for n in seeds}
 
 
-def wait_for(condition: object, seconds: float = 60) -> None:
+def wait_for(condition: object, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline

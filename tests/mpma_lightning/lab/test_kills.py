@@ -51,7 +51,7 @@ def test_value_whatever_is_killed_the_table_is_the_same(
                 scheduler.kill()
             elif pids := [int(path.read_text() or 0) for path in top.rglob("pid")]:
                 kill(pids[-1])
-            driver.join(120)
+            driver.join(600)
             assert driver.exitcode is not None
             if victim in ("worker", "trial"):
                 assert driver.exitcode == 0, "goes on by itself"

@@ -128,7 +128,7 @@ def test_value_worker_killed_in_a_trial_does_everything_once(
     process = started(script, top, range(3), 1, file)
     wait_for(lambda: len(starts(top)) == 2)
     worker_of(nanny).kill()
-    process.join(120)
+    process.join(600)
     assert process.exitcode == 0 and starts(top) == once(range(3))
 
 
