@@ -4,9 +4,10 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from shipped import EXPERIMENTS, subcommand
+from shipped import EXPERIMENTS, ROOT, subcommand
 
 from mpma_lightning.cli.training import CommandReader
+from mpma_lightning.protocols import PROTOCOLS
 
 MRM_CROPS = {"crop_scale": (0.08, 1.0), "flip": True, "rotate": 0, "brightness": 0, "contrast": 0, "fit": "crop"}
 """torchvision's RandomResizedCrop and RandomHorizontalFlip: MRM NIH_ChestX-ray/utils/data_utils.py, BenchX
@@ -142,3 +143,16 @@ def test_value_of_the_published_code(name: str, where: str) -> None:
         part = parsed[PLACES[where]]
         found = {key: (tuple(part[key]) if isinstance(part[key], list) else part[key]) for key in wanted}
     assert found == wanted
+
+
+def test_value_the_page_of_protocols_lists_every_id() -> None:
+    page = (ROOT / "docs" / "protocols.md").read_text()
+    rows = [f"| `{name}` | {its.about} | {its.source} |" for name, its in PROTOCOLS.items()]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == rows
+
+
+def test_value_an_experiment_named_after_a_publication_says_that_it_is_like_it() -> None:
+    names = {path.stem for path in (EXPERIMENTS / "ablations").glob("*.yaml")}
+    assert not names & {"mrm", "mgca", "gloria", "m3ae", "convirt"}
+    for path in (EXPERIMENTS / "ablations").glob("*_like.yaml"):
+        assert "-like" in path.read_text().splitlines()[0], path

@@ -19,9 +19,9 @@ VARIANTS = {
 """Of each row its experiment and the settings that make it another."""
 PAPER_SCALE = (
     "mpma_vit_s16_mimic_cxr",
-    "gloria",
-    "mgca",
-    "m3ae",
+    "gloria_like",
+    "mgca_like",
+    "m3ae_like",
     "vqa_rad",
     "slake_en",
     "roco",

@@ -31,7 +31,7 @@ stages:
     after: language
     methods:
       mpma: {ROOT}/experiments/ablations/mpma.yaml
-      mrm: {ROOT}/experiments/ablations/mrm.yaml
+      mrm: {ROOT}/experiments/ablations/mrm_like.yaml
       random: {{weights_of: mpma, downstream: {{model.checkpoint_parts: []}}}}
     set:
       model.checkpoint_parts: [text]

@@ -25,7 +25,7 @@ stages:
   pretraining:
     methods:
       mpma: {ROOT}/experiments/ablations/mpma.yaml
-      mrm: {{experiment: {ROOT}/experiments/ablations/mrm.yaml, set: {{trainer.max_steps: 7}}}}
+      mrm: {{experiment: {ROOT}/experiments/ablations/mrm_like.yaml, set: {{trainer.max_steps: 7}}}}
       random: {{weights_of: mpma, downstream: {{model.checkpoint_parts: []}}}}
   probe:
     after: pretraining
