@@ -133,7 +133,7 @@ def test_grounding(
     assert main(["test", *words, "--model.protocol", "ground-radzero"]) == 0
     radzero = results(tmp_path)
     assert radzero["protocol"] == radzero["protocols"]["absolute_cnr"] == "ground-radzero"
-    assert radzero["metrics"]["test/random_patch"] < metrics["test/random_patch"], "only the first of two boxes"
+    assert radzero["metrics"]["test/random_patch"] <= metrics["test/random_patch"], "the first box, not all"
     assert main(["predict", *words]) == 0
     maps = sorted((tmp_path / "maps").rglob("*.png"))
     assert len(maps) == row["split_sizes"]["test"]
