@@ -6,7 +6,7 @@ go on. It raises UserError for what cannot be read. Without such a module the da
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +20,11 @@ from data_modules.checks.images import WHERE, check_images
 from data_modules.checks.leakage import check_against, check_splits
 from data_modules.checks.result import CheckResult, examine_rows
 from data_modules.checks.store import HASHES, check_pictures, check_store, is_store
+from data_modules.errors import UserError
 from data_modules.files import write_whole
 from data_modules.index.draws import draw_splits
 from data_modules.index.exclusion import drop_excluded
+from data_modules.index.labels import refuse_without_positive
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import has_splits, normalise_splits
 from data_modules.machine import Each, in_threads
@@ -73,6 +75,7 @@ def check(
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     result.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, result)
+    check_labels(frame, [] if data is None else data.label_names, result)
     if pictures is not None:
         files = check_pictures(frame, pictures, result)
     elif "image" in frame:
@@ -84,6 +87,15 @@ def check(
         if exclude_to is not None:
             write_whole(exclude_to, json.dumps(sorted(exclude), indent=1) + "\n")
     return result
+
+
+def check_labels(frame: pd.DataFrame, labels: Sequence[str], result: CheckResult) -> None:
+    """A warning for each split in which a class has no positive, because a task that trains on labels refuses it."""
+    for split in ("train", "val"):
+        try:
+            refuse_without_positive(frame[frame["split"] == split], split, labels)
+        except UserError as error:
+            result.add("warning", "class without a positive", f"{error}; a task that trains on labels refuses it")
 
 
 def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:

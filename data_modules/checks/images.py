@@ -84,13 +84,15 @@ def check_duplicates(files: pd.DataFrame, result: CheckResult, shown: Callable[[
 def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
     """sha256, perceptual hash, thumbnail; or what is wrong with the file; and a suffix that is not its format."""
     try:
-        source = image_source(file).bytes()
+        place = image_source(file)
+        source = place.bytes()
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
         kind = _format(source, file)
     except UserError as error:
         return None, None, None, str(error), None
     suffix = Path(file).suffix.lower()
-    misnamed = f"{file}: its content is {kind}" if suffix not in SUFFIXES.get(kind, (suffix,)) else None
+    wrong = isinstance(place, ImageFile) and suffix not in SUFFIXES.get(kind, (suffix,))
+    misnamed = f"{file}: its content is {kind}" if wrong else None
     return hashlib.sha256(source).hexdigest(), perceptual_hash(image), thumbnail(image), None, misnamed
 
 

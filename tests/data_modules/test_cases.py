@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from data_modules.annotated import AnnotatedDataModule
+from data_modules.checks import check
 from data_modules.chexpert import CheXpertDataModule
 from data_modules.errors import UserError
 from data_modules.images.folder import folder_index
@@ -100,6 +101,8 @@ def test_value_tables(sample_cases: Path) -> None:
 def test_value_images_inside_a_table(sample_cases: Path) -> None:
     frame = index_of(pairs(sample_cases / "parquet_image_struct"))
     assert len(frame) and all(image_source(path).read().shape == (40, 40) for path in frame["image"])
+    result = check("pairs", sample_cases / "parquet_image_struct", pairs(sample_cases / "parquet_image_struct"))
+    assert not [finding for finding in result.findings if finding.severity != "info"]  # a row has no suffix to be wrong
 
 
 def test_value_coco(sample_cases: Path) -> None:
@@ -142,3 +145,7 @@ def test_error_a_class_without_a_positive_in_validation(sample_cases: Path) -> N
     refuse_without_positive(frame[frame["split"] == "train"], "train", ["Pneumonia"])
     with pytest.raises(UserError, match="'Pneumonia' has no positive among the 4 samples of val; leave it out"):
         refuse_without_positive(frame[frame["split"] == "val"], "val", ["Pneumonia"])
+    root = sample_cases / "val_without_positive"
+    result = check("pairs", root, pairs(root, label_columns=["Pneumonia"]))
+    (warning,) = [finding for finding in result.findings if finding.severity == "warning"]
+    assert warning.kind == "class without a positive" and "among the 4 samples of val" in warning.message
