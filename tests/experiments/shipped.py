@@ -1,5 +1,6 @@
 """The shipped experiments, and their command lines on the phantom."""
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def start(path: Path, phantom: Path, pairs: Path, out: Path, *more: str) -> None
         arguments += ["--ckpt_path", "random"]
     arguments += ["--trainer.precision", "32-true", *more]
     assert main([subcommand(path) or "", "--config", str(path), *arguments, *SMALL]) == 0
+    gc.collect()  # a trainer and its model refer to each other: gigabytes of full-size experiments would pile up
 
 
 def shipped(paths: list[Path], slow: tuple[str, ...]) -> list[object]:
