@@ -38,6 +38,7 @@ def read_shard(path: Path) -> pa.Table:
         table = pa.ipc.open_stream(source).read_all()
         if not table.schema.equals(SCHEMA):
             raise ValueError(f"found columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)}")
+        table.validate(full=True)  # offsets and texts, not the images: damage would stop a run at that row
         return table
 
 

@@ -137,6 +137,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         value = manifest[key]
         if odd := [item for item in (value.values() if isinstance(value, dict) else value) if type(item) is not kind]:
             raise UserError(f"{path}: found {repr(odd[0])[:80]} in {key}, expected type {kind.__name__}; {COPY}")
+    if not manifest["shards"]:
+        raise UserError(f"{path}: found no shard, expected one or more; {COPY}")
     return manifest
 
 

@@ -325,6 +325,7 @@ def test_error_a_store_manifest_says_what_is_wrong(tmp_path: Path) -> None:
         ("short_side", "64", "found short_side '64', expected a value of type int"),
         ("dropped", {"view": "2"}, "found '2' in dropped, expected type int"),
         ("label_names", ["other"], "rows.parquet: found no column other"),
+        ("shards", {}, "found no shard, expected one or more"),
     ):
         message = attempt("store manifest", json.dumps(manifest | {key: value}).encode(), tmp_path)
         assert message is not None and line in message and "copy the store again" in message

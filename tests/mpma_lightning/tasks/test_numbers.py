@@ -23,8 +23,8 @@ NEGATIVE = Objectives(global_alignment=GlobalAlignmentOptions(weight=-1.0))
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (partial(SegmentationTask, **TINY, threshold=1.5), r"model\.threshold is 1\.5; expected a likelihood"),
-        (partial(SegmentationTask, **TINY, threshold=0.0), r"model\.threshold is 0\.0; expected a likelihood"),
+        (partial(SegmentationTask, **TINY, threshold=1.5), r"model\.threshold is 1\.5; expected a probability"),
+        (partial(SegmentationTask, **TINY, threshold=0.0), r"model\.threshold is 0\.0; expected a probability"),
         (partial(ZeroShotTask, **TINY, temperature=0.0), r"model\.temperature is 0\.0; expected more than 0"),
         (partial(CheXpertDataModule, "root", val_share=0.0), r"data\.val_share is 0\.0; expected a share"),
         (partial(CheXpertDataModule, "root", val_share=1.0), r"data\.val_share is 1\.0; expected a share"),
