@@ -5,9 +5,9 @@ from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any, Literal
 
 Unit = Literal["share", "loss", "error", "ratio", "rank", "count"]
-"""``share``: 0 to 1, the only unit that reports show in per cent; ``loss``: the value of a loss; ``error``: a
-difference in the unit of what is predicted, such as years; ``ratio``: any number without unit; ``rank``: a place in an
-order, from 1; ``count``: a number of items."""
+"""``share``: a share or mean of 0 to 1, such as Dice, the one unit that reports show in per cent; ``loss``: the value
+of a loss; ``error``: a difference in the unit of what is predicted, such as years; ``ratio``: any number without unit;
+``rank``: a place in an order, from 1; ``count``: a number of items."""
 PerSample = Literal["mean", "auroc"]
 
 

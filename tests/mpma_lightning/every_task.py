@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from memory_data import MemoryData
 from model_fixtures import DECODER
+from own_task import AgeTask
 from torch import nn
 
 from data_modules.contract import DataSpec
@@ -49,6 +50,7 @@ TRAIN = {
     "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
     "frozen segmentation": partial(SegmentationTask, backbone=SPEC, protocol="seg-frozen-mgca"),
     "detection": partial(DetectionTask, backbone=SPEC, head_width=8),
+    "number": partial(AgeTask, backbone=SPEC),
 }
 EVALUATE = TRAIN | {
     "linear probe": partial(LinearProbeTask, backbone=SPEC, fractions=[1.0], seeds=[0, 1]),
@@ -88,6 +90,7 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
         "answer": answers,
         "answer_type": ["OPEN" if answer == "left lung" else "CLOSED" for answer in answers],
         "question_type": ["POS"] * SAMPLES,
+        "target": torch.tensor([torch.nan, *(30.0 + i for i in range(1, SAMPLES))]),
         "contrasted": [i % 2 == 0 for i in range(SAMPLES)],
     }
     spec = DataSpec(
@@ -105,8 +108,10 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
         box_classes=["Pneumonia"],
         image_size=32,
         fit="stretch",
+        passed_on={"target": "float"},
     )
-    return MemoryData(spec, pd.DataFrame({"id": ids, "study": ids, "split": "train"})), batch
+    frame = pd.DataFrame({"id": ids, "study": ids, "split": "train", "target": batch["target"].numpy()})
+    return MemoryData(spec, frame), batch
 
 
 def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:

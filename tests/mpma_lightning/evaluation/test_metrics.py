@@ -98,6 +98,7 @@ HEADLINES = {
     "rerank": {f"{kind}{way}_r{k}" for kind in ("", "rerank/") for way in ("i2t", "t2i") for k in (1, 5, 10)},
     "segmentation": {"dice", "dice_positive", "dice_empty_prediction", "dice_positive_mean_mask"},
     "detection": {"map", "map_50", "map_40_75_mgca"},
+    "number": {"age_error"},
     "grounding": {"pointing_game", "signed_cnr", "absolute_cnr", "random_patch", "centre_of_named_lung"},
     "vqa": {"accuracy", "accuracy/open", "accuracy/closed", "accuracy/contrasted", "question_only"},
 }
