@@ -88,9 +88,12 @@ def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figu
 
 def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     """Cosine of every image with every report of a batch; dots mark pairs of one group."""
-    figure, axes = canvas(1, 1, 4.6, 4.4)
-    axes[0, 0].imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
+    figure, axes = canvas(1, 1, 5.2, 4.4)
+    ax = axes[0, 0]
+    cosines = ax.imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
     rows, columns = np.nonzero((group[:, None] == group[None]).cpu().numpy())
-    axes[0, 0].scatter(columns, rows, s=3, c="white", marker=".")
-    axes[0, 0].set_title("images × reports; dots: same group", fontsize=9)
+    ax.scatter(columns, rows, s=3, c="white", marker=".")
+    ax.set_axis_on()
+    ax.set(xlabel="report", ylabel="image", title="Cosine similarity; dots: positive pairs")
+    figure.colorbar(cosines, ax=ax)
     return figure
