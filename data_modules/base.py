@@ -106,7 +106,7 @@ class DataModule(IndexLoaders):
 
     def index_options(self) -> dict[str, Any]:
         """The values of the arguments that decide the rows: those of the subclass, and ``text.min_tokens``."""
-        own = _arguments(type(self)) - _arguments(DataModule) - {*self.sampling_options}
+        own = _arguments(type(self)).keys() - _arguments(DataModule) - {*self.sampling_options}
         names = sorted(name for name in own if not name.endswith("root"))
         return {name: getattr(self, name) for name in names} | {"text.min_tokens": self.text.min_tokens}
 
@@ -116,7 +116,8 @@ class DataModule(IndexLoaders):
         return self.read_index() if store is None else self._prepared_rows(store)
 
     def _prepared_rows(self, store: Store) -> pd.DataFrame:
-        store.check_options(type(self).__name__, self.index_options(), self.augment.short_side)
+        defaults = _arguments(type(self))
+        store.check_options(type(self).__name__, self.index_options(), self.augment.short_side, defaults)
         self.label_names = store.manifest["label_names"]
         self.exclusive_classes, self.box_classes = (store.manifest[k] for k in ("exclusive_classes", "box_classes"))
         self._notes.extend(store.manifest["notes"])
@@ -283,11 +284,11 @@ class DataModule(IndexLoaders):
         )
 
 
-def _arguments(module: type[DataModule]) -> set[str]:
-    """Names of the arguments of ``module`` and of the classes that it derives from."""
-    makers = [signature(vars(kind)["__init__"]) for kind in module.__mro__ if "__init__" in vars(kind)]
+def _arguments(module: type[DataModule]) -> dict[str, Any]:
+    """The arguments of ``module`` and of the classes that it derives from, with their defaults."""
+    makers = [signature(vars(kind)["__init__"]) for kind in reversed(module.__mro__) if "__init__" in vars(kind)]
     found = [argument for maker in makers for argument in maker.parameters.values()]
-    return {argument.name for argument in found if argument.kind is not Parameter.VAR_KEYWORD}
+    return {argument.name: argument.default for argument in found if argument.kind is not Parameter.VAR_KEYWORD}
 
 
 def attached_data(trainer: Trainer) -> DataModule:

@@ -57,9 +57,15 @@ class Store:
             raise UserError(f"{self.folder / MANIFEST}: found passed_on {found!r}, expected columns by name; {COPY}")
         return list(found)
 
-    def check_options(self, module: str, options: dict[str, Any], short_side: int | None) -> None:
-        """UserError unless the store was made by this data module with these options and this short side."""
-        made = self.manifest["options"]
+    def check_options(
+        self, module: str, options: dict[str, Any], short_side: int | None, defaults: dict[str, Any] | None = None
+    ) -> None:
+        """UserError unless the store was made by this data module with these options and this short side.
+
+        An option that the store does not name came later: it was made with what is now the default, of ``defaults``.
+        """
+        known = {key: value for key, value in (defaults or {}).items() if key in options}
+        made = json.loads(json.dumps(known, default=str)) | self.manifest["options"]
         if self.manifest["module"] != module:
             raise UserError(f"{self.folder}: found a store of {self.manifest['module']}, expected one of {module}")
         options = json.loads(json.dumps(options, default=str))

@@ -3,8 +3,10 @@
 ``made_before`` holds four images of 20 x 24 pixels, value 10 x + y + 7 n modulo 256, as raw pixels.
 """
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,3 +38,22 @@ def test_value_rows_and_images(tmp_path: Path) -> None:
 def test_error_other_arguments() -> None:
     with pytest.raises(UserError, match=r"was prepared with label_columns \['sick'\], found data.label_columns \[\]"):
         PairsDataModule(str(MADE_BEFORE)).setup()
+
+
+class LaterDataModule(PairsDataModule):
+    """Pairs, with an argument that did not exist when the store was made."""
+
+    def __init__(self, root: str, reader: str = "first", **more: Any) -> None:
+        super().__init__(root, **more)
+        self.reader = reader
+
+
+def test_value_and_error_an_option_that_came_later(tmp_path: Path) -> None:
+    store = shutil.copytree(MADE_BEFORE, tmp_path / "store")
+    manifest = json.loads((store / "manifest.json").read_text()) | {"module": "LaterDataModule"}
+    (store / "manifest.json").write_text(json.dumps(manifest))
+    data = LaterDataModule(str(store), label_columns=["sick"])
+    data.setup()
+    assert data.spec.counts == {"train": 2, "val": 1, "test": 1}
+    with pytest.raises(UserError, match=r"was prepared with reader 'first', found data.reader 'second'"):
+        LaterDataModule(str(store), reader="second", label_columns=["sick"]).setup()
