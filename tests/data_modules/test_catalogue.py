@@ -18,8 +18,12 @@ from data_modules.prepare import Options, prepare
 from data_modules.text.from_labels import wordings
 from data_modules.text.tokenizer import TextOptions
 
-WARNED = {"vqa_rad": {"frame questions"}}
-"""What is officially wrong is part of the layout."""
+WARNED = {
+    "vqa_rad": {"frame questions"},
+    "chexpert": {"class without a positive"},
+    "nih_chestxray14": {"class without a positive"},
+}
+"""What is officially wrong is part of the layout; the phantom plants eight of the official classes."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
 }
