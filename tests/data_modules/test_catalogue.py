@@ -23,7 +23,7 @@ WARNED = {
     "chexpert": {"class without a positive"},
     "nih_chestxray14": {"class without a positive"},
 }
-"""What is officially wrong is part of the layout; the phantom plants eight of the official classes."""
+"""What is officially wrong is part of the layout; the phantom plants some of the official classes."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
 }
