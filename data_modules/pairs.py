@@ -33,7 +33,8 @@ class PairsDataModule(DataModule):
     A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
     several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. In Parquet the images may
     be inside, in a column ``image`` of bytes or of the hub's structs. R2Gen's
-    ``annotation.json`` is such a table. With ``label_columns`` a table without texts is one of labelled images.
+    ``annotation.json`` is such a table. Where the task reads no texts, or with ``label_columns`` or
+    ``target_column``, the table needs none.
 
     Args:
         root: folder of the table; image paths are relative to it, or to its ``images`` folder.
@@ -80,7 +81,8 @@ class PairsDataModule(DataModule):
         path, table = read_pairs(self.root, self.table, self.image_column)
         image = find_column(path, table, "image", self.image_column, IMAGE)
         text = find_column(path, table, "text", self.text_column, TEXT)
-        if image is None or (text is None and not self.label_columns and self.target_column is None):
+        needs_text = self.reads_text and not self.label_columns and self.target_column is None
+        if image is None or (text is None and needs_text):
             raise UserError(
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
                 f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
