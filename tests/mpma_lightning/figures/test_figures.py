@@ -185,6 +185,7 @@ def test_value_loggers_get_pictures_and_servers_only_if_told(
     here, there = (made(MLFlowLogger, experiment=client, run_id="r1") for client in (folder, server))
     loggers = (board, wandb, here, there, CSVLogger(tmp_path))
     assert [sends_away(logger) for logger in loggers] == [False, True, False, True, False]
+    assert sends_away(made(MLFlowLogger, experiment=Client("databricks")))
     task, _, _, _ = build("segmentation")
     draw = lambda *_: {"one": canvas(1, 1)[0]}  # noqa: E731
     for callback in (Figures(), Figures(send=True)):
