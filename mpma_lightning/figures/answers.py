@@ -11,11 +11,17 @@ WIDTH = 46
 """Characters of a line of text."""
 
 
-def failures_first(right: list[bool], count: int) -> list[int]:
-    """Up to ``count`` places, half of them failures where there are as many, else filled up; in their order."""
+def with_failures(right: list[bool], count: int) -> list[int]:
+    """Up to ``count`` places, half of them failures where there are as many; each half is spread evenly."""
     wrong, correct = ([i for i, each in enumerate(right) if each is kind] for kind in (False, True))
-    failed = wrong[: max(count // 2, count - len(correct))]
-    return sorted(failed + correct[: count - len(failed)])
+    failed = _spread(wrong, max(count // 2, count - len(correct)))
+    return sorted(failed + _spread(correct, count - len(failed)))
+
+
+def _spread(places: list[int], count: int) -> list[int]:
+    """Up to ``count`` of ``places``, evenly spread."""
+    count = min(count, len(places))
+    return [places[k * len(places) // count] for k in range(count)]
 
 
 def answer_cards(
@@ -52,7 +58,7 @@ def answer_cards(
         for text, colour, weight in lines:
             ax.text(0.02, y, text, color=colour, weight=weight, fontsize=TEXT + 1, va="top", transform=ax.transAxes)
             y -= 0.09 * (1.35 + text.count("\n"))
-    titles = ("film", "where the question looks", "question and answers")
+    titles = ("film", "attention of the question", "question and answers")
     for ax, title in zip(axes[0], titles if attention is not None else titles[::2], strict=True):
         ax.set_title(title, fontsize=TEXT + 1)
     headline(figure, of_all)

@@ -29,7 +29,7 @@ from mpma_lightning.figures.canvas import (
 SHOWN_SCORE = 0.3
 """Detections with a lower score are not drawn."""
 COLUMNS = 3
-NAME = 32
+NAME = 28
 """Characters shown of the name of a film."""
 
 

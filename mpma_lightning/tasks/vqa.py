@@ -14,7 +14,7 @@ from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
-from mpma_lightning.figures.answers import answer_cards, failures_first
+from mpma_lightning.figures.answers import answer_cards, with_failures
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import Step
@@ -139,11 +139,11 @@ class VQATask(NamedOutputsTask):
         """Questions and their answers, half of them failures where there are as many."""
         likelihoods = outcome["logits"].sigmoid()
         right = [found == true for found, true in zip(self._likeliest(likelihoods), batch["answer"], strict=True)]
-        rows = failures_first(right, count)
+        rows = with_failures(right, count)
         some = {name: batch[name][rows] for name in ("image", "input_ids", "attention_mask")}
         some |= {name: [batch[name][i] for i in rows] for name in ("text", "answer")}
-        of_all = f"{len(rows)} of {len(right)} questions of which {sum(right)} are answered rightly"
-        cards = answer_cards(some, likelihoods[rows], self.answers, self.attention(some), of_all)
+        told = f"{sum(right)} of the {len(right)} questions of this batch are answered correctly; {len(rows)} of them:"
+        cards = answer_cards(some, likelihoods[rows], self.answers, self.attention(some), told)
         return {"answers": cards}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:

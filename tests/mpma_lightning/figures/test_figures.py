@@ -21,7 +21,7 @@ from mpma_lightning.callbacks.picture_loggers import hand_over, sends_away
 from mpma_lightning.evaluation.grounding import WHOLE
 from mpma_lightning.evaluation.zero_shot import load_prompts
 from mpma_lightning.figures import dense
-from mpma_lightning.figures.answers import failures_first
+from mpma_lightning.figures.answers import with_failures
 from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, write
 from mpma_lightning.figures.pretraining import similarity, spoken
 from mpma_lightning.figures.retrieval import Query, images_of_texts, texts_of_images
@@ -74,7 +74,7 @@ def test_value_hidden_words_of_a_report(tokenizer: Tokenizer) -> None:
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 12))
 def test_value_failures_are_half_of_the_cards(right: list[bool], count: int) -> None:
-    chosen = failures_first(right, count)
+    chosen = with_failures(right, count)
     wrong = sum(not right[i] for i in chosen)
     assert chosen == sorted(set(chosen)) and len(chosen) == min(count, len(right))
     assert wrong >= min(count // 2, right.count(False)) and wrong <= right.count(False)
