@@ -95,7 +95,7 @@ def test_value_dice_hits_and_scores_are_written_on_the_films() -> None:
     assert "1 annotated, 0 predicted; the highest is 0.11" in shown and any("at least 0.3" in line for line in shown)
     maps = torch.zeros(2, 2, 2)
     maps[0, 0, 0] = maps[1, 1, 1] = 1
-    shown = texts(dense.grounding(image, maps, [boxes[:1]] * 2, ["here", "there"], [(WHOLE), (WHOLE)]))
+    shown = texts(dense.grounding(image, maps, [boxes[:1]] * 2, ["here", "there"], [WHOLE, WHOLE]))
     assert {"hit", "miss", "here", "there"} <= set(shown) and any("1 of 2 are hits" in line for line in shown)
 
 
@@ -161,7 +161,8 @@ class Client:
     """Of MLflow: notes what it is given."""
 
     def __init__(self, address: str) -> None:
-        self.tracking_uri, self.given = address, []  # type: ignore[var-annotated]
+        self.tracking_uri = address
+        self.given: list[Any] = []
 
     def log_artifact(self, *given: Any) -> None:
         self.given.append(given)
