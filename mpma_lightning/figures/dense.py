@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mpma_lightning.evaluation.grounding import Film, inside, pointed_at
+from mpma_lightning.evaluation.grounding import Film, pointed_at
 from mpma_lightning.evaluation.segmentation import per_image
 from mpma_lightning.figures.canvas import (
     FOUND,
@@ -82,25 +82,31 @@ def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, T
     return figure
 
 
-def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film]) -> Figure:
-    """Similarity maps over the films, with the annotated boxes and the most similar patch: whether it is a hit."""
+def grounding(
+    image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film], hits: list[bool]
+) -> Figure:
+    """Similarity maps over the films, with the annotated boxes, the most similar patch, and whether it counts as a hit.
+
+    Args:
+        image, maps: (N, C, S, S) and (N, H', W').
+        truth: boxes (n, 4) of at least N phrases, in pixels.
+        phrases, films, hits: of at least N: the text, the part of the crop that shows the image, and the outcome
+            of the pointing game.
+    """
     figure, axes = _grid(len(image))
-    hits = 0
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         scale, (height, width) = scale_of(maps[i]), image.shape[-2:]
         show(ax, image[i], maps[i], scale)
         y, x = pointed_at(maps[i].float().cpu().numpy(), height, width, films[i])
-        hit = bool(inside(truth[i].cpu().numpy(), height, width)[y, x])
-        hits += hit
         _pointer(ax, x, y)
         for box in truth[i].tolist():
             rectangle(ax, box, TRUTH)
-        colour = RIGHT if hit else WRONG
+        colour = RIGHT if hits[i] else WRONG
         frame(ax, colour)
-        ax.set_title("hit" if hit else "miss", fontsize=TEXT + 1, color=colour, weight="bold", loc="left")
+        ax.set_title("hit" if hits[i] else "miss", fontsize=TEXT + 1, color=colour, weight="bold", loc="left")
         ax.set_xlabel(shortened(phrases[i], 44, 2), fontsize=TEXT)
         scale_bar(figure, np.array([ax]), scale, "")
-    headline(figure, f"Where the model sees each phrase: {hits} of {len(image)} are hits",
+    headline(figure, f"Where the model sees each phrase: {sum(hits[: len(image)])} of {len(image)} are hits",
              "box: annotated; cross: the most similar patch; colour: cosine of phrase and patch")  # fmt: skip
     return figure
 

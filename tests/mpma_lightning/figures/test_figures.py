@@ -95,7 +95,7 @@ def test_value_dice_hits_and_scores_are_written_on_the_films() -> None:
     assert "1 annotated, 0 predicted; the highest is 0.11" in shown and any("at least 0.3" in line for line in shown)
     maps = torch.zeros(2, 2, 2)
     maps[0, 0, 0] = maps[1, 1, 1] = 1
-    shown = texts(dense.grounding(image, maps, [boxes[:1]] * 2, ["here", "there"], [WHOLE, WHOLE]))
+    shown = texts(dense.grounding(image, maps, [boxes[:1]] * 2, ["here", "there"], [WHOLE, WHOLE], [True, False]))
     assert {"hit", "miss", "here", "there"} <= set(shown) and any("1 of 2 are hits" in line for line in shown)
 
 
