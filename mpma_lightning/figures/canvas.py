@@ -86,13 +86,14 @@ def scale_bar(figure: Figure, axes: np.ndarray | Sequence[Axes], scale: Normaliz
 
 
 def rectangle(ax: Axes, corners: list[float], colour: str, text: str = "") -> None:
-    """Draw a box x1, y1, x2, y2 with ``text`` above it; dashed where it is ``FOUND``."""
+    """Draw a box x1, y1, x2, y2 with ``text`` above it; where it is ``FOUND``, dashed with ``text`` below it."""
     x1, y1, x2, y2 = corners
-    line = "--" if colour == FOUND else "-"
+    line, edge, va = ("--", y2, "top") if colour == FOUND else ("-", y1, "bottom")
+    x, ha = (x1, "left") if x1 + x2 < sum(ax.get_xlim()) else (x2, "right")
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.6, linestyle=line))
     if text:
         dark = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
-        ax.text(x1, max(y1 - 2, 4), text, color=colour, fontsize=TEXT - 1, va="bottom", bbox=dark, clip_on=True)
+        ax.text(x, edge, text, color=colour, fontsize=TEXT - 1, ha=ha, va=va, bbox=dark, clip_on=True)
 
 
 def frame(ax: Axes, colour: str, width: float = 2.5) -> None:
