@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data_modules.phantom.layouts import link
-from data_modules.phantom.tables import write_table
+from data_modules.phantom.tables import Row, write_table
 from data_modules.phantom.truth import PhantomFilm
 from data_modules.text.sections import extract
 
@@ -12,7 +12,7 @@ LABELS = ("Cardiomegaly", "Pleural Effusion")
 
 def write(films: list[PhantomFilm], out: Path) -> None:
     """One row a frontal film: image, text, patient, group (its study), split, and 1 or 0 for each of ``LABELS``."""
-    rows = []
+    rows: list[Row] = []
     for film in (film for film in films if film.view != "LATERAL"):
         link(film.image, out / "images" / f"{film.id}.jpg")
         rows.append(
