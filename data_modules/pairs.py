@@ -16,6 +16,7 @@ from data_modules.index.pair_tables import (
     column_of_numbers,
     describe_samples,
     find_column,
+    holds_lists,
     label_columns_to_numbers,
     locate_images,
     read_pairs,
@@ -33,8 +34,7 @@ class PairsDataModule(DataModule):
     A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
     several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. In Parquet the images may
     be inside, in a column ``image`` of bytes or of the hub's structs. R2Gen's
-    ``annotation.json`` is such a table. Where the task reads no texts, or with ``label_columns`` or
-    ``target_column``, the table needs none.
+    ``annotation.json`` is such a table. With ``label_columns`` a table without texts is one of labelled images.
 
     Args:
         root: folder of the table; image paths are relative to it, or to its ``images`` folder.
@@ -45,10 +45,13 @@ class PairsDataModule(DataModule):
         patient_column: without one every group is a patient.
         group_column: rows of one group are one study: never negatives of each other, never in two drawn splits.
         label_columns: columns of 1, 0 and blank (unknown), or such columns by class, ``{Tuberculosis: tb}``; or one
-            column of names, which becomes a class a name: a row has exactly one of these classes.
+            column of names, which becomes a class a name: a row has exactly one of these classes; or, in JSON and
+            Parquet, one column of lists of names, of which a row has any number.
         uncertain: what -1 in ``label_columns`` becomes, as in CheXpert's tables; without it -1 is an error.
         target_column: column of a number a sample, blank where unknown, for tasks that predict one; in a batch it is
             ``target``, float32 (B,), NaN where blank.
+        images_only: read no texts, and need none: for pre-training by image reconstruction alone, as in
+            ``ablations/mae.yaml``.
 
     A licence column stays in ``index``. The other arguments are those of ``DataModule``.
     """
@@ -65,6 +68,7 @@ class PairsDataModule(DataModule):
         label_columns: dict[str, str] | Sequence[str] = (),
         uncertain: Uncertain | None = None,
         target_column: str | None = None,
+        images_only: bool = False,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -73,19 +77,22 @@ class PairsDataModule(DataModule):
         self.patient_column, self.group_column = patient_column, group_column
         named = isinstance(label_columns, Mapping)
         self.label_columns = dict(label_columns) if named else list(label_columns)  # type: ignore[arg-type]
-        self.uncertain, self.target_column = uncertain, target_column
+        self.uncertain, self.target_column, self.images_only = uncertain, target_column, images_only
+        if images_only and text_column is not None:
+            raise UserError(f"found data.images_only with data.text_column {text_column}; leave one of them out")
         if target_column is not None:
             self.passed_on = {TARGET: "float"}
 
     def read_index(self) -> pd.DataFrame:
-        path, table = read_pairs(self.root, self.table, self.image_column)
+        labelled = list(self.label_columns.values() if isinstance(self.label_columns, dict) else self.label_columns)
+        path, table = read_pairs(self.root, self.table, self.image_column, labelled)
         image = find_column(path, table, "image", self.image_column, IMAGE)
-        text = find_column(path, table, "text", self.text_column, TEXT)
-        needs_text = self.reads_text and not self.label_columns and self.target_column is None
-        if image is None or (text is None and needs_text):
+        text = None if self.images_only else find_column(path, table, "text", self.text_column, TEXT)
+        other = self.label_columns or self.target_column is not None or self.images_only
+        if image is None or (text is None and not other):
             raise UserError(
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
-                f"{', '.join(TEXT)}; name them with data.image_column and data.text_column"
+                f"{', '.join(TEXT)}; name them with data.image_column and data.text_column, or set data.images_only"
             )
         labels = self._labels(path, table)
         targets = None if self.target_column is None else column_of_numbers(path, table, self.target_column)
@@ -96,7 +103,8 @@ class PairsDataModule(DataModule):
         references = table_references(path.parent, pd.Series(path.stem, table.index)) if inside else None
         frame["image"] = locate_images(self.root, table[image]) if references is None else references
         self.label_names = labels.columns.tolist()
-        self.exclusive_classes = len(self.label_columns) == 1 and self.label_names != list(self.label_columns)
+        named = len(self.label_columns) == 1 and self.label_names != list(self.label_columns)
+        self.exclusive_classes = named and not holds_lists(table[labelled[0]])
         refuse_taken(path, self.label_names, self.passed_on)
         frame = frame.join(labels)
         if targets is not None:

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
-from data_modules.images.decode import decode, is_dicom
+from data_modules.images.decode import decode, is_dicom, orientation_is_unknown
 from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.images.source import ImageFile, image_source
 from data_modules.index.hashing import stable_hash
@@ -25,6 +25,7 @@ ALIKE = 0.995
 """Correlation of thumbnails from which on two pictures with near hashes are the same picture."""
 SHORT_SIDE = 256
 SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+LOOKED_AT = ["sha256", "phash", "thumbnail", "problem", "misnamed", "unturned"]
 WHERE = ["file", "split", "patient"]
 
 
@@ -55,12 +56,14 @@ def check_images(
         result.add("info", "sampled", told)
     looked_at = each(look_at, files.loc[chosen, "file"].tolist())
     rows = list(track(looked_at, "reading images", total=len(chosen), disable=len(chosen) < 500))
-    seen = pd.DataFrame(rows, index=chosen, columns=["sha256", "phash", "thumbnail", "problem", "misnamed"])
+    seen = pd.DataFrame(rows, index=chosen, columns=LOOKED_AT)
     hashes = pd.array([row[1] for row in rows], dtype="Int64")  # floats would not hold a hash
     files = files.join(seen.assign(phash=hashes))
     broken = files["problem"].notna()
     result.found("error", "broken image", files.loc[broken, "problem"], "each would stop a run")
     result.found("warning", "misnamed image", files["misnamed"].dropna(), "rename it; other tools trust the suffix")
+    advice = "taken for upright; look at it, and remove the block or mend it"
+    result.found("warning", "EXIF orientation that cannot be read", files["unturned"].dropna(), advice)
     same_size = files["size"].duplicated(keep=False) & files["sha256"].isna() & ~broken
     for row in track(files.index[same_size], "comparing files", disable=int(same_size.sum()) < 500):
         files.loc[row, "sha256"] = hashlib.sha256(image_source(files.loc[row, "file"]).bytes()).hexdigest()
@@ -81,26 +84,29 @@ def check_duplicates(files: pd.DataFrame, result: CheckResult, shown: Callable[[
     _add_near(files, result, shown)
 
 
-def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None]:
-    """sha256, perceptual hash, thumbnail; or what is wrong with the file; and a suffix that is not its format."""
+def look_at(file: str) -> tuple[str | None, int | None, np.ndarray | None, str | None, str | None, str | None]:
+    """sha256, perceptual hash, thumbnail; or what is wrong with the file; a suffix that is not its format; and the name
+    of a file whose EXIF orientation cannot be read: :data:`LOOKED_AT`."""
     try:
         place = image_source(file)
         source = place.bytes()
         image = decode(io.BytesIO(source), file, SHORT_SIDE)
-        kind = _format(source, file)
+        kind, unturned = _format(source, file)
     except UserError as error:
-        return None, None, None, str(error), None
+        return None, None, None, str(error), None, None
     suffix = Path(file).suffix.lower()
     wrong = isinstance(place, ImageFile) and suffix not in SUFFIXES.get(kind, (suffix,))
     misnamed = f"{file}: its content is {kind}" if wrong else None
-    return hashlib.sha256(source).hexdigest(), perceptual_hash(image), thumbnail(image), None, misnamed
+    digest = hashlib.sha256(source).hexdigest()
+    return digest, perceptual_hash(image), thumbnail(image), None, misnamed, file if unturned else None
 
 
-def _format(source: bytes, file: str) -> str:
+def _format(source: bytes, file: str) -> tuple[str, bool]:
+    """The format, and whether the EXIF orientation cannot be read."""
     if is_dicom(file):
-        return "DICOM"
+        return "DICOM", False
     with Image.open(io.BytesIO(source)) as opened:
-        return opened.format or ""
+        return opened.format or "", orientation_is_unknown(opened)
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
     image = find_column(path, table, "image", data.image_column, IMAGE)
     text = find_column(path, table, "text", data.text_column, TEXT)
     result.counts["rows"] = len(table)
-    if text is None:
+    if text is None or data.images_only:
         return frame
     rows = pd.Series([f"{path}: {row}" for row in row_names(path, table.index)], index=table.index)
     words = table[text].fillna("").map(clean).map(count_words)

@@ -147,8 +147,18 @@ def _pillow(source: Source, name: str | Path) -> Iterator[tuple[ImageFile.ImageF
             raise UserError(f"{name}: {error}; resize the file first") from None
 
 
+def orientation_is_unknown(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet has an EXIF orientation that cannot be read: it is taken for upright."""
+    return _read_orientation(image) is None
+
+
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) to 8, of an image that is not loaded yet; 1 for a broken or unknown one.
+    """EXIF orientation, 1 (upright) to 8, of an image that is not loaded yet; 1 for a broken or unknown one."""
+    return _read_orientation(image) or 1
+
+
+def _read_orientation(image: Image.Image) -> int | None:
+    """EXIF orientation of an image that is not loaded yet; 1 without one, None for a broken or unknown one.
 
     Pillow itself turns TIFF. The EXIF block of a PNG lies before its pixels, or must be looked for behind them, which
     would decode the image: only the former is read.
@@ -156,10 +166,10 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
-        found = image.getexif().get(_EXIF_ORIENTATION)
-        return found if found in _TURNS else 1
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return found if found == 1 or found in _TURNS else None
     except Exception:  # the pixels may be sound nevertheless
-        return 1
+        return None
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Tables of image-text pairs in their file formats, and their columns under their usual names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,11 @@ USUAL = {
 """The usual names of further columns, by role."""
 
 
-def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[Path, pd.DataFrame]:
-    """The table's path and its rows as text, blank = NA; one row an image, where a record lists several.
+def read_pairs(
+    root: Path, name: str | None, image: str | None = None, lists: Collection[str] = ()
+) -> tuple[Path, pd.DataFrame]:
+    """The table's path and its rows as text, blank = NA; one row an image, where a record lists several. Columns
+    ``lists`` keep their lists.
 
     The images of a list are of one study: without a column for it, ``study`` is the first of them. A list of texts
     becomes one text. A list in the column ``image`` (default: the first usual name) is one of images.
@@ -51,7 +54,7 @@ def read_pairs(root: Path, name: str | None, image: str | None = None) -> tuple[
         if find_column(path, table, "group", None, USUAL["group"]) is None:
             table[STUDY] = [cell[0] if isinstance(cell, list) and cell else cell for cell in table[column]]
         table = table.explode(column)
-    return path, _as_text(table.reset_index(drop=True))
+    return path, _as_text(table.reset_index(drop=True), lists)
 
 
 def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, usual: Sequence[str]) -> str | None:
@@ -92,10 +95,18 @@ def locate_images(root: Path, names: pd.Series) -> pd.Series:
 def label_columns_to_numbers(
     path: Path, table: pd.DataFrame, columns: list[str], uncertain: Uncertain | None = None
 ) -> pd.DataFrame:
-    """float32 class columns: columns of 1, 0 and blank (unknown), or one class a value of a single text column.
+    """float32 class columns: columns of 1, 0 and blank (unknown), or one class a value of a single text column, or one
+    a name of a single column of lists of names, whose empty list is that of none.
 
     -1 is what ``uncertain`` says, as in CheXpert's tables; without it, and any other number, it is a UserError.
     """
+    if listed := [name for name in columns if name in table and holds_lists(table[name])]:
+        if len(columns) > 1:
+            raise UserError(
+                f"{path}: found lists in column {listed[0]}, expected 1, 0 or blank, as data.label_columns names "
+                f"{len(columns)} columns; set data.label_columns to [{listed[0]}], which makes a class of every name"
+            )
+        return _named_in_lists(table[listed[0]])
     numbers = pd.DataFrame({name: _numbers(path, table, name) for name in columns}, index=table.index)
     texts = table[columns]
     if len(columns) == 1 and (numbers.isna() & texts.notna()).to_numpy().any():
@@ -118,6 +129,15 @@ def label_columns_to_numbers(
     return numbers if uncertain is None else fill_uncertain(numbers, uncertain)
 
 
+def _named_in_lists(cells: pd.Series) -> pd.DataFrame:
+    """float32, one column a name: 1 where the list of a row has it, NaN where there is no list."""
+    named = cells.map(lambda cell: {*cell} if isinstance(cell, list) else {cell} - {pd.NA})
+    names = sorted(set().union(*named))
+    found = pd.DataFrame({name: [float(name in own) for own in named] for name in names}, index=cells.index)
+    known = cells.map(lambda cell: isinstance(cell, list) or cell is not pd.NA).astype(bool)
+    return found.where(known, float("nan")).astype("float32")
+
+
 def column_of_numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     """float64, NaN where blank; UserError with the first row that holds anything but a finite number."""
     numbers = _numbers(path, table, name)
@@ -137,8 +157,16 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     return pd.Series(pd.to_numeric(table[name], errors="coerce"), dtype="Float64").astype("float64")
 
 
-def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+def holds_lists(cells: pd.Series) -> bool:
+    """Whether any cell is a list."""
+    return bool(cells.map(lambda cell: isinstance(cell, list)).any())
+
+
+def _as_text(frame: pd.DataFrame, lists: Collection[str]) -> pd.DataFrame:
     for name in frame:
+        if name in lists and holds_lists(frame[name]):
+            frame[name] = frame[name].map(lambda cell: pd.NA if cell is None else cell)
+            continue
         cells = frame[name].map(lambda cell: " ".join(cell) if isinstance(cell, list) else cell)
         frame[name] = cells.astype("string").str.strip()
     return frame.replace("", pd.NA)

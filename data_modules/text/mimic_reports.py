@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterable
+from itertools import islice
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -19,6 +20,8 @@ LARGEST = 1 << 20
 """Bytes of a report; the real ones have at most a few thousand."""
 MANY = 5000
 """Reports from which on a progress bar is shown."""
+FIRST = 20
+"""Patients that are looked at for reports."""
 UNREADABLE = "report that cannot be read"
 
 
@@ -66,8 +69,15 @@ def has_reports(root: Path) -> bool:
 def _place(root: Path) -> Path | None:
     """The folder of ``files``, else the archive; None where ``root`` has neither."""
     archive = root if root.suffix == ".zip" else root / "mimic-cxr-reports.zip"
-    folders = (folder for folder in (root, root / "mimic-cxr-reports") if (folder / "files").is_dir())
-    return next(folders, archive if archive.is_file() else None)
+    packed = archive.is_file()
+    folders = [folder for folder in (root, root / "mimic-cxr-reports") if (folder / "files").is_dir()]
+    unpacked = (folder for folder in folders if not packed or _holds_reports(folder))
+    return next(unpacked, archive if packed else None)
+
+
+def _holds_reports(folder: Path) -> bool:
+    """Whether the first patients in ``folder`` have reports: ``files`` may be that of images, beside the archive."""
+    return any(any(patient.glob("s*.txt")) for patient in islice(folder.glob("files/*/*"), FIRST))
 
 
 def read_reports(root: Path, names: Iterable[str], sections: Sections, encoding: str, min_words: int) -> pd.DataFrame:

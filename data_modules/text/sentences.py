@@ -3,11 +3,14 @@
 import re
 from random import Random
 
-_END = re.compile(r"(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bvs)(?<![ (]\d)[.!?]\s+(?=[A-Z0-9_(\"])|\n\s*\n")
+_END = re.compile(
+    r"(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bvs)(?<![ (]\d)[.!?]\s+(?=[A-ZÀ-ÖØ-Þ0-9_(\"¿¡])|\n\s*\n|[。！？]"
+)
 
 
 def sentences(text: str) -> list[str]:
-    """Split where a full stop, ``!`` or ``?`` is followed by white space and a new beginning, or at a blank line.
+    """Split where a full stop, ``!`` or ``?`` is followed by white space and a new beginning, at a blank line, and
+    after a full stop of Chinese or Japanese.
 
     Not inside ``1.5 cm``, nor after ``Dr.`` or the number of a list (``1. No effusion.``), which stays with its item.
     """

@@ -128,6 +128,19 @@ def test_value_reports_alone_are_split_by_patient(mimic: Tree) -> None:
     assert index_of(data)["split"].tolist() == index_of(make(mimic, image_root=None, labels=[]))["split"].tolist()
 
 
+def test_value_one_root_of_images_in_files_and_of_packed_reports(mimic: Tree, tmp_path: Path) -> None:
+    root = tmp_path / "one"
+    mimic.image_root.rename(root)
+    with zipfile.ZipFile(root / "mimic-cxr-reports.zip", "w") as archive:
+        for study in mimic.studies:
+            archive.write(study.report, study.report.relative_to(mimic.report_root))
+    data = MIMICCXRDataModule.from_root(root)
+    frame = data.read_index()
+    assert len(frame) == 12 and frame["text"].str.contains("No acute process").all()
+    (root / mimic.studies[0].report.relative_to(mimic.report_root)).write_text(mimic.studies[0].report.read_text())
+    assert len(MIMICCXRDataModule.from_root(root).read_index()) == 1, "unpacked reports come before the archive"
+
+
 def test_value_zip(mimic: Tree) -> None:
     expected = index_of(make(mimic))
     with zipfile.ZipFile(mimic.report_root / "mimic-cxr-reports.zip", "w") as archive:

@@ -111,6 +111,36 @@ def test_value_labels(root: Path) -> None:
         make(root, label_columns=["sik"])
 
 
+def test_value_images_alone(root: Path) -> None:
+    (root / "pairs.csv").write_text("image,split\n" + "".join(f"{r['image']},{r['split']}\n" for r in ROWS))
+    with pytest.raises(UserError, match=r"found columns image, split, .* or set data\.images_only"):
+        make(root)
+    data = make(root, images_only=True)
+    assert "text" not in index_of(data) and counts(data) == [6, 2, 0] and data.spec.tokenizer is None
+    assert set(next(iter(data.val_dataloader()))) == {"id", "patient", "group", "seed", "image"}
+    assert not check("pairs", root, PairsDataModule(str(root), images_only=True)).failed
+    with pytest.raises(UserError, match=r"data\.images_only with data\.text_column words"):
+        make(root, images_only=True, text_column="words")
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_value_a_list_of_names_a_row_makes_a_class_of_every_name(root: Path, parquet: bool) -> None:
+    named: list[object] = [["mass", "edema"], [], None, ["edema"], ["mass"], ["mass"], ["edema"], []]
+    rows = [{**row, "kinds": names} for row, names in zip(ROWS, named, strict=True)]
+    if parquet:
+        pd.DataFrame(rows).to_parquet(root / "pairs.parquet")
+        (root / "pairs.jsonl").unlink(missing_ok=True)
+    else:
+        write_lines(root, rows)
+    data = make(root, label_columns=["kinds"])
+    assert data.spec.classes == ["edema", "mass"] and not data.spec.exclusive
+    labels = index_of(data).set_index("id").loc[[row["image"] for row in ROWS], ["edema", "mass"]]
+    expected = [[1, 1], [0, 0], [np.nan] * 2, [1, 0], [0, 1], [0, 1], [1, 0], [0, 0]]
+    np.testing.assert_array_equal(labels.to_numpy(), np.array(expected, np.float32))
+    with pytest.raises(UserError, match=r"found lists in column kinds, expected 1, 0 or blank.*\[kinds\]"):
+        make(root, label_columns=["split", "kinds"])
+
+
 @pytest.mark.parametrize("name", ["id", "patient", "study", "split", "image", "text", "group", "license", "mask"])
 def test_error_a_class_named_like_a_column_of_the_index(root: Path, name: str) -> None:
     """As a label column of its own, as a class given in the settings, as a value of a column of names."""
@@ -252,19 +282,3 @@ def test_value_covid_cxr(sample_data: Path, table: str) -> None:
     seen = [name for batch in data.train_dataloader() for name in batch["id"]]
     assert len(seen) == len(set(seen)) == 192
     assert sum(len(batch["id"]) for batch in data.test_dataloader()) == 69
-
-
-@pytest.mark.parametrize("split", ["train", "val", "test", "all"])
-def test_value_predict_reads_the_split_that_is_asked_for(root: Path, split: str) -> None:
-    parts = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
-    write_lines(root, [{**row, "split": part} for row, part in zip(ROWS, parts, strict=True)])
-    data = make(root, predict_split=split)
-    frame = index_of(data)
-    wanted = frame if split == "all" else frame[frame["split"] == split]
-    seen = [name for batch in data.predict_dataloader() for name in batch["id"]]
-    assert seen == wanted["id"].tolist() and len(seen) == {"train": 4, "all": 8}.get(split, 2)
-
-
-def test_error_predict_of_a_folder_and_a_split(root: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.predict_split .*data\.folder"):
-        make(root, folder=str(root), predict_split="all")

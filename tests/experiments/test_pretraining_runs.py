@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from shipped import label_arguments
+from shipped import EXPERIMENTS, SMALL, TINY, label_arguments, results
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -35,7 +35,7 @@ def test_fit_leaves_a_complete_run(trained: tuple[Path, list[str]]) -> None:
     for part in ("image", "text"):
         assert metrics[f"gradient/report_reconstruction/{part}"] > 0
     pictures = {p.name for p in (run / "pictures").glob("*.png")}
-    assert {"reconstruction.png", "report.png", "similarity.png", "word_maps.png"} <= pictures
+    assert {"reconstruction.png", "report.png", "similarity.png", "word_maps_0.png"} <= pictures
     assert list(run.glob("events.out.tfevents*"))
 
 
@@ -164,3 +164,16 @@ def test_stopped_and_continued_equals_undisturbed(trained: tuple[Path, list[str]
     for key, slots in whole["optimizer_states"][0]["state"].items():
         for name, value in slots.items():
             assert torch.equal(value, stopped["optimizer_states"][0]["state"][key][name])
+
+
+def test_images_without_texts_train_by_image_reconstruction_alone(pairs: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (pairs / "pairs.jsonl").read_text().splitlines()]
+    (pairs / "images_alone.jsonl").write_text("".join(json.dumps({"image": row["image"]}) + "\n" for row in rows))
+    data = {"class_path": "PairsDataModule", "init_args": {"root": str(pairs), "table": "images_alone.jsonl"}}
+    arguments = ["--config", str(EXPERIMENTS / "ablations" / "mae.yaml"), "--data", json.dumps(data), *SMALL, *TINY]
+    arguments += ["--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_steps", "2"]
+    arguments += ["--trainer.val_check_interval", "2", "--trainer.default_root_dir"]
+    assert main(["fit", *arguments, str(tmp_path / "refused")]) == 1
+    assert main(["fit", *arguments, str(tmp_path / "run"), "--data.images_only", "true"]) == 0
+    metrics = results(tmp_path / "run", "results.json")["metrics"]
+    assert metrics["val/image_reconstruction_loss"] > 0 and "val/report_reconstruction_loss" not in metrics

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from data_modules.checks.images import check_images
+from data_modules.checks.result import CheckResult
 from data_modules.errors import UserError
 from data_modules.images.annotations import read_mask
 from data_modules.images.decode import decode, decode_mask, encoded_size
@@ -84,6 +87,22 @@ def test_value_a_broken_exif_block_turns_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(np.full((8, 16), 99, np.uint8)).save(path, exif=b"Exif\0\0MM\0\xff broken")
     assert decode(path, path).shape == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("exif", "unknown"), [(b"Exif\0\0MM\0\xff broken", True), (9, True), (6, False), (None, False)]
+)
+def test_value_an_unreadable_orientation_is_told(exif: bytes | int | None, unknown: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    block = Image.Exif()
+    if isinstance(exif, int):
+        block[0x0112] = exif
+    Image.fromarray(np.full((8, 16), 99, np.uint8)).save(path, exif=exif if isinstance(exif, bytes) else block)
+    frame = pd.DataFrame({"id": ["a"], "image": [str(path)], "split": ["test"], "patient": ["p"]})
+    result = CheckResult("pairs", str(tmp_path))
+    check_images(frame, result, None)
+    told = [finding.items for finding in result.findings if finding.kind == "EXIF orientation that cannot be read"]
+    assert told == ([[str(path)]] if unknown else [])
 
 
 TRUTH = np.zeros((8, 8), bool)

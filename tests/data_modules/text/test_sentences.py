@@ -17,6 +17,8 @@ from data_modules.text.sentences import drop_sentences, sentences
         ("Impression: 1. No effusion. 2. Edema.", ["Impression: 1. No effusion.", "2. Edema."]),
         ("___ is noted. ___ was called.", ["___ is noted.", "___ was called."]),
         ("Lungs are clear\n\nNo effusion", ["Lungs are clear", "No effusion"]),
+        ("Sin derrame. Índice normal. ¿Masa? Ñandú", ["Sin derrame.", "Índice normal.", "¿Masa?", "Ñandú"]),
+        ("心影增大。未见胸腔积液。", ["心影增大。", "未见胸腔积液。"]),
         ("", []),
     ],
 )
