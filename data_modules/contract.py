@@ -77,7 +77,7 @@ class Batch(TypedDict, total=False):
     text: list[str]
     """The cleaned report, caption or question that was tokenised."""
     answer: list[str]
-    """Normalised answer of a visual question."""
+    """Normalised answer of a visual question; several are joined by ``BETWEEN`` of ``text.answers``."""
     answer_type: list[str]
     """OPEN or CLOSED."""
     question_type: list[str]
@@ -96,7 +96,9 @@ class DataSpec:
     what boxes hold; empty without them. ``fit`` is how evaluation images are fitted. ``train_positives`` and
     ``train_ids_sha256`` are those of the training samples, after ``label_fraction``. ``protocol`` is the id of the
     evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty. ``passed_on`` are the further
-    columns of a batch, with their types. ``texts_from_labels`` counts the samples whose text is written from labels.
+    columns of a batch, with their types. ``several_answers``: where questions have several answers, whether a
+    prediction must give ``all`` of them or ``any`` one; else empty. ``texts_from_labels`` counts the samples whose text
+    is written from labels.
     """
 
     name: str
@@ -121,4 +123,5 @@ class DataSpec:
     manifest_hash: str = ""
     protocol: str = ""
     passed_on: dict[str, Kind] = field(default_factory=dict)
+    several_answers: Literal["", "all", "any"] = ""
     texts_from_labels: int = 0

@@ -1,20 +1,18 @@
 """VQA-RAD: the public JSON, the two-file arrangement of MEVF, and the hub form; three protocols."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from data_modules.errors import UserError
-from data_modules.images.source import image_source, table_references
-from data_modules.index.draws import random_splits
+from data_modules.images.source import table_references
+from data_modules.index.draws import hold_out_units, random_splits
 from data_modules.index.faulty import Drop
 from data_modules.index.files import require_folder
-from data_modules.index.hashing import stable_hash
 from data_modules.index.hub import is_hub_form, read_columns
 from data_modules.index.splits import check_disjoint, normalise_splits
-from data_modules.questions import VQADataModule
+from data_modules.questions import DRAW_SEED, HELD_OUT, VQADataModule, picture_hash
 from data_modules.text.answers import guess_types, normalise_answer, twins
 from data_modules.text.question_files import question_frame, read_records
 
@@ -30,9 +28,6 @@ COLUMNS = {
     "question_type": "question_type",
     "phrase_type": "phrase_type",
 }
-HELD_OUT = 0.1
-DRAW_SEED = 0
-"""Of the images held out and of the re-split: part of the protocol, whatever the seed of a run."""
 
 
 class VQARADDataModule(VQADataModule):
@@ -142,12 +137,9 @@ class VQARADDataModule(VQADataModule):
     def _split_held_out(self, frame: pd.DataFrame) -> pd.DataFrame:
         if (frame["split"] == "val").any():
             return frame
-        train = frame["split"] == "train"
-        images = pd.Series(frame.loc[train, "patient"].unique())
-        order = images.map(lambda image: stable_hash("held out", DRAW_SEED, image)).argsort(kind="stable")
-        held = images.iloc[order[: max(1, round(HELD_OUT * len(images)))]]
-        self.note(f"no validation split exists: {len(held)} of {len(images)} training images held out for it")
-        return frame.assign(split=frame["split"].mask(train & frame["patient"].isin(held), "val"))
+        splits, held, images = hold_out_units(frame["split"], frame["patient"], HELD_OUT, DRAW_SEED)
+        self.note(f"no validation split exists: {held} of {images} training images held out for it")
+        return frame.assign(split=splits)
 
     def _split_disjoint(self, frame: pd.DataFrame) -> pd.DataFrame:
         self.note("re-split by image: no image is in two splits; not comparable with the official split")
@@ -174,6 +166,6 @@ def _read_hub(root: Path) -> pd.DataFrame:
     frame["image"] = table_references(root, frame["split"])
     frame["id"] = frame["split"] + "-" + frame.groupby("split").cumcount().astype(str)
     frame["split"] = normalise_splits(frame["split"], frame["id"])
-    frame["patient"] = frame["image"].map(lambda where: hashlib.sha256(image_source(where).bytes()).hexdigest()[:16])
+    frame["patient"] = frame["image"].map(picture_hash)
     frame["answer"] = frame["answer"].map(normalise_answer)
     return frame.assign(answer_type=guess_types(frame["answer"]), question_type="", phrase_type="")

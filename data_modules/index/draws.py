@@ -39,6 +39,16 @@ def hold_out(frame: pd.DataFrame, labels: pd.DataFrame, share: float, seed: int)
     return frame.assign(split=frame["split"].mask(drawn.reindex(frame.index) == "val", "val"))
 
 
+def hold_out_units(splits: pd.Series, units: pd.Series, share: float, seed: int) -> tuple[pd.Series, int, int]:
+    """``splits`` with ``share`` of the training units in val, the first ones in the order of a hash; how many of how
+    many units these are. ``units`` are images or patients, by row."""
+    train = splits == "train"
+    names = pd.Series(units[train].unique())
+    order = names.map(lambda name: stable_hash("held out", seed, name)).argsort(kind="stable")
+    held = names.iloc[order[: max(1, round(share * len(names)))]]
+    return splits.mask(train & units.isin(held), "val"), len(held), len(names)
+
+
 def stratified_splits(units: pd.Series, labels: pd.DataFrame, shares: Sequence[float], seed: int) -> pd.Series:
     """train, val or test of each row: iterative stratification [Sechidis et al. 2011] of whole units.
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -20,8 +20,9 @@ IMAGE, SPLIT, STUDY = "image", "split", "study"
 EXPECTED = 'an object such as {"image": "a.png", "text": "..."}'
 
 
-def read_json_table(path: Path) -> pd.DataFrame:
-    """Cells are text, lists of text, or None; the index is the row in the file, from 1.
+def read_json_table(path: Path, nested: Literal["refuse", "leave out"] = "refuse") -> pd.DataFrame:
+    """Cells are text, lists of text, or None; the index is the row in the file, from 1. ``nested`` says what becomes of
+    columns whose cells hold objects.
 
     A file of one object a line, of a list of objects, or of such a list by split: R2Gen's ``annotation.json``, whose
     ``id`` is the study. UserError with the row.
@@ -35,6 +36,9 @@ def read_json_table(path: Path) -> pd.DataFrame:
     for row, record in records.items():
         if not isinstance(record, dict):
             raise UserError(f"{path}: row {row} is {type(record).__name__}, expected {EXPECTED}")
+    if nested == "leave out":
+        of_objects = {name for record in records.values() for name, value in record.items() if _holds_objects(value)}
+        records = {row: {n: v for n, v in r.items() if n not in of_objects} for row, r in records.items()}
     cells = [{name.strip(): _cell(value, path, row, name) for name, value in r.items()} for row, r in records.items()]
     return pd.DataFrame(cells, index=list(records), dtype=object)
 
@@ -65,8 +69,12 @@ def _of_split(record: Any, split: str) -> Any:
     return renamed | {SPLIT: split}
 
 
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, list | dict) for item in value))
+
+
 def _cell(value: Any, path: Path, row: int, name: str) -> str | list[str] | None:
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+    if isinstance(value, list) and not _holds_objects(value):
         return [str(item) for item in value if item is not None]
     if isinstance(value, list | dict):
         raise UserError(

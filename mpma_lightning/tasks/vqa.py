@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from data_modules.errors import UserError
+from data_modules.text.answers import join_answers, split_answers
 from mpma_lightning.backbones import Backbone
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
-from mpma_lightning.figures.answers import answer_cards, with_failures
+from mpma_lightning.figures.answers import answer_cards
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import Step
@@ -24,6 +25,9 @@ from mpma_lightning.tasks.named_outputs import NamedOutputsTask
 class VQATask(NamedOutputsTask):
     """Predicts the most likely answer of a vocabulary; binary cross-entropy summed over answers [M3AE]. Names for
     ``optim.scale``: ``head``, ``backbone.fusion``, ``blind_head``, ``blind``.
+
+    Of a question with choices, the most likely choice that the vocabulary has. Where the data ask for all of several
+    answers, every answer of a probability of a half or more: none, one or several.
 
     Args:
         pool: how the fused question is pooled: at the ``mask`` token, by the ``mean``, or at ``cls``.
@@ -48,6 +52,7 @@ class VQATask(NamedOutputsTask):
     def build_heads(self) -> None:
         self.protocol = self.data_spec.protocol
         self.majority = dict(self.data_spec.majority_answers)
+        self.several = self.data_spec.several_answers
         super().build_heads()
 
     def annotated(self) -> list[str]:
@@ -100,9 +105,10 @@ class VQATask(NamedOutputsTask):
     def targets(self, answers: list[str]) -> Tensor:
         """(B, answers) of 0 and 1; all zeros for an answer outside the vocabulary."""
         rows = torch.zeros(len(answers), len(self.answers), device=self.device)
-        for row, answer in enumerate(answers):
-            if answer in self.number:
-                rows[row, self.number[answer]] = 1
+        for row, several in enumerate(answers):
+            for answer in split_answers(several):
+                if answer in self.number:
+                    rows[row, self.number[answer]] = 1
         return rows
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
@@ -120,41 +126,45 @@ class VQATask(NamedOutputsTask):
             self.keep(
                 batch,
                 **{key: batch[key] for key in ("answer", "answer_type", "question_type", "contrasted")},
-                predicted=self._likeliest(logits),
-                question_only=self._likeliest(blind) if blind is not None else [None] * len(logits),
+                predicted=self.chosen(logits, batch),
+                question_only=self.chosen(blind, batch) if blind is not None else [None] * len(logits),
             )
         return outcome
 
-    def _likeliest(self, logits: Tensor) -> list[str]:
-        return [self.answers[i] for i in logits.argmax(1).tolist()]
+    def chosen(self, logits: Tensor, batch: dict[str, Any]) -> list[str]:
+        """The predicted answer of each question, several joined as ``batch["answer"]`` has them."""
+        if "choices" in batch:
+            among = self.targets(batch["choices"]).bool()
+            among |= ~among.any(1, keepdim=True)  # no choice, or none that the vocabulary has
+            logits = logits.masked_fill(~among, -torch.inf)
+        likeliest = [self.answers[i] for i in logits.argmax(1).tolist()]
+        if self.several != "all":
+            return likeliest
+        return [join_answers(self.answers[i] for i in row.nonzero().flatten().tolist()) for row in logits >= 0]
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
-        scores = accuracies(rows, set(self.answers), self.majority)
+        any_one = self.several == "any"
+        scores = accuracies(rows, set(self.answers), self.majority, any_one)
         if stage == "test":
-            self.samples = answer_samples(rows)
+            self.samples = answer_samples(rows, any_one)
             scores |= mean_intervals(self.samples.values, self.samples.patients)
         return scores
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Questions and their answers, half of them failures where there are as many."""
+        some = {name: values[:count] for name, values in batch.items()}
         likelihoods = outcome["logits"].sigmoid()
-        right = [found == true for found, true in zip(self._likeliest(likelihoods), batch["answer"], strict=True)]
-        rows = with_failures(right, count)
-        some = {name: batch[name][rows] for name in ("image", "input_ids", "attention_mask")}
-        some |= {name: [batch[name][i] for i in rows] for name in ("text", "answer")}
-        told = f"{sum(right)} of the {len(right)} questions of this batch are answered correctly; {len(rows)} of them:"
-        cards = answer_cards(some, likelihoods[rows], self.answers, self.attention(some), told)
-        return {"answers": cards}
+        return {"answers": answer_cards(some, likelihoods, self.answers, self.attention(some))}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Id, question, most likely answer, and the five most likely answers with their probabilities."""
-        best = self.logits(batch).sigmoid().topk(min(5, len(self.answers)), dim=1)
+        """Id, question, predicted answer, and the five most likely answers with their probabilities."""
+        logits = self.logits(batch)
+        best = logits.sigmoid().topk(min(5, len(self.answers)), dim=1)
         ranked = [
             {self.answers[i]: round(p, 4) for i, p in zip(places, values, strict=True)}
             for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
-        likeliest = [next(iter(row)) for row in ranked]
-        return {"id": batch["id"], "question": batch["text"], "prediction": likeliest, "probabilities": ranked}
+        chosen = self.chosen(logits, batch)
+        return {"id": batch["id"], "question": batch["text"], "prediction": chosen, "probabilities": ranked}
 
     def prediction_writer(self) -> AnswerWriter:
         return AnswerWriter("answers.jsonl")

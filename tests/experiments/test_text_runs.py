@@ -131,3 +131,22 @@ def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_
         assert metrics[f"test/{name}_h1"] == metrics[f"test/{name}_p1"] <= metrics[f"test/{name}_h5"]
         assert metrics[f"test/{name}_p5"] <= metrics[f"test/{name}_h5"] and f"test/{name}_r1" not in metrics
     assert 0 < metrics["test/chance_h1"] < metrics["test/chance_h5"] <= 1
+
+
+@pytest.mark.parametrize("name", ["questions", "pmc_vqa", "vqa_med_2019", "mimic_cxr_vqa", "path_vqa"])
+def test_vqa_of_other_tables(name: str, phantom: Path, tmp_path: Path) -> None:
+    """Choices, lists of answers and alternatives, trained for two steps and tested."""
+    path = EXPERIMENTS / "vqa" / f"{name}.yaml"
+    small = ["--model.backbone", "mpma_vit_t16", "--data.image_size", "32", "--trainer.limit_val_batches", "2"]
+    start(path, phantom, phantom, tmp_path, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2", *small)
+    words = ["--config", str(path), *data_arguments(path, phantom, phantom), *SMALL, *small, "--data.batch_size", "64"]
+    words += ["--trainer.default_root_dir", str(tmp_path), "--ckpt_path", "last", "--trainer.limit_test_batches", "2"]
+    assert main(["test", *words]) == 0
+    row = results(tmp_path)
+    assert row["protocol"] == {"questions": "vqa-questions"}.get(name, name.replace("_", "-"))
+    metrics = row["metrics"]
+    assert 0 <= metrics["test/accuracy"] <= metrics["test/ceiling"] <= 1
+    assert ("test/token_f1/open" in metrics) == ("test/accuracy/open" in metrics)
+    assert main(["predict", *words]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert answers and all(isinstance(answer["prediction"], str) for answer in answers)
