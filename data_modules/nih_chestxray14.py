@@ -81,7 +81,7 @@ class NIHChestXray14DataModule(DataModule):
         frame = pd.DataFrame(
             {"id": table["Image Index"], "patient": table["Patient ID"], "study": table["Image Index"]}
         )
-        frame["image"] = self._locate(frame["id"])
+        frame["image"] = locate_films(self.root, frame["id"])
         frame = frame.join(label_columns(path, table["Finding Labels"], self.label_names))
         known = label_columns(path, table["Finding Labels"], list(CLASSES))  # one draw for any data.labels
         if self.lists:
@@ -104,20 +104,19 @@ class NIHChestXray14DataModule(DataModule):
             numbers = table[["x", "y", "width", "height"]].astype(float)
         return table.assign(label=table["label"].map(lambda name: same_class(name, CLASSES) or name), **numbers)
 
-    def _locate(self, names: pd.Series) -> pd.Series:
-        found = {
-            file.name: str(file)
-            for folder in sorted(self.root.glob("images*"))
-            for file in files_below(folder, [".png"])
-        }
-        return names.map(lambda name: found.get(name, str(self.root / "images" / name)))
-
     def _official(self) -> dict[str, Path]:
         files = {split: self.root / name for split, name in OFFICIAL.items()}
         for path in files.values():
             if not path.is_file():
                 raise UserError(f"{path}: split list not found; {SOURCE}, or use data.split 70/10/20")
         return files
+
+
+def locate_films(root: Path, names: pd.Series) -> pd.Series:
+    """Full paths of ``names``, below ``images_001`` … or ``images``."""
+    folders = sorted(root.glob("images*"))
+    found = {file.name: str(file) for folder in folders for file in files_below(folder, [".png"])}
+    return names.map(lambda name: found.get(name, str(root / "images" / name)))
 
 
 def read_entries(root: Path) -> tuple[Path, pd.DataFrame]:

@@ -115,9 +115,13 @@ class ZeroShotProtocol(Protocol):
     Attributes:
         positives_only: a class scores what the best of its positive prompts scores, and negative prompts are not read;
             otherwise the mean of the positive less that of the negative prompts.
+        data: class of the data module whose test images and labels it is defined on; empty: any.
+        core: classes whose mean AUROC, ``auroc_core``, is reported beside that of all classes.
     """
 
     positives_only: bool = False
+    data: str = ""
+    core: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,26 @@ PROTOCOLS: dict[str, Protocol] = {
         "zero-shot among exclusive classes by the best positive prompt: GLoRIA's rule, our prompts and word scores",
         positives_only=True,
     ),
+    "zs-chexpert-500": ZeroShotProtocol(
+        "zero-shot on CheXpert's 500 test studies, labels of five radiologists, first frontal image of each",
+        "CheXzero, its run_preprocess.py",
+        data="CheXpert500DataModule",
+        core=("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"),
+    ),
+    "zs-mimic-expert": ZeroShotProtocol(
+        "zero-shot on the 687 hand-labelled test studies of MIMIC-CXR-JPG 2.1.0, every frontal image",
+        data="MIMICCXRExpertDataModule",
+        core=("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"),
+    ),
+    "zs-nih-google": ZeroShotProtocol(
+        "zero-shot on NIH's test images that radiologists adjudicated, four findings", data="NIHGoogleDataModule"
+    ),
+    "zs-openi-18": ZeroShotProtocol(
+        "zero-shot on every frontal image of Open-i, 18 labels from its automatic MeSH terms", data="OpenIDataModule"
+    ),
+    "zs-padchest-physician": ZeroShotProtocol(
+        "zero-shot on PadChest's images that physicians labelled, the classes of data.labels", data="PadChestDataModule"
+    ),
     "ret-pairs": RetrievalProtocol("retrieval on one's own pairs; same study or same text is a hit"),
     "ret-roco-2k": RetrievalProtocol("retrieval among 2,000 test pairs of ROCO, those of M3AE, which fuses all pairs"),
     "ret-mimic-5x200": RetrievalProtocol("five classes of 200; the same class is a hit", "PTUnifier"),
@@ -194,6 +218,16 @@ PROTOCOLS: dict[str, Protocol] = {
     "vqa-rad-legacy": Protocol("all questions, vocabulary of all splits, selection on test", "M3AE"),
     "slake-en": Protocol("official splits, English questions", "SLAKE"),
     "slake-zh": Protocol("official splits, Chinese questions", "SLAKE"),
+    "vqa-questions": Protocol(
+        "one's own questions: the vocabulary of training; exact match, all of several answers, the likeliest of the "
+        "choices, token F1 of open answers"
+    ),
+    "path-vqa": Protocol("official splits; exact match, token F1 of open answers", "PathVQA"),
+    "pmc-vqa": Protocol("official test, a tenth of the training images validates; the likeliest of the choices"),
+    "vqa-med-2019": Protocol(
+        "official splits; any one of the reference answers, without parts in parentheses", "VQA-Med 2019"
+    ),
+    "mimic-cxr-vqa": Protocol("official splits; exact match of all answers", "MIMIC-CXR-VQA"),
 }
 
 P = TypeVar("P", bound=Protocol)

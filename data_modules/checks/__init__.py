@@ -38,7 +38,7 @@ Examine = Callable[[Any, CheckResult], pd.DataFrame | None]
 def check(
     name: str,
     root: Path,
-    data: DataModule | None,
+    data: DataModule,
     decode_all: bool = False,
     against: Path | None = None,
     exclude_to: Path | None = None,
@@ -48,7 +48,7 @@ def check(
 
     Args:
         name: of the data set; ``checks/<name>.py`` is used where there is one.
-        root: a prepared store; else for the result, and of data sets that have no data module.
+        root: a prepared store; else for the result.
         data: the data module, whose arguments count (``sections``, ``split_file``, ``exclude``, ...).
         decode_all: decode every image, not a sample.
         against: a prepared pre-training store, to look for patients and pictures it shares with val and test; for
@@ -65,7 +65,7 @@ def check(
         else:
             special = find_spec(f"data_modules.checks.{name}")
             examine: Examine = import_module(special.name).examine if special else examine_rows
-            frame = examine(data if data is not None else root, result)
+            frame = examine(data, result)
     if frame is None:
         return result
     if (frame := _as_read(frame, result, data)).empty:
@@ -75,12 +75,11 @@ def check(
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     result.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, result)
-    check_labels(frame, [] if data is None else data.label_names, result)
+    check_labels(frame, data.label_names, result)
     if pictures is not None:
         files = check_pictures(frame, pictures, result)
     elif "image" in frame:
-        allowed = 0.0 if data is None else data.max_missing
-        files = check_images(frame, result, sample if against is None else None, allowed, each)
+        files = check_images(frame, result, sample if against is None else None, data.max_missing, each)
     check_annotations(frame, result, sample)
     if against is not None:
         exclude = check_against(frame, files, against, result)
@@ -90,7 +89,10 @@ def check(
 
 
 def check_labels(frame: pd.DataFrame, labels: Sequence[str], result: CheckResult) -> None:
-    """A warning for each split in which a class has no positive, because a task that trains on labels refuses it."""
+    """A warning for each split in which a class has no positive, because a task that trains on labels refuses it; of a
+    set with a training split."""
+    if not (frame["split"] == "train").any():
+        return
     for split in ("train", "val"):
         try:
             refuse_without_positive(frame[frame["split"] == split], split, labels)
@@ -98,15 +100,13 @@ def check_labels(frame: pd.DataFrame, labels: Sequence[str], result: CheckResult
             result.add("warning", "class without a positive", f"{error}; a task that trains on labels refuses it")
 
 
-def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
+def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule) -> pd.DataFrame:
     """With the splits of the split file, else its own, else drawn ones, and without the patients to exclude."""
-    if data is not None and data.split_file is not None:
+    if data.split_file is not None:
         with result.catching("split file"):
             frame = take_split_file(frame, data.split_file, result.left_out)
     if not frame.empty:
         frame = _with_splits(frame, result, data)
-    if data is None:
-        return frame
     with result.catching("exclusion manifest"):
         if not frame.empty:
             frame = data.choose_rows(frame.reset_index(drop=True))
@@ -116,11 +116,10 @@ def _as_read(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) 
     return frame
 
 
-def _with_splits(frame: pd.DataFrame, result: CheckResult, data: DataModule | None) -> pd.DataFrame:
+def _with_splits(frame: pd.DataFrame, result: CheckResult, data: DataModule) -> pd.DataFrame:
     if not has_splits(frame):
         result.add("info", "drawn split", "no split is given: train, val and test are drawn by patient and text")
-        names, seed = (data.label_names, data.seed) if data else ([], 0)
-        return frame.assign(split=draw_splits(frame, names, seed))
+        return frame.assign(split=draw_splits(frame, data.label_names, data.seed))
     with result.catching("unknown split"):
         return frame.assign(split=normalise_splits(frame["split"], frame["id"]))
     return frame.assign(split=frame["split"].fillna("?"))

@@ -1,26 +1,41 @@
-"""Open-i (IU X-Ray): its reports, straight from NLMCXR_reports.tgz, and the images they name."""
+"""Open-i (IU X-Ray): statistics of its reports, beside what every data set is checked for."""
 
 from collections import Counter
-from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
-from data_modules.checks.result import CheckResult
+from data_modules.checks.result import CheckResult, examine_rows
+from data_modules.images.missing import images_present
 from data_modules.index.words import count_words, normalise
+from data_modules.openi import OpenIDataModule
 from data_modules.text.openi_reports import read_openi
+from data_modules.text.openi_tables import ARCHIVE, REPORTS
 from data_modules.text.sections import clean
 from data_modules.text.sentences import sentences
 
-ARCHIVE = "NLMCXR_reports.tgz"
 OFFICIAL = 3955
 
 
-def examine(root: Path, result: CheckResult) -> pd.DataFrame | None:
-    """One row an image; the set knows no patients and no splits."""
-    reports = list(read_openi(root / ARCHIVE))
+def examine(data: OpenIDataModule, result: CheckResult) -> pd.DataFrame | None:
+    """The rows of the data module, after the statistics of the archive where there is one."""
+    if (data.root / ARCHIVE).is_file():
+        _archive(data, result)
+    frame = examine_rows(data, result)
+    if frame.empty or not images_present(frame["image"]).any():
+        result.add("info", "no images", f"{data.root}: found no images, expected NLMCXR_png (openi.nlm.nih.gov/faq)")
+        return None
+    if (data.root / ARCHIVE).is_file() or (data.root / REPORTS).is_file():
+        unseen = frame.loc[frame["view"] == "unknown", "id"]
+        advice = "data.views without unknown leaves them out"
+        result.found("info", "image of an unknown view", unseen, advice)
+    return frame
+
+
+def _archive(data: OpenIDataModule, result: CheckResult) -> None:
+    reports = list(read_openi(data.root / ARCHIVE))
     if (count := len(reports)) != OFFICIAL:
-        result.add("warning", "counts", f"{count:,} reports, officially {OFFICIAL:,}: download the archive again")
+        result.add("info", "reports", f"{count:,} reports, officially {OFFICIAL:,}")
     texts = {entry["uid"]: clean(f"{entry['findings']} {entry['impression']}") for entry in reports}
     has = Counter((bool(entry["findings"]), bool(entry["impression"])) for entry in reports)
     lengths = {part: [count_words(e[part]) for e in reports if e[part]] for part in ("findings", "impression")}
@@ -39,14 +54,10 @@ def examine(root: Path, result: CheckResult) -> pd.DataFrame | None:
     }
     empty = [f"report {entry['uid']}" for entry in reports if not entry["findings"] and not entry["impression"]]
     result.found("warning", "report without findings and impression", empty, "left out")
+    alone = [f"report {entry['uid']}" for entry in reports if not entry["images"]]
+    result.found("info", "report without an image", alone, "left out")
+    twice = Counter(image for entry in reports for image in entry["images"])
+    result.found("error", "image of two reports", [k for k, n in twice.items() if n > 1], "download the archive again")
     often = max((number for text, number in same.items() if text), default=0)
     shared = sum(n for n in same.values() if n > 1)
     result.add("info", "repeated text", f"{shared:,} reports share their text with another, {often} have one text")
-    folder = next((path for path in (root / "images", root / "NLMCXR_png", root) if any(path.glob("*.png"))), None)
-    if folder is None:
-        result.add("info", "no images", f"{root}: found no images, expected NLMCXR_png (openi.nlm.nih.gov/faq)")
-        return None
-    named = [(image, entry["uid"]) for entry in reports for image in entry["images"]]
-    frame = pd.DataFrame(named, columns=["id", "study"])
-    image = f"{folder}/" + frame["id"] + ".png"
-    return frame.assign(patient=frame["study"], text=frame["study"].map(texts), image=image)

@@ -15,13 +15,21 @@ Severity = Literal["error", "warning", "info"]
 _SHOWN = 5
 OFFICIAL = {
     "chexpert": 223_648,
+    "chestx_det": 3_578,
+    "chexpert_500": 500,
+    "chexpert_plus": 223_462,
     "covidx": 30_530,
     "ms_cxr": 1_162,
     "nih_chestxray14": 112_120,
+    "nih_google": 4_376,
+    "openi": 7_470,
+    "padchest": 160_861,
+    "rexgradient": 273_004,
     "roco": 81_807,
     "rsna_pneumonia": 26_684,
     "siim_pneumothorax": 12_047,
     "slake": 7_033,
+    "vindr_cxr": 18_000,
 }
 """Samples of the whole set, whatever is left out: the default version, radiology (ROCO) and English (SLAKE)."""
 

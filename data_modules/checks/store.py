@@ -36,7 +36,7 @@ def is_store(folder: Path) -> bool:
 
 
 def check_store(
-    folder: Path, data: DataModule | None, result: CheckResult, sample: int | None, each: Each = in_threads
+    folder: Path, data: DataModule, result: CheckResult, sample: int | None, each: Each = in_threads
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Add what is wrong with a store.
 
@@ -80,14 +80,14 @@ def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, result: CheckRes
     return files
 
 
-def _open(folder: Path, data: DataModule | None, result: CheckResult) -> Store | None:
+def _open(folder: Path, data: DataModule, result: CheckResult) -> Store | None:
     path = folder / MANIFEST
     with result.catching("manifest"):
         manifest = read_manifest(path)
         if (found := seal(manifest)) != manifest["seal"]:
             message = f"found content of SHA-256 {found}, expected {manifest['seal']}: it was edited"
             result.add("error", "manifest", f"{path}: {message}; {COPY}")
-        expected, module = result.dataset if data is None else type(data).__name__, manifest["module"]
+        expected, module = type(data).__name__, manifest["module"]
         if module != expected:
             message = f"found a store of {module}, expected one of {expected}; name the data set it was made of"
             result.add("error", "manifest", f"{path}: {message}")

@@ -9,7 +9,8 @@ import pandas as pd
 
 from data_modules.errors import UserError
 from data_modules.index.faulty import Drop, leave_out, refuse_many
-from data_modules.index.tables import missing_column, read_table, row_names
+from data_modules.index.records import read_json_table
+from data_modules.index.tables import RECORDS, missing_column, read_table, row_names
 
 CHEXPERT = (
     "Atelectasis",
@@ -28,11 +29,12 @@ CHEXPERT = (
     "Support Devices",
 )
 SAME = (
-    {"Lung Opacity", "Airspace Opacity"},
+    {"Lung Opacity", "Airspace Opacity", "Airspace opacity"},
+    {"Lung Lesion", "Nodule or mass"},
     {"Infiltration", "Infiltrate"},
     {"Other disease", "Other diseases"},
-    {"Pleural Effusion", "Effusion"},
-    {"Pleural Thickening", "Pleural_Thickening"},
+    {"Pleural Effusion", "Effusion", "Pleural effusion"},
+    {"Pleural Thickening", "Pleural_Thickening", "Pleural thickening"},
     {"No Finding", "No finding"},
 )
 """Names of one class in different tables."""
@@ -42,6 +44,27 @@ Blank = Literal["zeros", "ignore"]
 GLORIA_ONES = ("Atelectasis", "Edema", "Pleural Effusion")
 GLORIA_ZEROS = ("Cardiomegaly", "Consolidation")
 """What -1 becomes under ``gloria``, the policy of GLoRIA and MGCA for the five CheXpert competition classes."""
+OPENI = (
+    "Atelectasis",
+    "Calcified Granuloma",
+    "Cardiomegaly",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Fracture",
+    "Granuloma",
+    "Hernia",
+    "Infiltration",
+    "Lung Lesion",
+    "Lung Opacity",
+    "Mass",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
+"""The 18 classes of Open-i, named as torchxrayvision names them."""
 TAKEN = (
     "id",
     "patient",
@@ -106,7 +129,7 @@ def read_labels(
         UserError: a class without a column, or values other than 1, 0, -1 and blank in more than one row and more than
             1 % of the rows.
     """
-    table = read_table(path)
+    table = read_json_table(path).reset_index(drop=True) if path.suffix in RECORDS else read_table(path)
     if key not in table:
         raise UserError(missing_column(path, key, table.columns.tolist()))
     known, problems = _known(path, table, labels)

@@ -20,13 +20,15 @@ MOST_MEMBERS = 100_000
 
 
 class OpeniReport(TypedDict):
-    """Raw texts, possibly empty; ``images`` are ids such as ``CXR1_1_IM-0001-3001`` (append ``.png``)."""
+    """Raw texts, possibly empty; ``images`` are ids such as ``CXR1_1_IM-0001-3001`` (append ``.png``), ``terms`` the
+    MeSH terms that a program found in the report, in lower case."""
 
     uid: str
     findings: str
     impression: str
     images: list[str]
     licence: str
+    terms: list[str]
 
 
 def read_openi(archive: Path) -> Iterator[OpeniReport]:
@@ -65,4 +67,5 @@ def _parse(raw: bytes, name: str) -> OpeniReport:
         "impression": texts.get("impression", ""),
         "images": [node.get("id", "") for node in root.iter("parentImage")],
         "licence": (licence.text or "").strip() if licence is not None else "",
+        "terms": [(node.text or "").strip().lower() for node in root.iter("automatic")],
     }

@@ -16,13 +16,10 @@ from mpma_lightning.cli.commands import parse
 if TYPE_CHECKING:
     from data_modules.base import DataModule
 
-WITHOUT_MODULE = ("openi",)
-"""Data sets that can be checked and have no data module."""
-
 
 def check(argv: Sequence[str]) -> None:
     """``DATASET --root DIR [--all] [--json FILE] [--against STORE [--exclude_to FILE]] [--scheduler A] [--data.…]``."""
-    parser = _parser("check", argv, (*DATA_MODULES, *WITHOUT_MODULE))
+    parser = _parser("check", argv)
     parser.add_argument("--all", action="store_true", help="decode every image; default: a sample of them")
     parser.add_argument("--json", type=Path | None, help="write the result, with every case, to this file too")
     parser.add_argument(
@@ -39,8 +36,8 @@ def check(argv: Sequence[str]) -> None:
     given = parse(parser, argv, "check")
     from data_modules.checks import check as run
 
-    data = None if given.dataset in WITHOUT_MODULE else _data(parser, given)
     with _elsewhere(given) as each:
+        data = _data(parser, given)
         result = run(given.dataset, given.root, data, given.all, given.against, given.exclude_to, each or in_threads)
     print(result.as_text())
     if given.json is not None:
@@ -51,7 +48,7 @@ def check(argv: Sequence[str]) -> None:
 
 def prepare(argv: Sequence[str]) -> None:
     """``DATASET --root DIR --out DIR [--short_side N] [--payload jpeg|raw] … [--dry_run] [--replace] [--data.…]``."""
-    parser = _parser("prepare", argv, tuple(DATA_MODULES))
+    parser = _parser("prepare", argv)
     parser.add_argument("--out", type=Path, required=True, help="folder of the new store")
     parser.add_argument(
         "--short_side", type=int, default=768, help="pixels of the shorter side to which larger images are shrunk"
@@ -75,7 +72,7 @@ def prepare(argv: Sequence[str]) -> None:
 
 def split(argv: Sequence[str]) -> None:
     """``DATASET --root DIR --out FILE [--shares [0.8,0.1,0.1]] [--fraction F] [--data.…]``."""
-    parser = _parser("split", argv, tuple(DATA_MODULES))
+    parser = _parser("split", argv)
     parser.add_argument("--out", type=Path, required=True, help="table to write; runs read it with --data.split_file")
     parser.add_argument(
         "--shares", type=list[float], default=[0.8, 0.1, 0.1], help="shares of training, validation and test"
@@ -91,15 +88,15 @@ def split(argv: Sequence[str]) -> None:
     print(write_split_file(rows, data.label_names, data.seed, given.out, given.shares, given.fraction))
 
 
-def _parser(command: str, argv: Sequence[str], known: Sequence[str]) -> ArgumentParser:
+def _parser(command: str, argv: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
-    listed = ", ".join(f"{name} ({DATA_MODULES[name]})" if name in DATA_MODULES else name for name in known)
+    listed = ", ".join(f"{name} ({kind})" for name, kind in DATA_MODULES.items())
     parser.add_argument("dataset", type=str, help=f"one of these, with the class that a config names: {listed}")
     parser.add_argument(
         "--root", type=Path, required=True, help="folder of the data set; check and split also take a prepared store"
     )
     name = _dataset(argv)
-    if name is not None and name not in WITHOUT_MODULE:
+    if name is not None:
         parser.add_class_arguments(data_module(name), "data", skip={"root"}, instantiate=False)
     return parser
 

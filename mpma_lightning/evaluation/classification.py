@@ -11,6 +11,7 @@ from mpma_lightning.evaluation.bootstrap import bootstrap, interval_of
 from mpma_lightning.evaluation.metric import Metric, count
 
 AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc")
+AUROC_CORE = Metric("auroc_core", unit="share", headline=True)
 AP = Metric("ap", unit="share")
 F1 = Metric("f1", unit="share")
 ACCURACY = Metric("accuracy", unit="share", headline=True)

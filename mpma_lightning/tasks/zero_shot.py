@@ -11,6 +11,7 @@ from torch import Tensor
 from data_modules.errors import UserError, expect
 from mpma_lightning.evaluation.classification import (
     AUROC,
+    AUROC_CORE,
     auroc_interval,
     classification_scores,
     exclusive_scores,
@@ -47,8 +48,9 @@ class ZeroShotTask(TrainingFreeTask):
 
     Args:
         protocol: ``zs-prompt``, or ``zs-5x200`` with ``multiclass``: the largest similarity to one of the positive
-            prompts; ``combined`` is that of the mean of both similarities [GLoRIA].
-        prompts: a shipped prompt file (``chest_xray``) or a path.
+            prompts; ``combined`` is that of the mean of both similarities [GLoRIA]. The ids of expert-labelled test
+            sets, such as ``zs-chexpert-500``, are tied to their data modules.
+        prompts: a shipped prompt file (``chest_xray``; ``names``: the class and "no" before it) or a path.
         similarities: ``global``, ``local`` or both.
         temperature: of the attention of words over patches; as in local alignment of the pre-training.
         multiclass: classes of which every test image has exactly one, such as the five of CheXpert 5x200. Also reports
@@ -101,6 +103,9 @@ class ZeroShotTask(TrainingFreeTask):
     def build_heads(self) -> None:
         """Choose the classes: those of the data that have prompts; all findings where the data have no classes."""
         spec = self.data_spec
+        if self.rule.data not in ("", spec.name):
+            raise UserError(f"model.protocol {self.protocol} is defined on {self.rule.data}, the data are {spec.name}; "
+                            "take zs-prompt, or that data set")  # fmt: skip
         self.evaluator = ZeroShotEvaluator(self.prompts, spec.classes, self.rule.positives_only)
         if not self.classes:
             raise UserError(f"no class of {spec.name} ({', '.join(spec.classes)}) has prompts; model.prompts has "
@@ -170,6 +175,8 @@ class ZeroShotTask(TrainingFreeTask):
         found: dict[Metric, float] = {}
         for name, values in scores.items():
             metrics = classification_scores(labels, values, self.classes)
+            if core := [metrics[AUROC.of(name)] for name in self.rule.core if AUROC.of(name) in metrics]:
+                metrics[AUROC_CORE] = float(np.mean(core))
             if self.multiclass:
                 metrics |= self._accuracy(rows["id"], labels, values)
             if AUROC in metrics:

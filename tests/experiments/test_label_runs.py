@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from shipped import EXPERIMENTS, PLANTED, SMALL, label_arguments, results, start
+from shipped import EXPERIMENTS, FIVE, PLANTED, SMALL, label_arguments, results, start
 
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.cli.main import main
@@ -160,3 +160,27 @@ def test_multimodal_classification(
     films = ["--data.report_root", "null"]
     assert main(["test", *words, *films, "--ckpt_path", "best"]) == 1
     assert "the data have no text" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["chexpert_500", "mimic_cxr_expert", "nih_google", "openi", "padchest"])
+def test_zero_shot_on_sets_of_their_own_protocol(
+    name: str, phantom: Path, trained: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """The id belongs to the data set; the mean of the competition's classes stands beside that of all."""
+    path = EXPERIMENTS / "zero_shot" / f"{name}.yaml"
+    start(path, phantom, phantom, tmp_path, "--model.checkpoint", str(trained[0]))
+    row = results(tmp_path)
+    assert row["protocol"].startswith("zs-") and row["protocol"] != "zs-prompt"
+    metrics = row["metrics"]
+    assert 0 <= metrics["test/combined/auroc"] <= 1
+    core = [metrics[key] for key in (f"test/combined/auroc/{name}" for name in FIVE) if key in metrics]
+    if name in ("chexpert_500", "mimic_cxr_expert"):
+        assert metrics["test/combined/auroc_core"] == pytest.approx(sum(core) / len(core))
+
+
+def test_error_a_protocol_of_another_data_set(
+    phantom: Path, trained: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = label_arguments("zero_shot", phantom, trained[0], tmp_path, "--model.protocol", "zs-chexpert-500")
+    assert main(["test", *words]) == 1
+    assert "is defined on CheXpert500DataModule, the data are CheXpertDataModule" in capsys.readouterr().err

@@ -24,6 +24,14 @@ PAPER_SCALE = (
     "m3ae_like",
     "vqa_rad",
     "slake_en",
+    "openi_reports",
+    "chexpert_plus",
+    "rexgradient",
+    "questions",
+    "path_vqa",
+    "pmc_vqa",
+    "vqa_med_2019",
+    "mimic_cxr_vqa",
     "roco",
 )
 

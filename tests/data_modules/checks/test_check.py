@@ -15,6 +15,7 @@ from data_modules.checks.images import check_images, look_at
 from data_modules.checks.result import CheckResult
 from data_modules.images.perceptual import near_pairs, perceptual_hash
 from data_modules.mimic_cxr import MIMICCXRDataModule
+from data_modules.openi import OpenIDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
 from data_modules.prepare import prepare
@@ -258,7 +259,8 @@ def test_value_covid_cxr_known_repeats(sample_data: Path, name: str) -> None:
 
 
 def test_value_openi_statistics(sample_data: Path) -> None:
-    result = check("openi", sample_data / "openi_reports", None)
+    root = sample_data / "openi_reports"
+    result = check("openi", root, OpenIDataModule(str(root)))
     expected = {
         "reports": 3955,
         "with findings and impression": 3419,
@@ -281,7 +283,7 @@ def test_value_openi_statistics(sample_data: Path) -> None:
         (["check", "pairs"], 2, "root"),
         (["check", "pairs", "--root", "nowhere"], 1, "nowhere"),
         (["check", "vqa_rad", "--root", "nowhere"], 1, "nowhere"),
-        (["check", "openi", "--root", "nowhere"], 1, "NLMCXR_reports.tgz"),
+        (["check", "openi", "--root", "."], 1, "NLMCXR_reports.tgz"),
         (["check", "pairs", "--root", "x", "--data.tabel", "y"], 2, "tabel"),
     ],
 )
