@@ -33,6 +33,7 @@ class AnnotatedDataModule(DataModule):
         boxes: COCO file (``boxes.json``), in pixels of images of the width and height it states.
         table: with an image column, and split, patient, group and licence where there are: see ``PairsDataModule``.
             Without one every image is a patient, split 80/10/10, stratified by the classes of its boxes.
+        image_column, split_column, patient_column, group_column: of the table, as in ``PairsDataModule``.
         text_column: column of a text, such as a phrase that names what is annotated; null reads none. Images without
             one are left out; in a drawn split, equal texts are in one split.
 
@@ -47,15 +48,24 @@ class AnnotatedDataModule(DataModule):
         boxes: str | None = None,
         table: str | None = None,
         text_column: str | None = None,
+        image_column: str | None = None,
+        split_column: str | None = None,
+        patient_column: str | None = None,
+        group_column: str | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
         if masks is None and boxes is None:
             raise UserError("found neither data.masks nor data.boxes, expected a folder of masks or a COCO file")
-        if text_column is not None and table is None:
-            raise UserError(f"found data.text_column {text_column} without data.table; name the table that has it")
+        columns = {"text": text_column, "image": image_column, "split": split_column, "patient": patient_column,
+                   "group": group_column}  # fmt: skip
+        if table is None and (named := next((role for role, name in columns.items() if name is not None), None)):
+            raise UserError(
+                f"found data.{named}_column {columns[named]} without data.table; name the table that has it"
+            )
         self.root, self.table, self.masks, self.boxes = Path(root), table, masks, boxes
-        self.text_column = text_column
+        self.text_column, self.image_column, self.split_column = text_column, image_column, split_column
+        self.patient_column, self.group_column = patient_column, group_column
         self.mask_class = mask_class if masks else ""
 
     def read_index(self) -> pd.DataFrame:
@@ -70,12 +80,16 @@ class AnnotatedDataModule(DataModule):
     def _images(self) -> pd.DataFrame:
         if self.table is None:
             return folder_index(self.root / "images").drop(columns=["split", "group"])
-        path, table = read_pairs(self.root, self.table)
-        image = find_column(path, table, "image", None, IMAGE)
+        path, table = read_pairs(self.root, self.table, self.image_column)
+        image = find_column(path, table, "image", self.image_column, IMAGE)
         if image is None:
-            raise UserError(f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)}")
+            raise UserError(
+                f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)}; name it with "
+                "data.image_column"
+            )
         table = table[table[image].notna()].drop_duplicates(image)
-        frame = describe_samples(path, table, image, {}).assign(image=locate_images(self.root, table[image]))
+        given = {"group": self.group_column, "patient": self.patient_column, "split": self.split_column}
+        frame = describe_samples(path, table, image, given).assign(image=locate_images(self.root, table[image]))
         if self.text_column is None:
             return frame
         texts = table[find_column(path, table, "text", self.text_column, TEXT)].fillna("").map(clean)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,8 @@ class IndexLoaders(LightningDataModule):
         seed: of sample order, augmentation, masks and a drawn split.
         augment: training augmentation and how evaluation images are fitted.
         text: tokeniser and text lengths.
-        folder: ``predict`` embeds the images of this folder in place of the test split.
+        folder: ``predict`` embeds the images of this folder in place of a split.
+        predict_split: ``predict`` reads this split, or ``all``.
     """
 
     label_names: list[str]
@@ -53,18 +54,21 @@ class IndexLoaders(LightningDataModule):
         augment: Augment = DEFAULT_AUGMENT,
         text: TextOptions = DEFAULT_TEXT,
         folder: str | None = None,
+        predict_split: Literal["train", "val", "test", "all"] = "test",
     ) -> None:
         super().__init__()
         expect(batch_size >= 1, "data.batch_size", batch_size, "at least 1")
         expect(num_workers >= 0, "data.num_workers", num_workers, "0 or more")
         expect(image_size is None or image_size >= 1, "data.image_size", image_size, "at least 1")
         expect(channels in (1, 3), "data.channels", channels, "1 or 3")
+        alone = folder is None or predict_split == "test"
+        expect(alone, "data.predict_split", predict_split, "none beside data.folder, whose images predict reads")
         expect(0 <= text.sentence_dropout < 1, "data.text.sentence_dropout", text.sentence_dropout, "0 <= share < 1")
         expect(text.length_window >= 0, "data.text.length_window", text.length_window, "0 or more")
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a tiny evaluation split on many ranks
         self.image_size, self.channels = image_size, channels
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.augment, self.text, self.folder = augment, text, folder
+        self.augment, self.text, self.folder, self.predict_split = augment, text, folder, predict_split
         self.label_names = []
         self.index: pd.DataFrame | None = None
         self.tokenizer: Tokenizer | None = None
@@ -76,6 +80,11 @@ class IndexLoaders(LightningDataModule):
         """What the attached task asks for; without one, everything there is."""
         task = self.trainer.lightning_module if self.trainer else None
         return task.data_request() if isinstance(task, AsksForData) else DataRequest()
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the attached task reads texts."""
+        return "text" in self.request.modalities
 
     def row_weights(self, frame: pd.DataFrame) -> np.ndarray | None:
         """How often a training epoch shows each row (each study's first row under ``one_image_per_study``)."""
@@ -109,8 +118,12 @@ class IndexLoaders(LightningDataModule):
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """The images of ``folder``, else the test split; indices are tracked by lightning."""
-        name = "predict" if self.folder is not None else "test"
+        """The images of ``folder``, else ``predict_split`` as evaluation sees it; indices are tracked by lightning."""
+        name = "test" if self.folder is None and self.predict_split == "test" else "predict"
+        if name == "predict" and self.folder is None:
+            assert self.index is not None, "call setup first"
+            rows = self.index if self.predict_split == "all" else self.split_rows(self.predict_split)
+            self._datasets[name] = self._dataset(rows, name)
         order = [pair for batch in self._sampler(name, train=False) for pair in batch]
         return self._loader(name, sampler=order, batch_size=self.batch_size)
 

@@ -1,17 +1,18 @@
-"""The phantom as anyone's own pairs: `pairs.jsonl` and `images/`, frontal films with findings and impression."""
+"""The phantom as anyone's own pairs: `pairs.csv` and `images/`, frontal films with findings and impression."""
 
-import json
 from pathlib import Path
 
-from data_modules.files import write_whole
 from data_modules.phantom.layouts import link
+from data_modules.phantom.tables import Row, write_table
 from data_modules.phantom.truth import PhantomFilm
 from data_modules.text.sections import extract
 
+LABELS = ("Cardiomegaly", "Pleural Effusion")
+
 
 def write(films: list[PhantomFilm], out: Path) -> None:
-    """One line a frontal film: image, text, patient, group (its study), split."""
-    rows = []
+    """One row a frontal film: image, text, patient, group (its study), split, and 1 or 0 for each of ``LABELS``."""
+    rows: list[Row] = []
     for film in (film for film in films if film.view != "LATERAL"):
         link(film.image, out / "images" / f"{film.id}.jpg")
         rows.append(
@@ -21,6 +22,7 @@ def write(films: list[PhantomFilm], out: Path) -> None:
                 "patient": film.patient,
                 "group": film.study,
                 "split": {"validate": "val"}.get(film.split, film.split),
+                **{name: film.labels[name] for name in LABELS},
             }
         )
-    write_whole(out / "pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_table(out / "pairs.csv", ("image", "text", "patient", "group", "split", *LABELS), rows)

@@ -1,4 +1,4 @@
-"""Figures of the first validation or test batch, in TensorBoard and as PNG files in the run folder."""
+"""Figures of a validation or test batch, as PNG files in the run folder and in the loggers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -7,29 +7,34 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from matplotlib.figure import Figure
 
 from data_modules.errors import UserError
 from data_modules.files import whole_file
+from mpma_lightning.callbacks.picture_loggers import hand_over, sends_away
 from mpma_lightning.tasks.base import Task
 
 
 class Figures(Callback):
-    """Writes the task's figures of the first batch, and those of the whole split, of each validation and test to
-    ``pictures/<name>.png``: on rank 0, in every run but one with ``fast_dev_run``.
+    """Writes the task's figures of the first batch that has what they show, such as films with the structure, and
+    those of the whole split, of each validation and test to ``pictures/<name>.png``: on rank 0, in every run but one
+    with ``fast_dev_run``.
 
-    The files show images and texts of the data in use: they stay under its terms of use.
+    The files show images and texts of the data in use: they stay under its terms of use. Loggers that keep them on this
+    machine get them too (TensorBoard, MLflow with a folder); one that sends them to a server only with ``send``.
 
     Args:
         samples: samples in each figure; None: the number that the task sets.
-        extra: further figures of the first batch, drawn only when named: ``slots`` of pre-training shows the words and
-            image regions that each memory slot serves most.
+        extra: further figures of the batch, drawn only when named: ``slots`` of pre-training shows the words and image
+            regions that each memory slot serves most.
+        send: also give the pictures to loggers that send them to a server: W&B, MLflow with a server.
     """
 
-    def __init__(self, samples: int | None = None, extra: Sequence[str] = ()) -> None:
-        self.samples, self.extra = samples, tuple(extra)
+    def __init__(self, samples: int | None = None, extra: Sequence[str] = (), send: bool = False) -> None:
+        self.samples, self.extra, self.send = samples, tuple(extra), send
+        self.drawn = False  # a batch of this validation or test
+        self.told: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """UserError for an extra figure that the task does not have."""
@@ -39,17 +44,23 @@ class Figures(Callback):
                 offered = f"has {', '.join(known)}" if known else "has none"
                 raise UserError(f"found figure {name!r} in extra of Figures; {type(pl_module).__name__} {offered}")
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.drawn = False
+
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
-        if batch_idx == 0:
-            self._keep(trainer, pl_module, lambda task, *which: task.figures(batch, outputs, *which))
-            for name in self.extra:
-                self._keep(trainer, pl_module, partial(_extra, name, batch, outputs))
+        if self.drawn or not isinstance(pl_module, Task) or not pl_module.shows_annotation(batch):
+            return
+        self.drawn = True
+        self._keep(trainer, pl_module, lambda task, *which: task.figures(batch, outputs, *which))
+        for name in self.extra:
+            self._keep(trainer, pl_module, partial(_extra, name, batch, outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._keep(trainer, pl_module, lambda task, *which: task.epoch_figures(*which))
 
+    on_test_start = on_validation_start
     on_test_batch_end, on_test_end = on_validation_batch_end, on_validation_end
 
     @torch.no_grad()
@@ -59,20 +70,25 @@ class Figures(Callback):
             return
         assert isinstance(task, Task)
         try:
-            keep(trainer, draw(task, "test" if trainer.testing else "val", self.samples or task.figure_samples))
+            self._write(trainer, draw(task, "test" if trainer.testing else "val", self.samples or task.figure_samples))
         except Exception as error:
             rank_zero_warn(f"no figures at step {trainer.global_step}: {type(error).__name__}: {error}")
+
+    def _write(self, trainer: Trainer, figures: Mapping[str, Figure]) -> None:
+        """Figures to ``pictures/`` of the run folder, and to the loggers that may have them."""
+        folder = Path(trainer.default_root_dir, "pictures")
+        for name, figure in figures.items():
+            with whole_file(folder / f"{name}.png") as unfinished:
+                figure.savefig(unfinished, dpi=110, format="png")
+            for logger in trainer.loggers:
+                if self.send or not sends_away(logger):
+                    hand_over(logger, name, folder / f"{name}.png", trainer.global_step)
+                elif (kind := type(logger).__name__) not in self.told:
+                    self.told.add(kind)
+                    rank_zero_info(
+                        f"pictures stay in {folder}: {kind} sends to a server; Figures with `send: true` allows it"
+                    )
 
 
 def _extra(name: str, batch: Any, outputs: Any, task: Task, stage: str, count: int) -> Mapping[str, Figure]:
     return task.extra_figure(name, batch, outputs, count)
-
-
-def keep(trainer: Trainer, figures: Mapping[str, Figure]) -> None:
-    """Write figures to ``pictures/`` of the run folder as PNG, and to TensorBoard."""
-    for name, figure in figures.items():
-        with whole_file(Path(trainer.default_root_dir, "pictures", f"{name}.png")) as unfinished:
-            figure.savefig(unfinished, dpi=110, format="png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"pictures/{name}", figure, trainer.global_step)

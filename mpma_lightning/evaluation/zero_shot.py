@@ -16,11 +16,18 @@ PROMPTS = Path(__file__).with_name("prompts")
 
 @dataclass
 class Prompts:
-    """Positive and negative prompts by finding, and words that describe findings."""
+    """Positive and negative prompts by finding.
+
+    Attributes:
+        positive, negative: prompts that say that a finding is there, or is not.
+        finding_words: words that describe findings: what, where, how large.
+        named_findings: words that name a finding, of which pictures show where they have their place.
+    """
 
     positive: dict[str, list[str]]
     negative: dict[str, list[str]]
     finding_words: frozenset[str]
+    named_findings: frozenset[str]
 
 
 def load_prompts(name: str | Path) -> Prompts:
@@ -44,6 +51,7 @@ def load_prompts(name: str | Path) -> Prompts:
         {f: list(e["positive"]) for f, e in findings.items()},
         {f: list(e["negative"]) for f, e in findings.items()},
         frozenset(content.get("finding_words", [])),
+        frozenset(content.get("named_findings", [])),
     )
 
 

@@ -1,58 +1,121 @@
 """Figures of predicted masks, boxes and maps with the annotations."""
 
-from pathlib import Path
+from pathlib import PurePath
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from mpma_lightning.evaluation.grounding import Film, pointed_at
-from mpma_lightning.figures.canvas import FOUND, TRUTH, canvas, rectangle, show
+from mpma_lightning.evaluation.segmentation import per_image
+from mpma_lightning.figures.canvas import (
+    FOUND,
+    RIGHT,
+    TEXT,
+    TRUTH,
+    WRONG,
+    canvas,
+    frame,
+    headline,
+    legend_of_annotations,
+    rectangle,
+    scale_bar,
+    scale_of,
+    shortened,
+    show,
+)
+
+SHOWN_SCORE = 0.3
+"""Detections with a lower score are not drawn."""
+COLUMNS = 3
+NAME = 28
+"""Characters shown of the name of a film."""
 
 
-def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str]) -> Figure:
-    """Images, and the outlines of the annotated mask (green) and the predicted one (orange).
+def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str], what: str) -> Figure:
+    """A film, and the same with the outlines of the annotated and of the predicted mask and their Dice.
 
     Args:
         image: (N, C, S, S).
         truth, found: (N, 1, S, S) annotated and predicted masks, 0 outside.
         names: N titles.
+        what: the masks show.
     """
-    figure, axes = canvas(len(image), 2)
-    for row, (left, right) in enumerate(axes):
+    real, guess = (values.cpu().numpy() > 0 for values in (truth[:, 0], found[:, 0]))
+    dice, _ = per_image((real & guess).sum((1, 2)), guess.sum((1, 2)), real.sum((1, 2)))
+    pairs = -(-len(image) // 2)
+    figure, axes = canvas(pairs, 4, 2.6, 2.95)
+    for i, (left, right) in enumerate(axes.reshape(2 * pairs, 2)[: len(image)]):
+        name = PurePath(names[i]).name
         for ax in (left, right):
-            show(ax, image[row])
-        for mask, colour in ((truth, TRUTH), (found, FOUND)):
-            values = mask[row, 0].float().cpu().numpy()
-            if 0 < values.mean() < 1:
-                right.contour(values, [0.5], colors=[colour], linewidths=1)
-        left.set_title(Path(names[row]).name[:24], fontsize=7)
-    figure.suptitle("green: annotated, orange: predicted", fontsize=8)
+            show(ax, image[i])
+        for mask, colour, line in ((real[i], TRUTH, "solid"), (guess[i], FOUND, "dashed")):
+            if mask.any() and not mask.all():
+                right.contour(mask, [0.5], colors=[colour], linewidths=1.6, linestyles=line)
+        left.set_title(name if len(name) <= NAME else f"{name[: NAME - 1]}…", fontsize=TEXT, loc="left")
+        kind = f"Dice {dice[i]:.2f}" if guess[i].any() else "nothing predicted: Dice 0"
+        right.set_title(kind if real[i].any() else f"no {what} there; {kind}", fontsize=TEXT + 1, loc="left")
+    headline(figure, f"Films with {what}")
+    legend_of_annotations(figure)
     return figure
 
 
 def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, Tensor]], classes: list[str]) -> Figure:
-    """Images with annotated boxes (green) and the three detections of highest score (orange, class and score)."""
-    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.3)
+    """Films with annotated boxes, and with the detections of a score of ``SHOWN_SCORE`` or more."""
+    figure, axes = _grid(len(image))
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
         show(ax, image[i])
         for box, label in zip(truth[i]["boxes"].tolist(), truth[i]["labels"].tolist(), strict=True):
-            rectangle(ax, box, TRUTH, classes[label])
-        best = found[i]["scores"].argsort(descending=True)[:3].tolist()
-        for k in best:
-            score = float(found[i]["scores"][k])
-            rectangle(ax, found[i]["boxes"][k].tolist(), FOUND, f"{classes[int(found[i]['labels'][k])]} {score:.2f}")
-    figure.suptitle("green: annotated, orange: predicted", fontsize=8)
+            rectangle(ax, box, TRUTH, classes[label] if len(classes) > 1 else "")
+        scores = found[i]["scores"]
+        shown = [k for k in scores.argsort(descending=True).tolist() if float(scores[k]) >= SHOWN_SCORE]
+        for k in shown:
+            name = f"{classes[int(found[i]['labels'][k])]} " if len(classes) > 1 else ""
+            rectangle(ax, found[i]["boxes"][k].tolist(), FOUND, f"{name}{float(scores[k]):.2f}")
+        highest = f"; the highest is {float(scores.max()):.2f}" if len(scores) else ""
+        title = f"{len(truth[i]['boxes'])} annotated, {len(shown)} predicted"
+        ax.set_title(title if shown else f"{title}{highest}", fontsize=TEXT)
+    what = classes[0] if len(classes) == 1 else "annotations"
+    headline(figure, f"Films with {what}; predicted boxes with a score of at least {SHOWN_SCORE}")
+    legend_of_annotations(figure)
     return figure
 
 
-def grounding(image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film]) -> Figure:
-    """Similarity maps over the images, with the annotated boxes (green) and the most similar patch (cross)."""
-    figure, axes = canvas(-(-len(image) // 3), 3, 3.2, 3.4)
+def grounding(
+    image: Tensor, maps: Tensor, truth: list[Tensor], phrases: list[str], films: list[Film], hits: list[bool]
+) -> Figure:
+    """Similarity maps over the films, with the annotated boxes, the most similar patch, and whether it counts as a hit.
+
+    Args:
+        image, maps: (N, C, S, S) and (N, H', W').
+        truth: boxes (n, 4) of at least N phrases, in pixels.
+        phrases, films, hits: of at least N: the text, the part of the crop that shows the image, and the outcome
+            of the pointing game.
+    """
+    figure, axes = _grid(len(image))
     for i, ax in zip(range(len(image)), axes.flat, strict=False):
-        show(ax, image[i], maps[i], alpha=0.45)
-        y, x = pointed_at(maps[i].float().cpu().numpy(), image.shape[-2], image.shape[-1], films[i])
-        ax.plot(x, y, marker="+", color="white", markersize=10)
+        scale, (height, width) = scale_of(maps[i]), image.shape[-2:]
+        show(ax, image[i], maps[i], scale)
+        y, x = pointed_at(maps[i].float().cpu().numpy(), height, width, films[i])
+        _pointer(ax, x, y)
         for box in truth[i].tolist():
-            rectangle(ax, box, TRUTH, "")
-        ax.set_title(phrases[i][:48], fontsize=7)
+            rectangle(ax, box, TRUTH)
+        colour = RIGHT if hits[i] else WRONG
+        frame(ax, colour)
+        ax.set_title("hit" if hits[i] else "miss", fontsize=TEXT + 1, color=colour, weight="bold", loc="left")
+        ax.set_xlabel(shortened(phrases[i], 44, 2), fontsize=TEXT)
+        scale_bar(figure, np.array([ax]), scale, "")
+    headline(figure, f"Where the model sees each phrase: {sum(hits[: len(image)])} of {len(image)} are hits",
+             "box: annotated; cross: the most similar patch; colour: cosine of phrase and patch")  # fmt: skip
     return figure
+
+
+def _grid(count: int) -> tuple[Figure, np.ndarray]:
+    return canvas(-(-count // COLUMNS), min(count, COLUMNS), 3.5, 3.7)
+
+
+def _pointer(ax: Axes, x: int, y: int) -> None:
+    """A white cross with a black border."""
+    for colour, size, width in (("black", 14, 4.0), ("white", 12, 2.0)):
+        ax.plot(x, y, marker="+", color=colour, markersize=size, markeredgewidth=width)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones.memory_attention import MemoryUse
-from mpma_lightning.figures.canvas import canvas, enlarged, gray
+from mpma_lightning.figures.canvas import TEXT, canvas, headline, show
 
 WORDS = 6
 
@@ -53,13 +53,10 @@ def slot_gallery(
     figure, axes = canvas(len(words), count + 1, 2.0, 1.9)
     for slot, row in enumerate(axes):
         lines = [f"slot {slot}", *(f"{share:4.0%} {word}" for word, share in list(words[slot].items())[:WORDS])]
-        row[0].text(0, 1, "\n".join(lines), fontsize=8, family="monospace", va="top", transform=row[0].transAxes)
+        row[0].text(0, 1, "\n".join(lines), fontsize=TEXT, family="monospace", va="top", transform=row[0].transAxes)
         best = regions[..., slot].amax(1).argsort(descending=True)[:count].tolist()
         for ax, chosen in zip(row[1:], best, strict=True):
-            ax.imshow(gray(image[chosen]), cmap="gray")
-            heat = regions[chosen, :, slot].unflatten(0, grid)
-            ax.imshow(enlarged(heat, image.shape[-2:]), cmap="inferno", alpha=0.5)
-    figure.suptitle(
-        f"Share of a word's attention to the {len(words)} slots that goes to each; regions in colour", fontsize=8
-    )
+            show(ax, image[chosen], regions[chosen, :, slot].unflatten(0, grid))
+    headline(figure, f"What each of the {len(words)} memory slots serves most",
+             "left: its share of a word's attention to all slots; right: regions, brighter is more")  # fmt: skip
     return figure

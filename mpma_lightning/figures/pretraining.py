@@ -1,99 +1,162 @@
-"""Figures of pre-training: reconstructed images and reports, similarity of words and patches, and of pairs."""
+"""Figures of pre-training: reconstructed images and reports, and the similarity of pairs."""
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, gray, show
+from mpma_lightning.evaluation.interpolation import interpolate_hidden
+from mpma_lightning.figures.canvas import (
+    CHARACTER,
+    LINE,
+    MAP,
+    PLAIN,
+    RIGHT,
+    TEXT,
+    TRUTH,
+    WRONG,
+    canvas,
+    gray,
+    headline,
+    scale_bar,
+    scale_of,
+    show,
+    write,
+)
 from mpma_lightning.objectives import PretrainingState
-from mpma_lightning.objectives.image_reconstruction import patchify, unpatchify
+from mpma_lightning.objectives.image_reconstruction import normalise_patches, patchify, unpatchify
+
+REPORT, LINES = 7.0, (11, 24)
+"""Width in inches, and least and largest number of lines of a report."""
+NOTHING = "#BBCCDD"
+"""Colour of patches that are not shown: hidden from the model, or without an error."""
 
 
 def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
-    """Input, visible patches, predicted patches, and both together; one row per sample."""
+    """Film, what the model sees, its prediction of the hidden patches and its error; then interpolation and its error.
+
+    Both get each hidden patch's true mean and contrast, which the loss leaves out. Interpolated patches are multiplied
+    by the one factor with the least error on these films, as in ``interpolation_mse``.
+    """
     assert state.target is not None and state.image_mask is not None
-    grid = state.image_features.grid
+    target, grid, hidden = state.target.float(), state.image_features.grid, state.image_mask.masked
     assert grid is not None
-    channels = state.target.shape[1]
-    patches = patchify(state.target.float(), state.target.shape[-1] // grid[1])
-    mean, std = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
-    predicted = state.outputs["image_prediction"].float() * std + mean
-    masked = state.image_mask.masked.unsqueeze(-1)
-    shown = {
-        "input": patches,
-        "visible": torch.where(masked, patches.amin(), patches),
-        "predicted": predicted,
-        "visible + predicted": torch.where(masked, predicted, patches),
-    }
-    count = min(count, len(patches))
-    figure, axes = canvas(count, len(shown))
-    for column, (title, values) in enumerate(shown.items()):
-        images = unpatchify(values[:count], grid, channels)
-        for row in range(count):
+    count, side, channels = min(count, len(target)), target.shape[-1] // grid[1], target.shape[1]
+    target, hidden = target[:count], hidden[:count]
+    patches = patchify(target, side)
+    truth = normalise_patches(patches)
+    model = state.outputs["image_prediction"][:count].float()
+    plain = normalise_patches(patchify(interpolate_hidden(target, hidden, grid), side))
+    plain = plain * (truth * plain)[hidden].sum() / plain[hidden].square().sum().clamp(min=1e-12)
+    mean, deviation = patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    errors = [(guess - truth).square().mean(-1) for guess in (model, plain)]
+    scale = Normalize(0, float(torch.stack(errors)[:, hidden].max()))
+    shades, heat = (colormaps[name].with_extremes(bad=NOTHING) for name in ("gray", MAP))
+    figure, axes = canvas(count, 6, 2.0, 2.2)
+    titles = ("film", "what the model sees", "the model's guess", "its error", "interpolation", "its error")
+    for column, title in enumerate(titles):
+        axes[0, column].set_title(title, fontsize=TEXT + 1)
+
+    def draw(column: int, values: Tensor) -> None:
+        for row, image in enumerate(unpatchify(values, grid, channels)):
             low, high = float(patches[row].amin()), float(patches[row].amax())
-            axes[row, column].imshow(gray(images[row]), cmap="gray", vmin=low, vmax=high)
-        axes[0, column].set_title(title, fontsize=9)
-    figure.suptitle("Predicted patches carry the true patch's mean and contrast, as in MAE", fontsize=8)
+            axes[row, column].imshow(gray(image), cmap=shades, vmin=low, vmax=high)
+
+    draw(0, patches)
+    draw(1, patches.masked_fill(hidden[..., None], torch.nan))
+    for column, guess, error in zip((2, 4), (model, plain), errors, strict=True):
+        draw(column, torch.where(hidden[..., None], guess * deviation + mean, patches))
+        for row, ax in enumerate(axes[:, column + 1]):
+            shown = error[row].masked_fill(~hidden[row], torch.nan).unflatten(0, grid)
+            ax.imshow(shown.cpu().numpy(), cmap=heat, norm=scale)
+            below = f"mean error {float(error[row][hidden[row]].mean()):.2f}"
+            ax.text(0.5, -0.02, below, fontsize=TEXT, ha="center", va="top", transform=ax.transAxes)
+    scale_bar(figure, axes, scale, "squared error of a hidden patch")
+    headline(figure, "Hidden patches, guessed by the model and interpolated from the visible ones",
+             "error: mean square, in units of the patch's variance; 1 is that of a plain gray patch")  # fmt: skip
     return figure
 
 
 def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Figure:
-    """Reports with the predicted word-pieces in bold: green for a correct one, red with the truth for a wrong one."""
+    """Films with their reports; hidden words are bold: blue where the model's word is right, else orange with the truth
+    in brackets."""
     assert state.input_ids is not None and state.report_mask is not None and state.word_ids is not None
-    count = min(count, len(state.input_ids))
-    figure, axes = canvas(count, 1, width=11, height=1.7)
-    masked = state.report_mask.masked.cpu()
-    guesses = torch.zeros_like(state.input_ids.cpu())
+    count, films = min(count, len(state.input_ids)), state.target is not None
+    masked, ids = state.report_mask.masked.cpu(), state.input_ids.cpu()
+    guesses = torch.zeros_like(ids)
     guesses[masked] = state.outputs["report_prediction"].cpu()
-    for row in range(count):
-        x, y = 0.0, 0.92
-        for position, true_id in enumerate(state.input_ids[row].tolist()):
-            if not state.attention_mask[row, position] or true_id in (tokenizer.cls_id, tokenizer.sep_id):  # type: ignore[index]
-                continue
-            truth, colour = tokenizer.piece(true_id), PLAIN
-            text = truth
-            if masked[row, position]:
-                guess = tokenizer.piece(int(guesses[row, position]))
-                text, colour = (truth, RIGHT) if guess == truth else (f"{guess} [{truth}]", WRONG)
-            width = 0.0078 * (len(text) + 1)
-            if x + width > 1:
-                x, y = 0.0, y - 0.14
-            weight = "bold" if masked[row, position] else "normal"
-            axes[row, 0].text(x, y, text, color=colour, fontsize=8, family="monospace", weight=weight)
-            x += width
-        axes[row, 0].set(xlim=(0, 1), ylim=(0, 1))
-    figure.suptitle("Masked pieces in bold: green: correct, red: wrong [truth]", fontsize=8)
+    told = [
+        spoken(*each, tokenizer)
+        for each in zip(ids[:count], guesses[:count], state.word_ids[:count].cpu(), masked[:count], strict=True)
+    ]
+    longest = max(sum(len(text) + 1 for text, _ in words) for words in told)
+    lines = min(max(LINES[0], int(1.1 * longest * CHARACTER / REPORT) + 2), LINES[1])
+    figure, axes = canvas(count, 1 + films, height=lines * LINE + 0.4, widths=[2.2, REPORT] if films else [REPORT])
+    for row, words in enumerate(told):
+        hidden = [colour == RIGHT for _, colour in words if colour != PLAIN]
+        ax = axes[row, -1]
+        ax.set_title(f"{sum(hidden)} of {len(hidden)} hidden words are right", fontsize=TEXT + 1, loc="left")
+        write(ax, words, REPORT - 0.2, lines)
+        if films:
+            axes[row, 0].set_anchor("N")
+            show(axes[row, 0], state.target[row])  # type: ignore[index]
+    headline(figure, "Hidden words in bold: blue = the model's word is right, orange = wrong, [true word]")
     return figure
 
 
-def word_maps(image: Tensor, maps: Tensor, words: list[str], title: str) -> Figure:
-    """One image and, for each word, the similarity of the word to every patch.
+def spoken(ids: Tensor, guesses: Tensor, owners: Tensor, masked: Tensor, tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    """The words of one report and their colours: ``PLAIN`` where visible, ``RIGHT``, or ``WRONG`` with the truth.
 
     Args:
-        image: (C, H, W).
-        maps: (W, H', W').
-        words: W names.
-        title: of the figure.
+        ids, guesses, owners, masked: (T,) true and predicted pieces, the word of each piece, and whether it is hidden.
+        tokenizer: of the report.
     """
-    figure, axes = canvas(1, len(words) + 1)
-    show(axes[0, 0], image)
-    for ax, word, values in zip(axes[0, 1:], words, maps, strict=True):
-        show(ax, image, values)
-        ax.set_title(word, fontsize=9)
-    figure.suptitle(title, fontsize=8)
-    return figure
+    words: list[tuple[str, str]] = []
+    place, special = 0, (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id)
+    while place < len(ids):
+        end = place + 1
+        while end < len(ids) and owners[place] >= 0 and owners[end] == owners[place]:
+            end += 1
+        truth = ids[place:end].tolist()
+        if truth[0] not in special:
+            text, colour = tokenizer.decode(truth), PLAIN
+            if masked[place:end].any():
+                hidden = masked[place:end]
+                guess = tokenizer.decode(torch.where(hidden, guesses[place:end], ids[place:end]).tolist())
+                text, colour = (text, RIGHT) if guess == text else (f"{guess or '?'} [{text}]", WRONG)
+            words.append((text, colour))
+        place = end
+    return words
 
 
 def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
-    """Cosine of every image with every report of a batch; dots mark pairs of one group."""
-    figure, axes = canvas(1, 1, 5.2, 4.4)
-    ax = axes[0, 0]
-    cosines = ax.imshow((image @ text.T).detach().float().cpu().numpy(), cmap="viridis")
-    rows, columns = np.nonzero((group[:, None] == group[None]).cpu().numpy())
-    ax.scatter(columns, rows, s=3, c="white", marker=".")
+    """Cosine of every film with every report of a batch, and how many films are most similar to their own report.
+
+    Args:
+        image, text: (B, e) normalised.
+        group: (B,); pairs of one group belong together.
+    """
+    cosines = (image @ text.T).detach().float().cpu().numpy()
+    own = (group[:, None] == group[None]).cpu().numpy()
+    first = int(own[np.arange(len(own)), cosines.argmax(1)].sum())
+    figure, axes = canvas(1, 1, 7.0, 6.2)
+    ax: Axes = axes[0, 0]
     ax.set_axis_on()
-    ax.set(xlabel="report", ylabel="image", title="Cosine similarity; dots: positive pairs")
-    figure.colorbar(cosines, ax=ax)
+    scale = scale_of(cosines)
+    ax.imshow(cosines, cmap=MAP, norm=scale)
+    rows, columns = np.nonzero(own)
+    ax.scatter(columns, rows, s=max(4, 900 / len(own)), facecolors="none", edgecolors=TRUTH, linewidths=1)
+    ax.set_xlabel("report, by its place in the batch", fontsize=TEXT + 1)
+    ax.set_ylabel("film, by its place in the batch", fontsize=TEXT + 1)
+    ax.tick_params(labelsize=TEXT)
+    scale_bar(figure, axes, scale, "cosine similarity: brighter is more alike")
+    headline(
+        figure,
+        f"{first} of {len(own)} films are most similar to their own report",
+        "circle: film and report belong together; it should be the brightest of its row",
+    )
     return figure

@@ -1,44 +1,85 @@
-"""Figures of retrieval: queries with the highest ranked items."""
+"""Figures of retrieval: queries with the highest ranked items, and the rank of the true one."""
 
-import textwrap
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_modules.loading.dataset import SampleDataset
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, show
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, TEXT, WRONG, canvas, frame, headline, shortened, show
+
+WIDTH = 96
+"""Characters of a line of retrieved texts."""
 
 
-def gallery_figure(data: SampleDataset, where: list[list[int]], hits: np.ndarray, query: str, gallery: str) -> Figure:
-    """One row per query: the query, then the retrieved items, best first; green frames mark hits, red ones misses.
+@dataclass
+class Query:
+    """A query and its ranking.
+
+    Attributes:
+        sample: number of the sample whose image or text it is.
+        best: samples of the highest ranked items, best first.
+        hits: of each, whether it is a true match.
+        rank: of the first true match, from 1.
+    """
+
+    sample: int
+    best: Sequence[int]
+    hits: Sequence[bool]
+    rank: int
+
+
+def texts_of_images(data: SampleDataset, queries: Sequence[Query], items: int, true: str) -> Figure:
+    """A row a film: the texts most similar to it, best first, and its own.
 
     Args:
         data: samples with image and text.
-        where: sample numbers of each row: the query, then the retrieved items.
-        hits: (rows, items) bool.
-        query, gallery: ``image`` or ``text``.
+        queries: one a row.
+        items: texts that were ranked.
+        true: what makes a true match, such as ``of the same study``.
     """
-    figure, axes = canvas(len(where), len(where[0]), 2.3, 2.4)
-    for row, samples in enumerate(where):
-        for column, i in enumerate(samples):
-            colour = PLAIN if column == 0 else RIGHT if hits[row, column - 1] else WRONG
-            _cell(axes[row, column], data[i], query if column == 0 else gallery, colour)
-    axes[0, 0].set_title("query", fontsize=9)
-    for column in range(1, len(where[0])):
-        axes[0, column].set_title(f"{column}.", fontsize=9)
-    figure.suptitle(f"{query} → {gallery}: green frames are hits", fontsize=9)
+    figure, axes = canvas(len(queries), 2, height=2.75, widths=[2.5, 8.3])
+    for (left, right), query in zip(axes, queries, strict=True):
+        show(left, torch.as_tensor(data[query.sample]["image"]))
+        left.set_title(_rank(query.rank, items), fontsize=TEXT + 1)
+        y = 1.0
+        for place, (sample, hit) in enumerate(zip(query.best, query.hits, strict=True), start=1):
+            y = _line(right, y, f"{place}. {'✓' if hit else '✗'} {data[sample]['text']}", RIGHT if hit else WRONG)
+        if not any(query.hits):
+            _line(right, y - 0.02, f"own: {data[query.sample]['text']}", PLAIN)
+    headline(figure, f"For each film the most similar texts: ✓ blue = {true}, ✗ orange = not")
     return figure
 
 
-def _cell(ax: Axes, sample: dict[str, Any], kind: str, colour: str) -> None:
-    ax.set_axis_on()
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(color=colour, linewidth=2.5)
-    if kind == "image":
-        show(ax, torch.as_tensor(sample["image"]))
-    else:
-        ax.text(0.03, 0.97, textwrap.fill(sample["text"][:330], 34), fontsize=6, va="top", transform=ax.transAxes)
+def images_of_texts(data: SampleDataset, queries: Sequence[Query], items: int, true: str) -> Figure:
+    """A row a text: the films most similar to it, best first, and its own; arguments as of :func:`texts_of_images`."""
+    shown = max(len(query.best) for query in queries)
+    figure, axes = canvas(len(queries), 2 + shown, height=2.3, widths=[3.0, *[2.0] * (shown + 1)])
+    for row, query in zip(axes, queries, strict=True):
+        text = shortened(data[query.sample]["text"], 36, 12)
+        row[0].text(0, 1, text, fontsize=TEXT, va="top", transform=row[0].transAxes)
+        row[0].set_title(_rank(query.rank, items), fontsize=TEXT + 1, loc="left")
+        for place, (sample, hit) in enumerate(zip(query.best, query.hits, strict=True), start=1):
+            _film(row[place], data, sample, f"{place}. {'✓' if hit else '✗'}", RIGHT if hit else WRONG)
+        _film(row[-1], data, query.sample, "own film", PLAIN)
+    headline(figure, f"For each text the most similar films: ✓ blue frame = {true}, ✗ orange = not")
+    return figure
+
+
+def _rank(rank: int, items: int) -> str:
+    return f"true match: rank {rank:,} of {items:,}"
+
+
+def _line(ax: Axes, y: float, text: str, colour: str) -> float:
+    """Write ``text`` at height ``y`` in at most three lines; the height below it."""
+    lines = shortened(text, WIDTH, 3)
+    ax.text(0, y, lines, fontsize=TEXT, color=colour, va="top", transform=ax.transAxes)
+    return y - 0.062 * (1.25 + lines.count("\n"))
+
+
+def _film(ax: Axes, data: SampleDataset, sample: int, title: str, colour: str) -> None:
+    show(ax, torch.as_tensor(data[sample]["image"]))
+    frame(ax, colour)
+    ax.set_title(title, fontsize=TEXT + 1, color=colour)

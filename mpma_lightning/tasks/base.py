@@ -120,6 +120,10 @@ class Task(BackboneModule):
         """
         return {}
 
+    def shows_annotation(self, batch: dict[str, Any]) -> bool:
+        """Whether :meth:`figures` has something to show of a batch; those of the first such batch are drawn."""
+        return True
+
     def extra_figure(self, name: str, batch: dict[str, Any], outcome: Step, count: int) -> dict[str, Figure]:
         """One of ``extra_figures``, by file name; arguments as of :meth:`figures`."""
         raise NotImplementedError

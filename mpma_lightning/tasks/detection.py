@@ -100,10 +100,15 @@ class DetectionTask(DenseTask):
         return BoxWriter(self.classes, self.data_spec.image_size, self.data_spec.fit)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Annotated and predicted boxes."""
-        found: list[dict[str, Tensor]] = outcome["found"][:count]
-        images, truth = batch["image"][:count], self.targets(batch)
-        return {f"{stage}_overlay": dense.boxes(images, truth, found, self.classes)}
+        """Films with boxes: the annotated and the predicted ones."""
+        targets = self.targets(batch)
+        rows = [i for i, truth in enumerate(targets) if len(truth["boxes"])][:count]
+        found, truth = ([each[i] for i in rows] for each in (outcome["found"], targets))
+        return {f"{stage}_overlay": dense.boxes(batch["image"][rows], truth, found, self.classes)}
+
+    def shows_annotation(self, batch: dict[str, Any]) -> bool:
+        """Whether a film has a box of the head's classes."""
+        return any(len(truth["boxes"]) for truth in self.targets(batch))
 
     def result_entries(self) -> dict[str, Any]:
         return {**super().result_entries(), "detector": "Faster R-CNN"}

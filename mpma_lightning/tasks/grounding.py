@@ -110,7 +110,7 @@ class GroundingTask(TrainingFreeTask):
         first = [names[labels[0]] if labels else "" for labels in (each.tolist() for each in batch["box_labels"])]
         negated = torch.tensor([is_negated(phrase) for phrase in batch["text"]])
         self.keep(batch, values=torch.tensor(values, dtype=torch.float64), category=first, negated=negated)
-        return {"maps": maps, "films": films}
+        return {"maps": maps, "films": films, "hits": [bool(row[SCORES.index(POINTING_GAME)]) for row in values]}
 
     def _constant_patch(self, grid: tuple[int, int], side: int) -> tuple[int, int] | None:
         """The pixel of the patch that is right most often for the training phrases; None without training boxes."""
@@ -164,9 +164,9 @@ class GroundingTask(TrainingFreeTask):
         return MaskWriter(self.data_spec.fit, "maps")
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Maps and annotated boxes, with the phrase as title."""
+        """Maps, annotated boxes and whether the map hits them, with the phrase below."""
         images, maps = batch["image"][:count], outcome["maps"][:count]
-        figure = dense.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"])
+        figure = dense.grounding(images, maps, batch["boxes"], batch["text"], outcome["films"], outcome["hits"])
         return {f"{stage}_overlay": figure}
 
     def result_entries(self) -> dict[str, Any]:

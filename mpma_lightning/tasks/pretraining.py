@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from data_modules.errors import UserError, expect
 from data_modules.text.tokenizer import DEFAULT_TEXT, Tokenizer
 from mpma_lightning.evaluation.metric import Metric, loss
-from mpma_lightning.evaluation.word_recovery import finding_word_pieces
 from mpma_lightning.evaluation.zero_shot import load_prompts
 from mpma_lightning.figures import pretraining as drawing
 from mpma_lightning.figures.memory import slot_gallery, words_of_slots
+from mpma_lightning.figures.word_maps import named_findings, word_maps
 from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
@@ -194,7 +194,7 @@ class PretrainingTask(Task):
         return objective.head(fused[places], self.backbone.text.word_embeddings).argmax(-1)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """In validation: predicted patches and reports, similarity of pairs, and of words and patches."""
+        """In validation: predicted patches and reports, similarity of pairs, and where words have their place."""
         if stage != "val":
             return {}
         state, found = outcome["state"], {}
@@ -208,11 +208,7 @@ class PretrainingTask(Task):
             embeddings = features["image_embedding"], features["text_embedding"]
             found["similarity"] = drawing.similarity(*embeddings, batch["group"])
         if tokenizer is not None and "align_local" in self.backbone.parts:
-            for row in range(min(count, len(batch["id"]))):
-                names, maps = self._word_maps(tokenizer, state, batch, slice(row, row + 1))
-                if names:
-                    title = batch["text"][row][:140]
-                    found[f"word_maps_{row}"] = drawing.word_maps(state.image[row], maps, names, title)
+            found |= self._word_maps(tokenizer, batch, count)
         return found
 
     def extra_figure(self, name: str, batch: dict[str, Any], outcome: Step, count: int) -> dict[str, Figure]:
@@ -235,21 +231,24 @@ class PretrainingTask(Task):
             found[f"slots_{layer}"] = slot_gallery(state.image, state.whole_image.grid, use, words, count)
         return found
 
-    def _word_maps(
-        self, tokenizer: Tokenizer, state: PretrainingState, batch: dict[str, Any], one: slice
-    ) -> tuple[list[str], Tensor]:
-        """Up to six finding words of one report, and their similarity to every patch (words, H', W')."""
-        assert state.image is not None
-        ids, word_ids = batch["input_ids"][one], batch["word_ids"][one]
-        image = self.backbone.local_image(state.image[one])
-        text = self.backbone.text(ids, batch["attention_mask"][one])
-        words = whole_words(self.backbone, text.tokens, ids, word_ids)
-        finding_words = load_prompts("chest_xray").finding_words
-        found = finding_word_pieces(ids, word_ids, tokenizer, finding_words).to(ids.device)
-        chosen = sorted(set(word_ids[found].tolist()))[:6]
-        patches = self.backbone.embed_patches(image)
-        maps = (words.embeddings[0, chosen] @ patches[0].T).unflatten(-1, self.backbone.local_grid(image))
-        return [tokenizer.decode(ids[0][word_ids[0] == word].tolist()) for word in chosen], maps
+    def _word_maps(self, tokenizer: Tokenizer, batch: dict[str, Any], count: int) -> dict[str, Figure]:
+        """Of the films whose reports name the most findings; none where no report names any."""
+        names, owners = load_prompts("chest_xray").named_findings, batch["word_ids"]
+        read = (owners.amax(1) + 1).tolist()
+        named = [named_findings(text, tokenizer, names, most) for text, most in zip(batch["text"], read, strict=True)]
+        rows = sorted((i for i, told in enumerate(named) if told.places), key=lambda i: -len(named[i].places))[:count]
+        if not rows:
+            return {}
+        image = self.backbone.local_image(self.images({"image": batch["image"][rows]}))
+        ids = batch["input_ids"][rows]
+        text = self.backbone.text(ids, batch["attention_mask"][rows])
+        words = whole_words(self.backbone, text.tokens, ids, owners[rows]).embeddings
+        grid, patches = self.backbone.local_grid(image), self.backbone.embed_patches(image)
+        maps = [
+            (words[k, list(named[i].places.values())] @ patches[k].T).unflatten(-1, grid) for k, i in enumerate(rows)
+        ]
+        figure = word_maps([batch["image"][i] for i in rows], [named[i] for i in rows], maps)
+        return {"word_maps": figure}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and features of a batch."""

@@ -23,7 +23,7 @@ from mpma_lightning.evaluation.finite import refuse_broken
 from mpma_lightning.evaluation.fused_pairs import EncodedPairs
 from mpma_lightning.evaluation.metric import Metric, Scores, count, reference
 from mpma_lightning.evaluation.rerank import Shortlist
-from mpma_lightning.figures.retrieval import gallery_figure
+from mpma_lightning.figures.retrieval import Query, images_of_texts, texts_of_images
 from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions
 from mpma_lightning.objectives.match_ranking import MatchRankingOptions
@@ -245,21 +245,23 @@ class RetrievalTask(SupervisedTask):
         rows = self.evaluated
         if not len(rows["group"]):
             return {}
-        data = self.data.samples(stage)
+        data, items = self.data.samples(stage), len(rows["group"])
         place = {name: i for i, name in enumerate(data.table.column("id").to_pylist())}
-        chosen = np.unique(np.linspace(0, len(rows["group"]) - 1, count).astype(int))
+        chosen = np.unique(np.linspace(0, items - 1, count).astype(int))
+        true = "of the same class" if self._letter == "h" else "of the same study or with the same text"
         found = {}
         for name, (query, gallery) in DIRECTIONS.items():
-            scores = rows[query][chosen] @ rows[gallery].T
-            if self.orders is not None:
-                order = self.orders[name]
-                scores = np.concatenate(
-                    [order.of(slice(i, i + 1))(scores[[k]], 0) for k, i in enumerate(chosen.tolist())]
-                )
-            best = np.argsort(-scores, axis=1, kind="stable")[:, :GALLERY]
-            where = [[place[rows["id"][j]] for j in (row, *ranked)] for row, ranked in zip(chosen, best, strict=True)]
-            hits = rows["group"][chosen, None] == rows["group"][best]
-            found[f"retrieval_{name}"] = gallery_figure(data, where, hits, query, gallery)
+            queries = []
+            for row in chosen.tolist():
+                scores = rows[query][[row]] @ rows[gallery].T
+                if self.orders is not None:
+                    scores = self.orders[name].of(slice(row, row + 1))(scores, 0)
+                ranked = np.argsort(-scores[0], kind="stable")
+                hits = rows["group"][ranked] == rows["group"][row]
+                best = [place[rows["id"][j]] for j in ranked[:GALLERY]]
+                queries.append(Query(place[rows["id"][row]], best, hits[:GALLERY].tolist(), int(hits.argmax()) + 1))
+            draw = texts_of_images if gallery == "text" else images_of_texts
+            found[f"retrieval_{name}"] = draw(data, queries, items, true)
         return found
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:

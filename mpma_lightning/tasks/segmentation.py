@@ -126,9 +126,15 @@ class SegmentationTask(DenseTask):
         return MaskWriter(self.data_spec.fit)
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        """Images with annotated and predicted masks."""
-        image, truth, found = (values[:count] for values in (batch["image"], batch["mask"], outcome["mask"]))
-        return {f"{stage}_overlay": dense.masks(image, truth, found, batch["id"])}
+        """Films with the structure, with annotated and predicted masks."""
+        rows = batch["mask"].flatten(1).any(1).nonzero().flatten().tolist()[:count]
+        image, truth, found = (values[rows] for values in (batch["image"], batch["mask"], outcome["mask"]))
+        names = [batch["id"][row] for row in rows]
+        return {f"{stage}_overlay": dense.masks(image, truth, found, names, self.classes[0])}
+
+    def shows_annotation(self, batch: dict[str, Any]) -> bool:
+        """Whether a film has the structure."""
+        return bool(batch["mask"].any())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

@@ -407,3 +407,23 @@ def test_value_sample_lungs(sample_data: Path) -> None:
     boxes.setup()
     assert boxes.index is not None and len(boxes.index) == 55 and sum(map(len, boxes.index["boxes"])) == 110
     assert sorted(name.lower() for name in boxes.box_classes) == ["left lung", "right lung"]
+
+
+def test_value_annotated_tables_name_their_columns_as_pairs_do(annotated: Path) -> None:
+    """Columns of other names give the index that the usual ones give."""
+    table = annotated / "table.csv"
+    usual = table.read_text()
+    options: dict[str, Any] = {"masks": "masks", "table": "table.csv", "image_size": 20}
+    table.write_text(usual.replace("image,split,patient", "film,part,who") + "images/d.jpg,train,d\n")
+    names: dict[str, Any] = {"image_column": "film", "split_column": "part", "patient_column": "who"}
+    other = AnnotatedDataModule(str(annotated), **names, **options)
+    other.setup()
+    table.write_text(usual)
+    data = AnnotatedDataModule(str(annotated), **options)
+    data.setup()
+    assert other.index is not None and data.index is not None and other.index.equals(data.index)
+    with pytest.raises(UserError, match=r"found data\.patient_column who without data.table"):
+        AnnotatedDataModule(str(annotated), masks="masks", patient_column="who")
+    table.write_text(usual.replace("image,", "film,"))
+    with pytest.raises(UserError, match=r"found columns film, .* name it with data\.image_column"):
+        AnnotatedDataModule(str(annotated), **options).setup()

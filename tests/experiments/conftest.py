@@ -19,7 +19,11 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pairs(phantom: Path) -> Path:
-    """The phantom's frontal films as anyone's own pairs, with a number each, ``age``."""
+    """The phantom's frontal films as anyone's own pairs, with a number each, ``age``, and two labels."""
+
+    def of(i: int) -> dict[str, int]:
+        return {"Cardiomegaly": i % 2, "Pleural Effusion": int(i % 3 == 0)}
+
     rows = []
     for i, report in enumerate(sorted((phantom / "mimic-cxr").rglob("s5*.txt"))[:48]):
         folder = (
@@ -27,7 +31,7 @@ def pairs(phantom: Path) -> Path:
         )
         image = sorted(folder.glob("*.jpg"))[0].relative_to(phantom)
         text = report.read_text().split("IMPRESSION:")[-1].strip() or f"Study {i} is normal."
-        rows.append({"image": str(image), "text": text, "patient": report.parent.name, "age": 20 + i})
+        rows.append({"image": str(image), "text": text, "patient": report.parent.name, "age": 20 + i} | of(i))
     (phantom / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return phantom
 

@@ -1,5 +1,6 @@
 """`prepare`: the same samples as the files, resumable after SIGKILL, atomic, and nothing lost on a full disk."""
 
+import csv
 import hashlib
 import json
 import os
@@ -136,7 +137,8 @@ def test_value_a_store_remembers_whether_it_is_of_the_phantom(phantom: Path, tmp
 
 
 def test_value_a_drawn_split_follows_the_reader_s_seed(phantom: Path, tmp_path: Path) -> None:
-    rows = [json.loads(line) for line in (phantom / "layouts/pairs/pairs.jsonl").read_text().splitlines()]
+    with (phantom / "layouts/pairs/pairs.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
     for row in rows:
         row["image"] = str(phantom / "layouts" / "pairs" / row["image"])
         del row["split"]

@@ -20,7 +20,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def commands(pairs: Path, out: Path) -> dict[str, list[str]]:
     return {
-        "tokenizer": ["tokenizer", "--texts", str(pairs / "pairs.jsonl"), "--out", str(out / "t.json")],
+        "tokenizer": ["tokenizer", "--texts", str(pairs / "pairs.csv"), "--out", str(out / "t.json")],
         "split": ["split", "pairs", "--root", str(pairs), "--out", str(out / "split.csv")],
         "check": ["check", "pairs", "--root", str(pairs), "--json", str(out / "check.json")],
         "prepare": ["prepare", "pairs", "--root", str(pairs), "--out", str(out / "store"), "--workers", "1"],
