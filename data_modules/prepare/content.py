@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from data_modules.prepare.plan import Plan, described
 from data_modules.store.shards import CONTINUE, Options, ShardJob, checksum, write_shard
 from data_modules.store.store import ROWS, seal
 
+EVERY = 30.0
+"""Seconds between two lines on the progress where there is no terminal."""
 _COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -42,12 +45,18 @@ def write_images(part: Path, plan: Plan, options: Options, each: Each) -> None:
         for name, rows in plan.shards.items()
         if not (folder / name).is_file()
     ]
-    with Progress(*_COLUMNS, console=Console(stderr=True)) as bars:
-        total, begin = sum(len(job.files) for job in jobs), time.monotonic()
+    console, total, done = Console(stderr=True), sum(len(job.files) for job in jobs), 0
+    with Progress(*_COLUMNS, console=console, disable=not console.is_terminal) as bars:
+        begin = said = time.monotonic()
         shown = bars.add_task("preparing images", total=total, speed="")
         for job, _ in zip(jobs, each(write_shard, jobs), strict=True):
-            bars.advance(shown, len(job.files))
-            bars.update(shown, speed=f"{bars.tasks[0].completed / (time.monotonic() - begin):,.0f} images/s")
+            done, now = done + len(job.files), time.monotonic()
+            speed = done / max(now - begin, 1e-9)
+            bars.update(shown, completed=done, speed=f"{speed:,.0f} images/s")
+            if not console.is_terminal and (now - said > EVERY or done == total):
+                said = now
+                left = f"{(total - done) / speed / 60:.0f} min left"
+                print(f"preparing images: {done:,} of {total:,}, {speed:,.0f} images/s, {left}", file=sys.stderr)
 
 
 def finish(part: Path, plan: Plan, data: DataModule) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,10 @@ def read_record(path: Path) -> Record:
     Raises:
         UserError: file, entry, what was found.
     """
-    record = _known(Record, read_json(path), path)
+    content = read_json(path)
+    if content and not content.keys() & {"protocol", "task", "dataset", "metrics"}:
+        raise UserError(f"{path}: not the record of a run, found only {', '.join(sorted(content)[:4])}, …")
+    record = _known(Record, content, path)
     try:
         record.declared = {name: _metric(name, json.dumps(said)) for name, said in record.declared.items()}
     except UserError as error:
@@ -147,4 +150,6 @@ def _known(kind: type[T], content: Any, path: Path) -> T:
 
 @cache
 def _metric(name: str, said: str) -> Metric:
-    return parsed(Metric, json.loads(said), f"declared.{name}", name=name)
+    content = json.loads(said)
+    metric = parsed(Metric, content, f"declared.{name}", name=name)
+    return metric if content.get("higher_is_better", 0) is not None else replace(metric, higher_is_better=None)

@@ -2,6 +2,8 @@
 
 A command runs as ``python -m mpma_lightning …`` does, in a process of its own, which has seeded nothing yet. A second
 one between it and this process tells the worker its number and how it ended. A command that is killed ends alone.
+
+:mod:`multiprocessing` has such a server too, but Dask's workers are daemons of it, which it lets start no process.
 """
 
 import json
@@ -72,6 +74,22 @@ def _redirect(path: str, flags: int, *targets: int) -> None:
     os.close(descriptor)
 
 
+def command() -> None:
+    """What ``python -m mpma_lightning`` does; in a fresh interpreter where a fork is not safe: on macOS, and where a
+    module that was imported has initialised CUDA, which no forked process can use.
+    """
+    from torch import cuda
+
+    if sys.platform == "darwin" or cuda._is_in_bad_fork():
+        fresh()
+    runpy.run_module("mpma_lightning", run_name="__main__", alter_sys=True)
+
+
+def fresh() -> None:
+    """Become ``python -m mpma_lightning`` with the arguments of this process."""
+    os.execv(sys.executable, [sys.executable, "-m", "mpma_lightning", *sys.argv[1:]])
+
+
 def main() -> None:
     """Import what every command needs, then :func:`serve`."""
     from mpma_lightning.cli.training import CommandReader
@@ -79,7 +97,7 @@ def main() -> None:
     CommandReader("fit")
     for module in _LATER:
         import_module(module)
-    serve(lambda: runpy.run_module("mpma_lightning", run_name="__main__", alter_sys=True))
+    serve(command)
 
 
 if __name__ == "__main__":

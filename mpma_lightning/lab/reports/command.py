@@ -14,7 +14,7 @@ LEADERBOARD = ".json"
 
 
 def main(argv: Sequence[str]) -> None:
-    """``RUNS… [--out FILE] [--no-pictures] [--verify CELL] [--merge BOARD.json…] [--audit CHECK.json…]``.
+    """``RUNS… [--out FILE] [--columns METRIC…] [--no-pictures] …``; see ``--help``.
 
     Raises:
         UserError: nothing to report, a cell that does not come out the same, or leaderboards that do not compare.
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
 
         print("\n".join(verify(found, options.verify)))
         return
-    tables, title = make_tables(found), f"Runs in {', '.join(map(str, options.runs))}"
+    tables, title = make_tables(found, options.columns), f"Runs in {', '.join(map(str, options.runs))}"
     kinds = {
         ".md": lambda: writers.markdown(tables, found.remarks),
         ".csv": lambda: writers.comma_separated(tables),
@@ -65,6 +65,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--out", type=Path, help="the one file to write: .md, .csv, .tex, .html, or .json: a leaderboard"
     )
     parser.add_argument("--no-pictures", action="store_true", help="a page without the pictures of the runs")
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="METRIC",
+        help="in place of the headline metrics, such as auroc 'dice*'",
+    )
     parser.add_argument("--verify", metavar="CELL", help="run stage/method/seed_N again and compare")
     parser.add_argument(
         "--merge", type=Path, nargs="+", default=[], metavar="BOARD.json", help="leaderboards to add to that of --out"

@@ -2,14 +2,17 @@
 
 import base64
 import io
+import re
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib import rc_context
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from mpma_lightning.lab.events import Curve, read_curves
@@ -43,6 +46,9 @@ def page(title: str, tables: Sequence[Table], found: Found, pictures: bool = Tru
     )
     return template.render(
         title=title,
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        runs=len(found.runs),
+        codes=sorted({_code(run) for run in found.runs} - {""}),
         warning=PATIENTS if pictures and holds_patients(found.runs) else "",
         legend=LEGEND,
         stages=[_stage(table, found.of(table.stage), pictures) for table in tables],
@@ -55,40 +61,64 @@ def holds_patients(runs: Sequence[Run]) -> bool:
     return any(run.record.phantom is not True and any((run.folder / "pictures").glob("*.png")) for run in runs)
 
 
+def _code(run: Run) -> str:
+    """Commit, which may end with ``-dirty``, or version."""
+    return re.sub(r"^([0-9a-f]{9})[0-9a-f]{31}", r"\1", run.record.commit or run.record.version or "")
+
+
 def _stage(table: Table, runs: Sequence[Run], pictures: bool) -> tuple:
     """What the template shows of a stage."""
     first = {run.method: run for run in reversed(runs)}
     shown = [(run, list(_pictures(run, LARGEST if pictures and first[run.method] is run else 0))) for run in runs]
-    return table, frame(table, bold=Markup("<b>{}</b>").format), notes(table), *_curves(table, runs), shown
+    made = frame(table, escape, Markup("<b>{}</b>").format, Markup("<small>{}</small>").format)
+    return table, made, notes(table), *_charts(table, runs), shown
 
 
-def _curves(table: Table, runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, str]]:
-    """A chart a tag (the losses and the headline metrics), every run a line in the colour of its method; and these."""
+def _charts(table: Table, runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, list[tuple[str, str]]]]:
+    """By its title a chart of the losses and of each metric, every run a line; by method the colours of its runs."""
     own = [(run, read_curves(run.folder)) for run in runs]
-    tags = ["train/loss", "val/loss", *dict.fromkeys(f"val/{column.metric.name}" for column in table.columns)]
-    tags = [tag for tag in tags if any(len(curves.get(tag, ())) > 1 for _, curves in own)][:SHOWN]
-    colours = {method: to_hex(f"C{i % 10}") for i, method in enumerate(table.costs.index)}
-    return {tag: _chart(tag, own, colours) for tag in tags}, colours if tags else {}
+    scales = {"train/loss": ("loss, training", 1.0), "val/loss": ("loss, validation", 1.0)}
+    scales |= {f"val/{c.metric.name}": (f"{c.heading}, validation", c.scale) for c in table.columns}
+    drawn = {tag: of for tag, of in scales.items() if any(len(curves.get(tag, ())) > 1 for _, curves in own)}
+    colours = _colours(table, runs)
+    charts = {title: _chart(title, scale, [(colours[run.method, run.label, run.seed], _finite(curves.get(tag, [])))
+              for run, curves in own]) for tag, (title, scale) in list(drawn.items())[:SHOWN]}  # fmt: skip
+    keys = defaultdict(list)
+    for (method, label, seed), colour in colours.items():
+        keys[method].append((" ".join(filter(None, (label, f"seed {seed}"))), colour))
+    return charts, keys if charts else {}
 
 
-def _chart(tag: str, own: Sequence[tuple[Run, dict[str, Curve]]], colours: dict[str, str]) -> str:
-    figure = Figure(figsize=(4, 2.4), layout="constrained")
+def _colours(table: Table, runs: Sequence[Run]) -> dict[tuple[str, str, int], str]:
+    """A hue a method, and a shade of it a run, the darkest first."""
+    colours = {}
+    for i, method in enumerate(table.costs.index):
+        places = sorted({(run.label, run.seed) for run in runs if run.method == method})
+        for (label, seed), pale in zip(places, np.linspace(0, 0.7, len(places) + 1), strict=False):
+            colours[method, label, seed] = to_hex(np.array(to_rgb(f"C{i % 10}")) * (1 - pale) + pale)
+    return colours
+
+
+def _chart(title: str, scale: float, lines: Sequence[tuple[str, Curve]]) -> str:
+    figure = Figure(figsize=(4, 2.6), layout="constrained")
     axis = figure.subplots()
-    for run, curves in own:
-        steps, values = _finite(curves.get(tag, []))
-        axis.plot(steps, values, color=colours[run.method], linewidth=1, marker="." * (len(steps) == 1))
-    axis.set_title(tag.replace("$", r"\$"), fontsize=9)
-    axis.tick_params(labelsize=7)
+    for colour, curve in lines:
+        steps, values = [step for step, _ in curve], [scale * value for _, value in curve]
+        axis.plot(steps, values, color=colour, linewidth=1.2, marker="." * (len(steps) < 20), markersize=4)
+    axis.set_title(title.replace("$", r"\$"), fontsize=9, loc="left")
+    axis.set_xlabel("optimiser steps", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": "report"}):
         figure.savefig(out, format="svg", metadata={"Date": None})
     return _source("svg+xml", out.getvalue())
 
 
-def _finite(curve: Curve) -> tuple[list[int], list[float]]:
+def _finite(curve: Curve) -> Curve:
     """Points that can be drawn; far beyond what single precision holds, none can."""
-    kept = [(step, value) for step, value in curve if np.isfinite(value) and abs(value) < 1e30]
-    return [step for step, _ in kept], [value for _, value in kept]
+    return [(step, value) for step, value in curve if np.isfinite(value) and abs(value) < 1e30]
 
 
 def _pictures(run: Run, room: int) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Finds the result records below folders, and says which runs cannot be read and why."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ class Run:
     """One run folder that has a result record.
 
     Attributes:
-        stage, method, seed: where its metrics belong: as its sweep says, else from its task and folder.
+        stage, method, seed: where its metrics belong: as its sweep says, else from its record and folder.
         record: the one that counts.
         label: what tells its columns from others of the stage, such as ``label_fraction=0.01``.
         order: place in the plan of its sweep.
@@ -73,9 +74,11 @@ def find_runs(folders: Sequence[Path]) -> Found:
     for top in folders:
         for folder in _run_folders(top):
             name = str(folder if len(folders) > 1 else folder.relative_to(top))
+            name = folder.resolve().name if name == "." else name
             if run := _read(folder, name, planned.get(folder), found):
                 found.runs.append(run)
     there = {run.folder for run in found.runs}
+    _shorten_stages(found)
     found.missing = [trial for folder, trial in planned.items() if folder not in there]
     for stage in dict.fromkeys(run.stage for run in found.runs):
         _keep_one_kind([run for run in found.runs if run.stage == stage], found)
@@ -84,6 +87,16 @@ def find_runs(folders: Sequence[Path]) -> Found:
             f"{', '.join(map(str, folders))}: found no result record; {'; '.join(found.remarks) or 'run fit'}"
         )
     return found
+
+
+def _shorten_stages(found: Found) -> None:
+    """The tables of runs of no sweep are called after their task, or task and part, where one table has that name."""
+    lone = [run for run in found.runs if not run.commands]
+    stages, taken = {run.stage for run in lone}, {run.stage for run in found.runs if run.commands}
+    for run in lone:
+        heads = (run.stage.partition(end)[0] for end in (",", ":"))
+        short = [head for head in heads if sum(stage.startswith(head) for stage in stages) == 1 and head not in taken]
+        run.stage = short[0] if short else run.stage
 
 
 def _planned(folders: Sequence[Path], found: Found) -> dict[Path, Planned]:
@@ -123,7 +136,9 @@ def _read(folder: Path, name: str, trial: Planned | None, found: Found) -> Run |
         return None
     cost = _cost([other for other in records.values() if other])
     if trial is None:
-        stage = f"{record.task} on {record.dataset}, {record.protocol}"
+        task = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", record.task.removesuffix("Task"))
+        part = "test" if record.part == "test" else "validation"
+        stage = f"{task}, {part}: {record.protocol} on {record.dataset.removesuffix('DataModule')}"
         return Run(folder, stage, name, record.seed if isinstance(record.seed, int) else 0, record, cost)
     if stale := _stale(folder, records, wanted[::-1], trial):
         found.remarks.append(f"{folder / stale}; left out, the sweep repeats it")

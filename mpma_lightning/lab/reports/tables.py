@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from data_modules.boundary import boundary
-from data_modules.errors import UserError
+from data_modules.errors import UserError, suggest
 from data_modules.yaml_files import read_yaml
 from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.lab.records import Planned, is_inside
+from mpma_lightning.lab.reports.names import in_words
 from mpma_lightning.lab.reports.published import quoted_for
 from mpma_lightning.lab.reports.runs import Found, Run
 from mpma_lightning.lab.reports.statistics import (
@@ -44,6 +46,13 @@ class Column:
     @property
     def title(self) -> str:
         return self.metric.name + (f", {self.label}" if self.label else "")
+
+    @property
+    def heading(self) -> str:
+        """What a reader sees: ``zero-shot AUROC ↑ %``."""
+        arrow = {True: "↑", False: "↓", None: ""}[self.higher]
+        words = " ".join(filter(None, (in_words(self.metric.name), arrow, "%" if self.scale == 100 else "")))
+        return f"{words}, {in_words(self.label.replace('label_fraction=', 'fraction_'))}" if self.label else words
 
     @property
     def scale(self) -> float:
@@ -91,17 +100,29 @@ class Table:
         return [method for method in self.methods if method not in self.costs.index]
 
 
-def make_tables(found: Found) -> list[Table]:
-    """One table a stage, stages and methods in the order of the sweep."""
+def make_tables(found: Found, chosen: Sequence[str] = ()) -> list[Table]:
+    """One table a stage, stages and methods in the order of the sweep.
+
+    Args:
+        found: the runs.
+        chosen: names of metrics, as records have them or with ``*``; without any, the headline metrics.
+
+    Raises:
+        UserError: no record declares a metric of such a name.
+    """
+    names = {metric for run in found.runs for metric in _own(run)}
+    for name in chosen:
+        if not any(fnmatchcase(known, name) for known in names):
+            raise UserError(f"--columns {name}: no run has such a metric{suggest(name, names)}")
     runs = sorted(found.runs, key=lambda run: min(r.order for r in found.runs if r.stage == run.stage))
     stages = dict.fromkeys([*(run.stage for run in runs), *(trial.stage for trial in found.missing)])
-    return [_table(stage, found) for stage in stages]
+    return [_table(stage, found, chosen) for stage in stages]
 
 
-def _table(stage: str, found: Found) -> Table:
+def _table(stage: str, found: Found, chosen: Sequence[str]) -> Table:
     runs = found.of(stage)
     missing = [trial for trial in found.missing if trial.stage == stage]
-    columns = _columns(runs, found)
+    columns = _columns(runs, found, chosen)
     values = pd.DataFrame([*_measured(runs, columns), *_quoted(runs, columns, found)], columns=_VALUES)
     values = values[np.isfinite(values["value"].astype(float))]
     values = values.astype({"quoted": bool}).drop_duplicates(["method", "metric", "seed"], keep="last")
@@ -131,25 +152,31 @@ def _data(run: Run) -> str:
     return f"{name}, {size:,} {kind} samples" if isinstance(size, int) and size else name
 
 
-def _columns(runs: Sequence[Run], found: Found) -> list[Column]:
-    """The declared headlines; all metrics of a record that declares none, without unit and direction."""
+def _columns(runs: Sequence[Run], found: Found, chosen: Sequence[str]) -> list[Column]:
+    """The chosen metrics, in that order, or the declared headlines, or all of a record that declares none."""
     columns: dict[str, Column] = {}
     for run in runs:
         declared, own = run.record.declared, _own(run)
-        if not declared:
+        if own and not declared:
             found.remarks.append(
                 f"{run.folder}: an older record that declares no metrics; its values are shown as they are, and none "
                 "as the best"
             )
         for name in own:
             metric = declared.get(name)
-            if (metric is not None and metric.headline) or (not declared and not _is_companion(name, own)):
+            wanted = bool(chosen) or (metric.headline if metric else not declared)
+            if wanted and _place(name, chosen) is not None and not _is_companion(name, own):
                 column = Column(metric or Metric(name, None, unit="ratio"), run.label, metric is not None)
                 first = columns.setdefault(column.title, column)
                 if (first.metric, first.known) != (column.metric, column.known):
                     columns[column.title] = Column(Metric(name, None, unit="ratio"), run.label, False)
                     found.remarks.append(f"{run.folder}: declares {name} otherwise than another run of {run.stage}")
-    return list(columns.values())
+    return sorted(columns.values(), key=lambda column: _place(column.metric.name, chosen) or 0)
+
+
+def _place(name: str, chosen: Sequence[str]) -> int | None:
+    """Of the first that names it; None: none does."""
+    return next((place for place, pattern in enumerate(chosen or "*") if fnmatchcase(name, pattern)), None)
 
 
 def _own(run: Run) -> dict[str, float]:

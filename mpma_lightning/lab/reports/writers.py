@@ -1,5 +1,7 @@
 """Tables as Markdown, CSV and LaTeX; names from files never become markup, commands or formulas."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -15,7 +17,8 @@ LEGEND = (
 _TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%_#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "→": r"$\to$"}
-    | {"—": "---", "<": r"\textless{}", ">": r"\textgreater{}", "\n": " ", "\r": " "}
+    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "·": r"$\cdot$", "×": r"$\times$", "—": "---"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "\n": " ", "\r": " "}
 )
 _MARKDOWN = str.maketrans(
     {character: f"\\{character}" for character in "\\`*|"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -23,40 +26,59 @@ _MARKDOWN = str.maketrans(
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def shown(cell: pd.Series, digits: int) -> str:
-    """``89.1 ± 0.4 [88.0, 90.2]``, and `` =`` where it is not told apart from the best."""
+def shown(cell: pd.Series, digits: int) -> tuple[str, str]:
+    """``89.1 ± 0.4`` (and `` =`` where it is not told apart from the best), and ``[88.0, 90.2]``."""
     text = f"{cell['mean']:.{digits}f}" + ("" if pd.isna(cell["sd"]) else f" ± {cell['sd']:.{digits}f}")
-    text += "" if pd.isna(cell["low"]) else f" [{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
-    return text + (" =" if cell["against_best"] and cell["against_best"].p > 0.05 else "")
+    interval = "" if pd.isna(cell["low"]) else f"[{cell['low']:.{digits}f}, {cell['high']:.{digits}f}]"
+    return text + (" =" if cell["against_best"] and cell["against_best"].p > 0.05 else ""), interval
 
 
-def frame(table: Table, escape: Callable[[str], str] = str, bold: Callable[[str], str] = str) -> pd.DataFrame:
-    """A table as escaped texts. A row a method, its columns, seeds and cost; ``bold`` marks the best."""
+def frame(
+    table: Table,
+    escape: Callable[[str], str] = str,
+    bold: Callable[[str], str] = str,
+    interval: Callable[[str], str] = str,
+) -> pd.DataFrame:
+    """A table as escaped texts. A row a method, its columns, seeds and cost.
+
+    Args:
+        table: of a stage.
+        escape: for texts.
+        bold: marks the best.
+        interval: marks an interval.
+    """
     texts = pd.DataFrame("", index=table.methods, columns=[column.title for column in table.columns], dtype=object)
     digits = {column.title: column.digits for column in table.columns}
     for method, title in table.cells.index:
         cell = table.cells.loc[(method, title)]
-        text = escape(shown(cell, digits[title]))
-        texts.at[method, title] = bold(text) if cell["best"] else text
+        value, ends = shown(cell, digits[title])
+        value = bold(escape(value)) if cell["best"] else escape(value)
+        texts.at[method, title] = value + " " + interval(ends) if ends else value
     costs = table.costs.rename(columns={"seconds": "min a run", "MiB": "peak MiB"})
     costs["min a run"] = (costs["min a run"] / 60).map("{:.1f}".format)
     whole = ["seeds", "samples/s", "peak MiB"]
     costs[whole] = costs[whole].map("{:.0f}".format)
     made = pd.concat([texts, costs], axis=1).fillna("")
-    return made.rename(index=escape, columns=escape)
+    return made.rename(index=escape, columns=headings(table)).rename(columns=escape)
+
+
+def headings(table: Table) -> dict[str, str]:
+    """What a reader sees in the place of each column's title; the title where two columns would look the same."""
+    seen = Counter(column.heading for column in table.columns)
+    return {c.title: c.heading if seen[c.heading] == 1 else c.title for c in table.columns}
 
 
 def notes(table: Table) -> list[str]:
     """What the seeds could show, where values are quoted from, and which methods have one seed."""
-    lines, seeds = [], table.costs["seeds"]
-    if able := [f"{c.title} {c.detectable:.2g}" for c in table.columns if c.detectable is not None]:
+    lines, seeds, names = [], table.costs["seeds"], headings(table)
+    if able := [f"{names[c.title]} {c.detectable:.2g}" for c in table.columns if c.detectable is not None]:
         lines.append(
             f"With {seeds[seeds > 1].min()} seeds a two-sided t test (5 %, power 80 %, pooled deviation) finds "
             f"differences of: {', '.join(able)}."
         )
     spread = set(table.cells[table.cells["sd"].notna()].index.get_level_values("method")) if table.columns else set()
     if single := [method for method in seeds[seeds == 1].index if method not in spread]:
-        lines.append(f"One seed only: {', '.join(single)}.")
+        lines.append(f"One seed only: {', '.join(single) if len(single) < len(seeds) else 'every row'}.")
     if table.quoted:
         lines.append(f"Quoted from publications, same protocol, not run here: {', '.join(table.quoted)}.")
     return lines
@@ -102,18 +124,22 @@ def comma_separated(tables: Sequence[Table]) -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """booktabs tables; of the cost only the minutes."""
+    """booktabs tables as a paper has them: what was measured, without the cost; notes below."""
     blocks = [r"% needs \usepackage{booktabs}"]
     for table in tables:
-        if table.methods:
-            count = len(table.columns)
-            made = frame(table, _tex, r"\textbf{{{}}}".format).iloc[:, [*range(count), count + 1]]
-            form, caption = f"l{'r' * len(made.columns)}", _tex(title(table))
-            blocks.append(
-                made.style.to_latex(
-                    column_format=form, position_float="centering", hrules=True, caption=caption
-                ).strip()
+        if table.methods and table.columns:
+            whole = frame(table, _tex, r"\textbf{{{}}}".format, r"{{\scriptsize {}}}".format)
+            made = whole.iloc[:, : len(table.columns)]
+            text = made.style.to_latex(
+                column_format=f"l{'r' * len(made.columns)}",
+                position_float="centering",
+                hrules=True,
+                caption=_tex(title(table)),
+                label=f"tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.stage).strip('-').lower()}",
             )
+            below = f"\\par\\smallskip\n{{\\footnotesize {' '.join(map(_tex, [LEGEND, *notes(table)]))}\\par}}\n"
+            body, end = text.strip().rsplit("\n", 1)
+            blocks.append(f"{body}\n{below}{end}")
     return "\n\n".join(blocks) + "\n"
 
 

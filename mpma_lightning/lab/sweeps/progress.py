@@ -19,13 +19,12 @@ class Progress:
 
     Args:
         trials: all of the sweep.
-        slots: trials at a time.
     """
 
-    def __init__(self, trials: Sequence[Trial], slots: int) -> None:
+    def __init__(self, trials: Sequence[Trial]) -> None:
         self._stage = {trial.id: trial.stage for trial in trials}
         self._total, self._left = Counter(self._stage.values()), Counter(self._stage.values())
-        self._slots, self._lock = max(slots, 1), Lock()
+        self._lock = Lock()
         self.began = time.monotonic()
         self._seconds: dict[str, list[float]] = {}
         self.done: set[str] = set()
@@ -36,6 +35,11 @@ class Progress:
         quiet = not self._console.is_terminal
         self.bars = Bars(name, BarColumn(), MofNCompleteColumn(), now, console=self._console, disable=quiet)
         self._bars = {stage: self.bars.add_task(stage, total=n, now="") for stage, n in self._total.items()}
+
+    def begin(self, count: int) -> None:
+        """Say what is done and that ``count`` trials are to run."""
+        stages = ", ".join(f"{stage} {total}" for stage, total in self._total.items())
+        self._say(f"sweep   {len(self._stage)} trials ({stages}): {len(self.done)} done before, {count} to run")
 
     def event(self, event: tuple[Any, dict[str, str]]) -> None:
         """A worker's word on a trial that starts or was killed; Dask hands it over with the time."""
@@ -70,12 +74,12 @@ class Progress:
         self.bars.update(self._bars[stage], completed=self._total[stage] - self._left[stage], now=now)
 
     def _time(self) -> str:
-        """Of what is left, from the trials of each stage that this call has seen end."""
+        """Of what is left, from the trials of each stage that have ended, and from how many run at a time."""
         left = {stage: count for stage, count in self._left.items() if count}
         if not left:
             return ""
         if unknown := [stage for stage in left if stage not in self._seconds]:
             return f"; time left not known: no trial of {', '.join(unknown)} has ended yet"
         mean = {stage: sum(values) / len(values) for stage, values in self._seconds.items()}
-        seconds = sum(mean[stage] * count for stage, count in left.items()) / self._slots
+        seconds = sum(mean[stage] * count for stage, count in left.items()) / (1 + len(self._where))
         return f"; about {seconds / 60:.0f} min left" if seconds > 90 else f"; about {seconds:.0f} s left"

@@ -68,7 +68,7 @@ class Runner:
 
     def run(self, trials: Sequence[Trial]) -> Progress:
         """Do what is left of ``trials``, parents before their children."""
-        progress = Progress(trials, self.slots)
+        progress = Progress(trials)
         self.client.subscribe_topic(self.call.id, progress.event)
         futures: dict[str, Future] = {}
         names: dict[Any, Trial] = {}
@@ -80,6 +80,7 @@ class Runner:
                     continue
                 futures[trial.id] = future = self.submit(trial, parent)
                 names[future.key] = trial
+            progress.begin(len(futures))
             for future in as_completed(list(futures.values())):
                 progress.ended(self.outcome(names[future.key], future))
         return progress
@@ -115,16 +116,22 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
-        if local is None:
-            print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
-        elif find_spec("bokeh"):  # which draws it
-            port = client.scheduler_info()["services"]["dashboard"]
-            print(f"dashboard: http://127.0.0.1:{port}/status", file=sys.stderr)
+        print(f"dashboard: {_dashboard(client, local)}", file=sys.stderr)
+        if local is None and not client.nthreads():
+            print("no worker has joined yet; the trials wait for the first one", file=sys.stderr)
         try:
             yield made
         except BaseException:
             made.stop()
             raise
+
+
+def _dashboard(client: Client, local: int | None) -> str:
+    if local is None:
+        return str(client.dashboard_link)
+    if find_spec("bokeh") is None:  # which draws it
+        return "none; `pip install bokeh` brings one"
+    return f"http://127.0.0.1:{client.scheduler_info()['services']['dashboard']}/status"
 
 
 @contextmanager

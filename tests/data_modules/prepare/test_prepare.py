@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from data_modules.mimic_cxr import MIMICCXRDataModule
 from data_modules.pairs import PairsDataModule
 from data_modules.phantom import write_phantom
 from data_modules.prepare import Options, prepare
+from data_modules.prepare import content as content_module
 from data_modules.store.shards import ShardJob, write_shard
 from data_modules.store.store import open_store
 from data_modules.text.tokenizer import TextOptions
@@ -176,6 +178,16 @@ def test_error_a_store_of_other_options_is_refused(phantom: Path, tmp_path: Path
         mimic(phantom, copy).setup()
 
 
+def test_value_progress_in_a_log_file(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(content_module, "EVERY", 0)
+    prepare(mimic(phantom), tmp_path / "store", Options(short_side=64), workers=1, per_shard=16)
+    said = re.findall(r"preparing images: (\d+) of (\d+), [\d,]+ images/s, 0 min left\n", capsys.readouterr().err)
+    done, total = [int(done) for done, _ in said], int(said[0][1])
+    assert done == [*range(16, total, 16), total], "a line a shard"
+
+
 def test_value_dry_run_writes_nothing(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "store"
     before = content(phantom)
@@ -300,6 +312,7 @@ if __name__ == "__main__":
     from pathlib import Path
     from data_modules.mimic_cxr import MIMICCXRDataModule
     from data_modules.prepare import Options, prepare
+from data_modules.prepare import content as content_module
     data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
     prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
 """

@@ -75,7 +75,7 @@ def call(script: Path, top: Path, seeds: Sequence[int], workers: int = 1, schedu
 
 
 def started(*arguments: Any) -> Any:
-    process = multiprocessing.get_context("spawn").Process(target=call, args=arguments)
+    process = multiprocessing.get_context("spawn").Process(target=call, args=arguments, daemon=True)
     process.start()
     return process
 
@@ -104,7 +104,7 @@ def dask_cluster(folder: Path, script: Path, workers: int) -> Iterator[list[subp
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "5"}
     file, here = folder / "scheduler.json", ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     file.unlink(missing_ok=True)
-    worker = ["worker", "--nthreads", "1", "--death-timeout", "10", "--preload", str(folder / "preload.py")]
+    worker = ["worker", "--nthreads", "1", "--death-timeout", "60", "--preload", str(folder / "preload.py")]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_" + name, *more, *here, "--scheduler-file", str(file)],
@@ -112,11 +112,16 @@ def dask_cluster(folder: Path, script: Path, workers: int) -> Iterator[list[subp
         )
         for name, *more in (["scheduler", "--port", "0"], *[worker] * workers)
     ]  # fmt: skip
-    wait_for(file.is_file)
-    yield processes
-    for process in reversed(processes):
-        process.terminate()
-        process.wait()
+    try:
+        wait_for(file.is_file)
+        yield processes
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def worker_of(nanny: subprocess.Popen) -> psutil.Process:

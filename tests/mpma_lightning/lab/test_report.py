@@ -146,11 +146,13 @@ def test_value_validation_and_test_never_share_a_column(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / name, row(0, 0.8))
     write_run(tmp_path / "c", row(0, metrics={"val/auroc": 0.9}), "results.json")
-    found = find_runs([tmp_path])
-    assert [run.method for run in found.runs] == ["a", "b"]
-    assert "c: metrics of 'val', while the others" in found.remarks[0]
-    (table,) = make_tables(find_runs([tmp_path / "c"]))
-    assert table.data == "CheXpert layout of the phantom" and cell(table, ".", "auroc")["mean"] == pytest.approx(90)
+    tables = {table.stage: table for table in make_tables(find_runs([tmp_path]))}
+    assert {name: table.methods for name, table in tables.items()} == {
+        "Classification, test": ["a", "b"],
+        "Classification, validation": ["c"],
+    }
+    table = tables["Classification, validation"]
+    assert table.data == "CheXpert layout of the phantom" and cell(table, "c", "auroc")["mean"] == pytest.approx(90)
 
 
 def test_value_deviation_of_a_single_probe_is_that_of_its_heads(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_value_every_form_of_a_report(sweep: Path, capsys: pytest.CaptureFixture
     (sweep / "probe" / "mrm" / "seed_0" / "results_test.json").write_text("{}")
     assert main(["report", str(sweep)]) == 0
     text = capsys.readouterr().out
-    assert "| mpma | **92.0 ± 2.0 [90.0, 94.0]** | 3 | 1.5 | 10 | 300 |" in text
+    assert "| mpma | **92.0 ± 2.0** [90.0, 94.0] | 3 | 1.5 | 10 | 300 |" in text
     assert "2 runs are missing" in text and "fit … probe/mrm/seed_2" in text and "damaged" in text
     assert "With 3 seeds a two-sided t test" in text and "One seed only: mrm." in text
     assert (sweep / "report.md").read_text() == text
@@ -206,13 +208,13 @@ def test_value_every_form_of_a_report(sweep: Path, capsys: pytest.CaptureFixture
         ("mpma", "2", "94"),
     }
     latex = (sweep / "report.tex").read_text()
-    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 1
-    assert r"\textbf{92.0 $\pm$ 2.0 [90.0, 94.0]}" in latex
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == latex.count(r"\label{tab:probe}") == 1
+    assert r"\textbf{92.0 $\pm$ 2.0} {\scriptsize [90.0, 94.0]}" in latex
     page = Balanced()
     page.feed((sweep / "report.html").read_text())
-    assert page.open == [] and page.fetched == [], "one file, nothing from elsewhere"
+    assert page.open == [] and page.fetched == ["#stage-1", "#remarks"], "one file, nothing from elsewhere"
     text = (sweep / "report.html").read_text()
-    assert "<th>mpma</th><td><b>92.0 ± 2.0 [90.0, 94.0]</b></td><td>3</td>" in text
+    assert '<th>mpma</th><td><b>92.0 ± 2.0</b> <small>[90.0, 94.0]</small></td><td class="cost">3</td>' in text
     assert text.count("data:image/png;base64,") == 2, "of the first run of each method"
     assert text.count("more pictures in") == 2
 

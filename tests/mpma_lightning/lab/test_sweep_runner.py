@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dask
 import pytest
+from distributed import LocalCluster
 from scripts import SCRIPT, dask_cluster, once, run, stands_for, started, starts, trials, wait_for, worker_of
 
 from data_modules.errors import UsageError, UserError
@@ -33,9 +34,11 @@ def test_value_all_is_done_in_order_and_nothing_again(tmp_path: Path, capsys: py
     progress = run(top, [0, 1])
     assert progress.failed == {} and len(progress.done) == 4 and starts(top) == once([0, 1])
     said = capsys.readouterr().err
+    assert "sweep   4 trials (a 2, b 2): 0 done before, 4 to run\n" in said
     assert re.search(r"start   a/m/seed_0  fit on worker [01]\n", said), "progress is readable without a terminal"
     assert re.search(r"done    b/m/seed_[01]  \d s; 4 of 4 done\n", said)
     assert run(top, [0, 1]).failed == {} and starts(top) == once([0, 1])
+    assert "4 done before, 0 to run\n" in capsys.readouterr().err
     (top / "b" / "1" / "results_test.json").write_text('{"protocol": "p", "me')
     assert run(top, [0, 1], 1).failed == {}
     assert starts(top) == {**once([0, 1]), "b/1": ["fit", "test", "test"]}
@@ -153,6 +156,17 @@ def test_error_cluster_of_a_sweep_file(tmp_path: Path, cluster: dict, error: typ
     sweep = Sweep(Path("sweep.yaml"), tmp_path / "runs", cluster=cluster)
     with pytest.raises(error, match=says), runner(sweep, 1, None):
         pass
+
+
+def test_value_a_scheduler_without_workers_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    addresses = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=0, processes=False, **addresses) as cluster:
+        for count, said in ((0, True), (1, False)):
+            cluster.scale(count)
+            wait_for(lambda count=count: len(cluster.scheduler.workers) == count)
+            with runner(Sweep(Path("sweep.yaml"), tmp_path / "runs"), 1, cluster.scheduler_address):
+                pass
+            assert ("no worker has joined yet" in capsys.readouterr().err) == said
 
 
 def test_value_cluster_that_the_sweep_file_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,3 +93,29 @@ def test_error_what_commands_are_forked_from_does_not_start(tmp_path: Path, monk
     monkeypatch.setattr(program, "SERVER", [sys.executable, "-c", "raise SystemExit('error: no torch')"])
     assert start(tmp_path, "ends").wait() == 1
     assert last_error(tmp_path / "log.txt") == "no torch"
+
+
+UNSAFE = """
+import os, runpy, sys, types
+from mpma_lightning.lab import warm
+sys.platform = PLATFORM
+sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(_is_in_bad_fork=lambda: INITIALISED))
+os.execv = lambda _, words: print("fresh", *words[1:], flush=True) or os._exit(0)
+runpy.run_module = lambda name, **_: print("forked", name, *sys.argv[1:])
+warm.serve(warm.command)
+"""
+
+
+@pytest.mark.parametrize(
+    ("platform", "initialised", "way"),
+    [("linux", False, "forked mpma_lightning"), ("linux", True, "fresh -m mpma_lightning"),
+     ("darwin", False, "fresh -m mpma_lightning")],
+)  # fmt: skip
+def test_value_where_a_fork_is_not_safe_a_fresh_interpreter_runs_the_command(
+    platform: str, initialised: bool, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After CUDA was initialised a forked process cannot use it; on macOS a fork may crash."""
+    code = UNSAFE.replace("PLATFORM", repr(platform)).replace("INITIALISED", repr(initialised))
+    monkeypatch.setattr(program, "SERVER", [sys.executable, "-c", code])
+    assert start(tmp_path, "ends").wait() == 0
+    assert log(tmp_path) == [f"{way} ends"]
