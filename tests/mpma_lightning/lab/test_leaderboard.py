@@ -35,7 +35,7 @@ def test_value_an_entry_says_all_that_a_comparison_needs(tmp_path: Path) -> None
         "metric": "auroc",
         "unit": "share",
         "higher_is_better": True,
-        "stage": "ClassificationTask on CheXpertDataModule, cls-finetune-mrm",
+        "stage": "Classification",
         "method": "mpma",
         "split": {"0": "m"},
         "values": {"0": 0.9},
