@@ -312,7 +312,6 @@ if __name__ == "__main__":
     from pathlib import Path
     from data_modules.mimic_cxr import MIMICCXRDataModule
     from data_modules.prepare import Options, prepare
-from data_modules.prepare import content as content_module
     data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
     prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
 """
