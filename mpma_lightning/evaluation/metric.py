@@ -8,7 +8,7 @@ Unit = Literal["share", "loss", "error", "ratio", "rank", "count"]
 """``share``: a share or mean of 0 to 1, such as Dice, the one unit that reports show in per cent; ``loss``: the value
 of a loss; ``error``: a difference in the unit of what is predicted, such as years; ``ratio``: any number without unit;
 ``rank``: a place in an order, from 1; ``count``: a number of items."""
-PerSample = Literal["mean", "auroc"]
+PerSample = Literal["mean", "ratio", "auroc"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Metric:
         higher_is_better: None for numbers that are neither good nor bad, such as counts.
         unit: see :data:`Unit`; it has no default, as a wrong one shows wrong numbers.
         headline: whether tables and the end of a run show it by default.
-        per_sample: how it follows from ``samples_test.parquet``: ``mean`` of the column of its name, or macro ``auroc``
-            of the scores ``<name>@<class>`` and the labels ``label/<class>``. None: it does not.
+        per_sample: how it follows from ``samples_test.parquet``: ``mean`` of the column of its name, ``ratio`` of the
+            sums of ``<name>/part`` and ``<name>/whole``, or macro ``auroc`` of the scores ``<name>@<class>`` and the
+            labels ``label/<class>``. None: it does not.
     """
 
     name: str

@@ -18,6 +18,7 @@ class SampleTable:
     Attributes:
         ids, patients: (N,) names.
         values: (N,) by metric, for means over samples (``per_sample: mean``); NaN does not count.
+        ratios: (N,) part and (N,) whole by metric, for ratios of their sums (``per_sample: ratio``).
         classes: K names.
         labels: (N, K) 0, 1 or NaN.
         scores: (N, K) by metric and head, for macro AUROC (``per_sample: auroc``); a single head has an empty name.
@@ -26,17 +27,20 @@ class SampleTable:
     ids: np.ndarray
     patients: np.ndarray
     values: dict[Metric, np.ndarray] = field(default_factory=dict)
+    ratios: dict[Metric, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
     labels: np.ndarray | None = None
     scores: dict[tuple[Metric, str], np.ndarray] = field(default_factory=dict)
 
     def frame(self) -> pd.DataFrame:
-        """Columns ``id``, ``patient``, ``label/<class>``, the metrics' names, and ``<metric>@<class>``, of several
-        heads ``<metric>#<head>@<class>``."""
+        """Columns ``id``, ``patient``, ``label/<class>``, the metrics' names, of ratios ``<metric>/part`` and
+        ``<metric>/whole``, and ``<metric>@<class>``, of several heads ``<metric>#<head>@<class>``."""
         columns = {"id": self.ids.astype(str), "patient": self.patients.astype(str)}
         if self.labels is not None:
             columns |= {f"label/{name}": self.labels[:, k] for k, name in enumerate(self.classes)}
         columns |= {metric.name: values for metric, values in self.values.items()}
+        for metric, ratio in self.ratios.items():
+            columns |= {f"{metric.name}/{side}": values for side, values in zip(("part", "whole"), ratio, strict=True)}
         for (metric, head), scores in self.scores.items():
             prefix = f"{metric.name}#{head}" if head else metric.name
             columns |= {f"{prefix}@{name}": scores[:, k] for k, name in enumerate(self.classes)}
@@ -48,6 +52,8 @@ def weighted_metric(table: pd.DataFrame, metric: Metric) -> Callable[[np.ndarray
     its columns."""
     if metric.per_sample == "mean" and metric.name in table:
         return _weighted_mean(table[metric.name].to_numpy(float))
+    if metric.per_sample == "ratio" and f"{metric.name}/part" in table:
+        return weighted_ratio(*(table[f"{metric.name}/{side}"].to_numpy(float) for side in ("part", "whole")))
     heads: dict[str, list[Ranks]] = {}
     for column in table.columns if metric.per_sample == "auroc" else ():
         head, found, name = column.partition("@")
@@ -55,6 +61,16 @@ def weighted_metric(table: pd.DataFrame, metric: Metric) -> Callable[[np.ndarray
             ranks = prepare_ranks(table[f"label/{name}"].to_numpy(float), table[column].to_numpy(float))
             heads.setdefault(head, []).append(ranks)
     return weighted_macro_auroc(list(heads.values())) if heads else None
+
+
+def weighted_ratio(part: np.ndarray, whole: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Ratio of the weighted sums of two (N,) columns; NaN where the second sum is 0."""
+
+    def ratio(weight: np.ndarray) -> float:
+        total = float((whole * weight).sum())
+        return float((part * weight).sum()) / total if total else float("nan")
+
+    return ratio
 
 
 def _weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], float]:

@@ -1,0 +1,1 @@
+"""Scores of generated reports: overlap of words with the reference, and agreement about findings."""
