@@ -34,7 +34,8 @@ class PairsDataModule(DataModule):
     A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
     several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. In Parquet the images may
     be inside, in a column ``image`` of bytes or of the hub's structs. R2Gen's
-    ``annotation.json`` is such a table. With ``label_columns`` a table without texts is one of labelled images.
+    ``annotation.json`` is such a table. Where the task reads no texts, or with ``label_columns``, ``target_column`` or
+    ``images_only``, the table needs none.
 
     Args:
         root: folder of the table; image paths are relative to it, or to its ``images`` folder.
@@ -88,8 +89,9 @@ class PairsDataModule(DataModule):
         path, table = read_pairs(self.root, self.table, self.image_column, labelled)
         image = find_column(path, table, "image", self.image_column, IMAGE)
         text = None if self.images_only else find_column(path, table, "text", self.text_column, TEXT)
-        other = self.label_columns or self.target_column is not None or self.images_only
-        if image is None or (text is None and not other):
+        needless = self.label_columns or self.target_column is not None or self.images_only
+        needed = not needless and (self.reads_text or self.trainer is None)  # a misspelt name shows without a task too
+        if image is None or (text is None and needed):
             raise UserError(
                 f"{path}: found columns {', '.join(table.columns)}, expected one of {', '.join(IMAGE)} and one of "
                 f"{', '.join(TEXT)}; name them with data.image_column and data.text_column, or set data.images_only"

@@ -1,43 +1,67 @@
-"""Figures of visual question answering: image, attention map, question, answer and most likely predictions."""
+"""Figures of visual question answering: film, attention, question, answer and most likely predictions."""
 
-import textwrap
 from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.text.answers import split_answers
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, show
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, TEXT, WRONG, canvas, headline, shortened, show
+
+WIDTH = 46
+"""Characters of a line of text."""
 
 
-def answer_cards(batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None) -> Figure:
-    """One row per question: image, attention map over the image, and text, in green for a correct prediction.
+def with_failures(right: list[bool], count: int) -> list[int]:
+    """Up to ``count`` places, half of them failures where there are as many; each half is spread evenly."""
+    wrong, correct = ([i for i, each in enumerate(right) if each is kind] for kind in (False, True))
+    failed = _spread(wrong, max(count // 2, count - len(correct)))
+    return sorted(failed + _spread(correct, count - len(failed)))
+
+
+def _spread(places: list[int], count: int) -> list[int]:
+    """Up to ``count`` of ``places``, evenly spread."""
+    count = min(count, len(places))
+    return [places[k * len(places) // count] for k in range(count)]
+
+
+def answer_cards(
+    batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None, of_all: str
+) -> Figure:
+    """One row per question: film, attention map over it, and text; ✓ and blue for a correct prediction, ✗ and orange
+    for a wrong one.
 
     Args:
         batch: image (B, C, H, W), text and answer of B questions.
-        probabilities: (at least B, answers).
+        probabilities: (B, answers).
         answers: the vocabulary.
         attention: (B, H', W'); None: fusion has no attention.
+        of_all: a line about the batch that they are taken from.
     """
     count = len(batch["text"])
-    figure, axes = canvas(count, 3, 2.4, 2.4)
+    figure, axes = canvas(count, 2 + (attention is not None), height=2.3, widths=[2.2, 2.2, 4.4][attention is None :])
     for row in range(count):
         show(axes[row, 0], batch["image"][row])
-        show(axes[row, 1], batch["image"][row], None if attention is None else attention[row])
+        if attention is not None:
+            show(axes[row, 1], batch["image"][row], attention[row])
         best = probabilities[row].topk(min(3, len(answers)))
         ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         predicted = [f"{answers[i]} ({p:.2f})" for p, i in ranked]
-        right = answers[int(best.indices[0])] in split_answers(batch["answer"][row])
+        true = split_answers(batch["answer"][row])
+        right = answers[int(best.indices[0])] in true
+        outside = "" if set(true) & set(answers) else " (not among the known answers)"
         lines = (
-            (textwrap.fill(batch["text"][row][:160], 30), "black"),
-            (f"answer: {batch['answer'][row]}", PLAIN),
-            (f"prediction: {predicted[0]}", RIGHT if right else WRONG),
-            *((f"          {other}", PLAIN) for other in predicted[1:]),
+            (shortened(batch["text"][row], WIDTH, 4), "black", "bold"),
+            (shortened(f"answer: {batch['answer'][row]}{outside}", WIDTH, 2), "black", "normal"),
+            (shortened(f"{'✓' if right else '✗'} model: {predicted[0]}", WIDTH, 2), RIGHT if right else WRONG, "bold"),
+            *((shortened(f"then: {other}", WIDTH, 1), PLAIN, "normal") for other in predicted[1:]),
         )
-        y = 0.95
-        for text, colour in lines:
-            axes[row, 2].text(0, y, text, color=colour, fontsize=7, va="top", transform=axes[row, 2].transAxes)
-            y -= 0.1 * (2 + text.count("\n"))
-    for ax, title in zip(axes[0], ("image", "attention of the fused question", "question"), strict=True):
-        ax.set_title(title, fontsize=8)
+        y, ax = 0.95, axes[row, -1]
+        for text, colour, weight in lines:
+            ax.text(0.02, y, text, color=colour, weight=weight, fontsize=TEXT + 1, va="top", transform=ax.transAxes)
+            y -= 0.09 * (1.35 + text.count("\n"))
+    titles = ("film", "attention of the question", "question and answers")
+    for ax, title in zip(axes[0], titles if attention is not None else titles[::2], strict=True):
+        ax.set_title(title, fontsize=TEXT + 1)
+    headline(figure, of_all)
     return figure

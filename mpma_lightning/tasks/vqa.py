@@ -15,7 +15,7 @@ from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
-from mpma_lightning.figures.answers import answer_cards
+from mpma_lightning.figures.answers import answer_cards, with_failures
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import Step
@@ -151,9 +151,16 @@ class VQATask(NamedOutputsTask):
         return scores
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
-        some = {name: values[:count] for name, values in batch.items()}
+        """Questions and their answers, half of them failures where there are as many."""
         likelihoods = outcome["logits"].sigmoid()
-        return {"answers": answer_cards(some, likelihoods, self.answers, self.attention(some))}
+        pairs = zip(self._likeliest(likelihoods), batch["answer"], strict=True)
+        right = [found in split_answers(true) for found, true in pairs]
+        rows = with_failures(right, count)
+        some = {name: batch[name][rows] for name in ("image", "input_ids", "attention_mask")}
+        some |= {name: [batch[name][i] for i in rows] for name in ("text", "answer")}
+        told = f"{sum(right)} of the {len(right)} questions of this batch are answered correctly; {len(rows)} of them:"
+        cards = answer_cards(some, likelihoods[rows], self.answers, self.attention(some), told)
+        return {"answers": cards}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Id, question, predicted answer, and the five most likely answers with their probabilities."""

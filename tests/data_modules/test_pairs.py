@@ -282,3 +282,19 @@ def test_value_covid_cxr(sample_data: Path, table: str) -> None:
     seen = [name for batch in data.train_dataloader() for name in batch["id"]]
     assert len(seen) == len(set(seen)) == 192
     assert sum(len(batch["id"]) for batch in data.test_dataloader()) == 69
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "all"])
+def test_value_predict_reads_the_split_that_is_asked_for(root: Path, split: str) -> None:
+    parts = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    write_lines(root, [{**row, "split": part} for row, part in zip(ROWS, parts, strict=True)])
+    data = make(root, predict_split=split)
+    frame = index_of(data)
+    wanted = frame if split == "all" else frame[frame["split"] == split]
+    seen = [name for batch in data.predict_dataloader() for name in batch["id"]]
+    assert seen == wanted["id"].tolist() and len(seen) == {"train": 4, "all": 8}.get(split, 2)
+
+
+def test_error_predict_of_a_folder_and_a_split(root: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.predict_split .*data\.folder"):
+        make(root, folder=str(root), predict_split="all")
