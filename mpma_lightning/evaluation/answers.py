@@ -36,9 +36,9 @@ def accuracies(
     answers, kinds = rows["answer"], rows["question_type"]
     reached = any if any_one else all
     correct = {
-        ACCURACY: _right(rows["predicted"], answers, any_one),
-        QUESTION_ONLY: _right(rows["question_only"], answers, any_one),
-        MAJORITY: _right([majority.get(kind) for kind in rows["answer_type"]], answers, any_one),
+        ACCURACY: right_answers(rows["predicted"], answers, any_one),
+        QUESTION_ONLY: right_answers(rows["question_only"], answers, any_one),
+        MAJORITY: right_answers([majority.get(kind) for kind in rows["answer_type"]], answers, any_one),
         CEILING: np.array([reached(one in vocabulary for one in split_answers(answer)) for answer in answers]),
     }
     if None in rows["question_only"].tolist():
@@ -70,8 +70,8 @@ def token_f1(predicted: str, answer: str, any_one: bool = False) -> float:
     return max(map(f1, split_answers(answer) if any_one and answer else [answer]))
 
 
-def _right(predicted: Iterable[str | None], answers: Iterable[str], any_one: bool) -> np.ndarray:
-    """(N,) bool."""
+def right_answers(predicted: Iterable[str | None], answers: Iterable[str], any_one: bool) -> np.ndarray:
+    """(N,) bool: whether predictions are all answers of their questions; with ``any_one`` one of them."""
     pairs = zip(predicted, answers, strict=True)
     return np.array([own == truth or (any_one and own in split_answers(truth)) for own, truth in pairs], bool)
 
@@ -96,6 +96,6 @@ def answer_samples(rows: Columns, any_one: bool = False) -> SampleTable:
         rows: also with ``id`` and ``patient``.
         any_one: as of :func:`accuracies`.
     """
-    right = _right(rows["predicted"], rows["answer"], any_one).astype(float)
+    right = right_answers(rows["predicted"], rows["answer"], any_one).astype(float)
     groups = {_of_group(ACCURACY, name): np.where(members, right, np.nan) for name, members in _groups(rows).items()}
     return SampleTable(rows["id"], rows["patient"], {ACCURACY: right, **groups})

@@ -25,14 +25,21 @@ def _spread(places: list[int], count: int) -> list[int]:
     return [places[k * len(places) // count] for k in range(count)]
 
 
+def said(joined: str) -> str:
+    """Answers as they are read."""
+    return " / ".join(split_answers(joined)) or "none"
+
+
 def answer_cards(
-    batch: dict[str, Any], probabilities: Tensor, answers: list[str], attention: Tensor | None, of_all: str
-) -> Figure:
+    batch: dict[str, Any], predicted: list[tuple[str, bool]], probabilities: Tensor, answers: list[str],
+    attention: Tensor | None, of_all: str,
+) -> Figure:  # fmt: skip
     """One row per question: film, attention map over it, and text; ✓ and blue for a correct prediction, ✗ and orange
     for a wrong one.
 
     Args:
         batch: image (B, C, H, W), text and answer of B questions.
+        predicted: of each question the prediction, and whether it is correct.
         probabilities: (B, answers).
         answers: the vocabulary.
         attention: (B, H', W'); None: fusion has no attention.
@@ -46,15 +53,14 @@ def answer_cards(
             show(axes[row, 1], batch["image"][row], attention[row])
         best = probabilities[row].topk(min(3, len(answers)))
         ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        predicted = [f"{answers[i]} ({p:.2f})" for p, i in ranked]
-        true = split_answers(batch["answer"][row])
-        right = answers[int(best.indices[0])] in true
-        outside = "" if set(true) & set(answers) else " (not among the known answers)"
+        likeliest = ", ".join(f"{answers[i]} ({p:.2f})" for p, i in ranked)
+        found, right = predicted[row]
+        outside = "" if set(split_answers(batch["answer"][row])) & set(answers) else " (not among the known answers)"
         lines = (
             (shortened(batch["text"][row], WIDTH, 4), "black", "bold"),
-            (shortened(f"answer: {batch['answer'][row]}{outside}", WIDTH, 2), "black", "normal"),
-            (shortened(f"{'✓' if right else '✗'} model: {predicted[0]}", WIDTH, 2), RIGHT if right else WRONG, "bold"),
-            *((shortened(f"then: {other}", WIDTH, 1), PLAIN, "normal") for other in predicted[1:]),
+            (shortened(f"answer: {said(batch['answer'][row])}{outside}", WIDTH, 2), "black", "normal"),
+            (shortened(f"{'✓' if right else '✗'} model: {said(found)}", WIDTH, 2), RIGHT if right else WRONG, "bold"),
+            (shortened(f"most likely: {likeliest}", WIDTH, 3), PLAIN, "normal"),
         )
         y, ax = 0.95, axes[row, -1]
         for text, colour, weight in lines:

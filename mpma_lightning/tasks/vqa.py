@@ -12,7 +12,7 @@ from data_modules.errors import UserError
 from data_modules.text.answers import join_answers, split_answers
 from mpma_lightning.backbones import Backbone
 from mpma_lightning.backbones.weights import load_weights
-from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples
+from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_samples, right_answers
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards, with_failures
@@ -152,15 +152,14 @@ class VQATask(NamedOutputsTask):
 
     def figures(self, batch: dict[str, Any], outcome: Step, stage: str, count: int) -> dict[str, Figure]:
         """Questions and their answers, half of them failures where there are as many."""
-        likelihoods = outcome["logits"].sigmoid()
-        pairs = zip(self._likeliest(likelihoods), batch["answer"], strict=True)
-        right = [found in split_answers(true) for found, true in pairs]
+        chosen = self.chosen(outcome["logits"], batch)
+        right = right_answers(chosen, batch["answer"], self.several == "any").tolist()
         rows = with_failures(right, count)
         some = {name: batch[name][rows] for name in ("image", "input_ids", "attention_mask")}
         some |= {name: [batch[name][i] for i in rows] for name in ("text", "answer")}
         told = f"{sum(right)} of the {len(right)} questions of this batch are answered correctly; {len(rows)} of them:"
-        cards = answer_cards(some, likelihoods[rows], self.answers, self.attention(some), told)
-        return {"answers": cards}
+        predicted, likelihoods = [(chosen[i], right[i]) for i in rows], outcome["logits"][rows].sigmoid()
+        return {"answers": answer_cards(some, predicted, likelihoods, self.answers, self.attention(some), told)}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Id, question, predicted answer, and the five most likely answers with their probabilities."""
