@@ -224,7 +224,9 @@ class QuestionsDataModule(VQADataModule):
                             f"{self.language}; name it with data.language_column")  # fmt: skip
         chosen = frame["language"] == self.language
         if not chosen.any():
-            found = ", ".join(f"{name} {count:,}" for name, count in frame["language"].value_counts().items())
+            found = ", ".join(
+                f"{name} {count:,}" for name, count in frame["language"].value_counts().sort_index().items()
+            )
             raise UserError(f"{self.root}: found no question in language {self.language!r} (found {found}); correct "
                             "data.language")  # fmt: skip
         return self.leave_out(frame, ~chosen, "other language").reset_index(drop=True)

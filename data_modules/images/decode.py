@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import cv2
 import numpy as np
@@ -166,10 +166,23 @@ def _read_orientation(image: Image.Image) -> int | None:
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
-        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+        read = image.getexif()
+        if not read and not _is_empty_block(image.info.get("exif", b"")):
+            return None  # Pillow reads nothing of a broken block, and says nothing
+        found = read.get(_EXIF_ORIENTATION, 1)
         return found if found == 1 or found in _TURNS else None
     except Exception:  # the pixels may be sound nevertheless
         return None
+
+
+def _is_empty_block(block: bytes) -> bool:
+    """Whether an EXIF block is not there, or is sound and has no entries."""
+    header = block.removeprefix(b"Exif\0\0")
+    order: Literal["little", "big"] = "little" if header[:2] == b"II" else "big"
+    if header[2:4] != (42).to_bytes(2, order):
+        return not header
+    first = int.from_bytes(header[4:8], order)
+    return header[first : first + 2] == b"\0\0"
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
