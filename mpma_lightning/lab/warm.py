@@ -9,6 +9,7 @@ one between it and this process tells the worker its number and how it ended. A 
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -28,7 +29,7 @@ def serve(run: Callable[[], object]) -> None:
 
     The first descriptor is a socket: one line of JSON comes in (``words``, ``log``, ``environment``, ``folder``), the
     number of the process and, in the end, its exit status (a negative signal) go out, a line each. The second one stays
-    open in the command.
+    open in the command. Where the worker is gone before the command has been forked, it is not.
     """
     outer = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     outer[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes between
@@ -45,6 +46,10 @@ def serve(run: Callable[[], object]) -> None:
     answers, held = descriptors
     with socket.socket(fileno=answers) as talk, talk.makefile("rw") as lines:
         request = json.loads(lines.readline())
+        gone = select.poll()
+        gone.register(talk, 0)  # no event but that the other side has closed
+        if gone.poll(0):
+            os._exit(0)
         if number := os.fork():
             try:
                 os.close(held)

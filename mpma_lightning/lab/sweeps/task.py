@@ -15,8 +15,8 @@ from data_modules.errors import UserError
 from mpma_lightning.lab.program import LOG, Command, killed_by, last_error, start
 from mpma_lightning.lab.sweeps.trial import Step, Trial
 
-_RUNNING: dict[str, Command] = {}
-"""What this process runs, by the key of the task."""
+_RUNNING: dict[str, Command | None] = {}
+"""What this process runs, by the key of the task; None while it is being started."""
 _STOPPED: set[str] = set()
 
 
@@ -80,8 +80,9 @@ def _run(trial: Trial, step: Step, call: Call, lock: int) -> None:
     log, key, worker = trial.path / LOG, call.key(trial), get_worker()
     _say(call, trial, "start", f"{step.subcommand} on worker {worker.name}")
     more = environment(worker.name, call.slots)
-    _RUNNING[key] = process = start(trial.words(step), log, more, trial.base, lock)
+    _RUNNING[key] = None
     try:
+        _RUNNING[key] = process = start(trial.words(step), log, more, trial.base, lock)
         if key in _STOPPED:
             process.terminate()
         code = process.wait()
@@ -127,7 +128,8 @@ def stop(keys: list[str]) -> int:
     _STOPPED.update(keys)
     running = {key: process for key, process in list(_RUNNING.items()) if key in keys}
     for key in new & set(running):
-        running[key].terminate()
+        if command := running[key]:
+            command.terminate()
     return len(running)
 
 

@@ -67,10 +67,17 @@ def run(top: Path, seeds: Sequence[int], workers: int = 2, scheduler: str | None
         return made.run(sweep.trials)
 
 
-def call(script: Path, top: Path, seeds: Sequence[int], workers: int = 1, scheduler: str | None = None) -> None:
+def call(
+    script: Path,
+    top: Path,
+    seeds: Sequence[int],
+    workers: int = 1,
+    scheduler: str | None = None,
+    server: Sequence[str] = (),
+) -> None:
     """:func:`run` in a process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    program.SERVER = stands_for(script)
+    program.SERVER = list(server) or stands_for(script)
     run(top, seeds, workers, scheduler)
 
 

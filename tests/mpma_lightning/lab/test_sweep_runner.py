@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +112,23 @@ def test_value_a_stopped_call_stops_what_it_runs(tmp_path: Path, script: Path, n
     assert process.exitcode == code
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_value_a_call_stopped_while_its_first_command_is_started_leaves_nothing_behind(
+    tmp_path: Path, script: Path
+) -> None:
+    """The process that commands are forked from takes its time: it imports torch."""
+    slow = f"import time\ntime.sleep(3)\nexec({stands_for(script)[2]!r})"
+    process = started(script, tmp_path / "runs", [600], 1, None, [sys.executable, "-c", slow])
+    wait_for(lambda: (tmp_path / "runs" / "a" / "600" / ".trial.lock").is_file())
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM
+    time.sleep(4)
+    pid = tmp_path / "runs" / "a" / "600" / "pid"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()) if pid.is_file() else 2**22, 0)
 
 
 # workers in other processes

@@ -1,8 +1,11 @@
 """Commands forked from a process that has imported everything: what they get, how they end, what outlives what."""
 
 import fcntl
+import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -93,6 +96,21 @@ def test_error_what_commands_are_forked_from_does_not_start(tmp_path: Path, monk
     monkeypatch.setattr(program, "SERVER", [sys.executable, "-c", "raise SystemExit('error: no torch')"])
     assert start(tmp_path, "ends").wait() == 1
     assert last_error(tmp_path / "log.txt") == "no torch"
+
+
+def test_value_a_command_whose_worker_is_gone_is_not_started(tmp_path: Path) -> None:
+    """As when a sweep is ended while torch is being imported."""
+    worker, server = socket.socketpair()
+    mine, theirs = socket.socketpair()
+    request = {"words": ["ends"], "log": str(tmp_path / "log.txt"), "folder": str(tmp_path), "environment": {}}
+    (tmp_path / "log.txt").touch()
+    with worker, mine, theirs, Path(os.devnull).open() as null:
+        socket.send_fds(worker, [b"."], [theirs.fileno(), null.fileno()])
+        mine.sendall(json.dumps(request).encode() + b"\n")
+    with server:
+        assert subprocess.run(program.SERVER, stdin=server.fileno(), timeout=60).returncode == 0
+    time.sleep(0.5)
+    assert log(tmp_path) == []
 
 
 UNSAFE = """
