@@ -31,7 +31,8 @@ def serve(run: Callable[[], object]) -> None:
     number of the process and, in the end, its exit status (a negative signal) go out, a line each. The second one stays
     open in the command. Where the worker is gone before the command has been forked, it is not.
     """
-    outer = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    ends = (signal.SIGINT, signal.SIGTERM)
+    outer = {number: signal.signal(number, signal.SIG_IGN) for number in ends}
     outer[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes between
     with socket.socket(fileno=os.dup(0)) as control:
         _redirect(os.devnull, os.O_RDONLY, 0)
@@ -50,6 +51,7 @@ def serve(run: Callable[[], object]) -> None:
         gone.register(talk, 0)  # no event but that the other side has closed
         if gone.poll(0):
             os._exit(0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # one that comes before the command has its handlers waits
         if number := os.fork():
             try:
                 os.close(held)
@@ -59,6 +61,7 @@ def serve(run: Callable[[], object]) -> None:
                 os._exit(0)
     for number, handler in outer.items():
         signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
     _become(request)
     run()
 
