@@ -7,8 +7,10 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from data_modules.errors import UsageError
+from mpma_lightning.cli.class_help import asked_class, class_help
 from mpma_lightning.cli.config_files import check_config_files, config_arguments
 from mpma_lightning.cli.explain import Explainer
+from mpma_lightning.cli.short_help import asks_for_help, short_help
 from mpma_lightning.cli.trust import take_flag
 
 _BACKBONES_HELP = """usage: python -m mpma_lightning backbones [PATTERN]
@@ -18,8 +20,17 @@ backbones of this package, the families of timm and Hugging Face, and the parts 
 
 
 def training(argv: Sequence[str]) -> None:
-    """[fit|validate|test|predict, …]; absent or broken config files are reported before torch is imported."""
+    """[fit|validate|test|predict, …]; help and absent or broken config files need no torch."""
     words, trusted = take_flag(argv)
+    start = f"python -m mpma_lightning {words[0]}"
+    if (asked := asked_class(words)) is not None:
+        print(class_help(start, *asked))
+        return
+    if asks_for_help(words):
+        if "all" not in words:
+            print(short_help(words[0], start))
+            return
+        words = [words[0], "--help"]
     check_config_files(config_arguments(words), trusted)
     from mpma_lightning.cli.training import run_training
 

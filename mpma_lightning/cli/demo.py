@@ -7,24 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from data_modules.errors import UserError
 from data_modules.files import write_whole
-from data_modules.loading.loader import collate
-from data_modules.mimic_cxr import MIMICCXRDataModule
 from mpma_lightning.cli.config_files import defaults_file
 from mpma_lightning.cli.main import run
-from mpma_lightning.evaluation.classification import macro
-from mpma_lightning.evaluation.linear_probe import ProbeEvaluator, linear_probe, thumbnails
 
 RUNS, PHANTOM = Path("runs/demo"), Path("data/phantom")
 PATIENTS = 2500
-SHOTS, DRAWS = 100, 5
 _ROWS = [
     ("zero-shot macro AUROC", "zero_shot_auroc", "zero_shot_auroc_random_init", "random init"),
     ("image→report R@10", "i2t_r10", "chance_r10", "chance, {pairs} pairs"),
@@ -68,7 +60,9 @@ def main(argv: Sequence[str] = ()) -> None:
     run(["test", *_arguments(options, trained), "--ckpt_path", "last"])
     run(["test", *_arguments(options, random_init, "pretraining"), "--ckpt_path", "random"])
     console.rule("6/6 baseline: logistic regression on 16×16 thumbnails")
-    thumbnail100, thumbnail = _thumbnail_auroc(options)
+    from mpma_lightning.cli.thumbnails import thumbnail_auroc  # torch, which --help does without
+
+    thumbnail100, thumbnail = thumbnail_auroc(options.data, options.seed)
 
     results = _results(_metrics(trained), _metrics(random_init))
     results |= {"thumbnail100_auroc": thumbnail100, "thumbnail_auroc": thumbnail}
@@ -113,24 +107,6 @@ def _results(trained: dict[str, float], random_init: dict[str, float]) -> dict[s
     results["probe100_auroc_random_init"] = round(random_init["probe100_auroc"], 4)
     results["zero_shot_auroc_random_init"] = round(random_init["zero_shot_auroc"], 4)
     return results
-
-
-def _thumbnail_auroc(options: argparse.Namespace) -> tuple[float, float]:
-    """Macro AUROC from 100 labelled training studies and from all of them, on the test images of the other metrics."""
-    data = MIMICCXRDataModule(
-        str(options.data / "mimic-cxr-jpg"), str(options.data / "mimic-cxr"), image_size=96, seed=options.seed
-    )
-    data.setup("test")
-    train, train_labels = _read(data.probe_samples(), "training thumbnails")
-    test, test_labels = _read(data.samples("test"), "test thumbnails")
-    common = (train, train_labels, test, test_labels, data.spec.classes)
-    few = next(iter(ProbeEvaluator(SHOTS, DRAWS).evaluate(*common).values()))
-    return round(few, 4), round(macro(linear_probe(*common)), 4)
-
-
-def _read(samples: Any, title: str) -> tuple[np.ndarray, np.ndarray]:
-    batches = [collate([samples[i]]) for i in track(range(len(samples)), title)]
-    return thumbnails(torch.cat([b["image"] for b in batches])), torch.cat([b["labels"] for b in batches]).numpy()
 
 
 def _table(results: dict[str, Any]) -> Table:

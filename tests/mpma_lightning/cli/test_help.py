@@ -1,19 +1,72 @@
 """What a new user reads: the help of every command."""
 
+import inspect
+import time
+
 import pytest
 
 from data_modules.catalogue import DATA_MODULES
+from mpma_lightning.cli.class_help import class_help
 from mpma_lightning.cli.main import COMMANDS, main
+from mpma_lightning.cli.short_help import ABOUT, TASKS, options_of
+from mpma_lightning.cli.training import CommandReader, import_all
+from mpma_lightning.tasks.base import Task
+
+START = "python -m mpma_lightning"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_value_help_is_for_users(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    begin = time.process_time()
     try:
         assert main([name, "--help"]) == 0
     except SystemExit as leaving:  # argparse's own
         assert leaving.code == 0
+    assert time.process_time() - begin < 1.5
     shown = capsys.readouterr().out
-    assert shown.startswith("usage: python -m mpma_lightning")
+    assert shown.startswith(f"usage: {START} {name}")
     if name in ("check", "prepare", "split"):
         assert all(f"{known} ({kind})" in " ".join(shown.split()) for known, kind in DATA_MODULES.items())
     assert "Raises:" not in shown and "{}" not in shown.splitlines()
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_value_the_short_help_names_options_that_there_are(name: str) -> None:
+    parser = CommandReader(name)._parser(name)
+    known = {action.dest for action in parser._actions}
+    for option, _ in options_of(name):
+        for spelling in option.split(", "):
+            key = spelling.split()[0].lstrip("-").partition(".")
+            assert (key[0] if key[0] in ("model", "data") else key[0] + key[1] + key[2]) in {*known, "c"}, spelling
+
+
+def test_value_the_short_help_names_every_task() -> None:
+    import_all("mpma_lightning.tasks")
+    kinds, found = [Task], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        shipped = kind.__module__.startswith("mpma_lightning.") and not kind.__subclasses__()
+        if shipped and not inspect.isabstract(kind):
+            found.add(kind.__name__)
+    assert found == set(TASKS)
+
+
+def test_value_help_of_a_class_explains_what_is_inside_its_arguments() -> None:
+    shown = class_help(START, "model", "PretrainingTask")
+    assert shown.startswith(f"usage: {START} --model PretrainingTask")
+    for key in (
+        "check_every",
+        "masking.image_ratio",
+        "objectives.global_alignment.weight",
+        "optim.lr",
+        "backbone.name",
+    ):
+        assert f"--model.{key} " in shown, key
+    assert ".help" not in shown and "Raises:" not in shown
+    assert "--data.text.max_tokens " in class_help(START, "data", "PairsDataModule")
+
+
+def test_error_help_of_an_unknown_class(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--model.help", "PretrainingTsk"]) == 2
+    assert "unknown class 'PretrainingTsk'; did you mean 'PretrainingTask'?" in capsys.readouterr().err
