@@ -93,6 +93,11 @@ class Transform:
             out["boxes"], out["kept"] = done["boxes"].astype(np.float32), done["kept"].astype(np.int64)
         return out
 
+    def prepare(self) -> None:
+        """Import what images are fitted with, once and before worker processes are forked: each would import it."""
+        if not self.train and self._fit is None:
+            self._fit = self._build()
+
     def _warped(
         self, image: np.ndarray, seed: int, mask: np.ndarray | None, boxes: np.ndarray | None
     ) -> dict[str, np.ndarray]:
@@ -121,8 +126,8 @@ class Transform:
         return done
 
     def _fitted(self, image: np.ndarray, mask: np.ndarray | None, boxes: np.ndarray | None) -> dict[str, np.ndarray]:
-        if self._fit is None:
-            self._fit = self._build()
+        self.prepare()
+        assert self._fit is not None
         given: dict[str, Any] = {"image": image}
         if mask is not None:
             given["mask"] = mask

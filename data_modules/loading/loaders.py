@@ -111,6 +111,10 @@ class IndexLoaders(LightningDataModule):
         progress, reading = trainer_progress(self.trainer), self._reading("train")
         return ResumableLoader(self._datasets["train"], sampler, self.num_workers, progress, reading)
 
+    def training_samples(self) -> int:
+        """How many samples an epoch has before its incomplete last batch is dropped."""
+        return self._sampler("train", train=True).shown
+
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")
 
@@ -204,5 +208,7 @@ class IndexLoaders(LightningDataModule):
         """Notes what the workers of a loader read; None without workers."""
         if self.num_workers == 0:
             return None
+        if (transform := self._datasets[name].transform) is not None:
+            transform.prepare()
         self._readings.append(Reading(self._datasets[name], self.num_workers))
         return self._readings[-1]

@@ -1,6 +1,8 @@
-"""Notes which sample each worker process reads, so that the sample that ended a worker can be named."""
+"""How a worker process begins, and which sample it reads, so that the sample that ended one can be named."""
 
 import os
+import signal
+import sys
 from typing import Any
 
 import torch
@@ -9,6 +11,9 @@ from torch.utils.data import get_worker_info
 
 class Reading:
     """``worker_init_fn`` of a loader: its workers note their process id and the row they read, in shared memory.
+
+    They leave Ctrl-C to the process that trains, which ends them after its last checkpoint, and have outputs of their
+    own: what a logger put in the place of ``sys.stderr`` (as wandb does) refuses to work in a forked process.
 
     Args:
         dataset: has ``reading``, a place for the row's number, and ``name_of(row)``.
@@ -21,6 +26,8 @@ class Reading:
 
     def __call__(self, worker: int) -> None:
         self.table[worker, 0] = os.getpid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         info: Any = get_worker_info()
         info.dataset.reading = self.table[worker, 1:]
 

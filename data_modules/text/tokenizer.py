@@ -207,6 +207,10 @@ class Tokenizer:
         ids = [self.cls_id, *pieces, self.sep_id, *[self.pad_id] * padding]
         return ids, [1] * (len(pieces) + 2) + [0] * padding, [-1, *words, -1, *[-1] * padding]
 
+    def count(self, text: str) -> int:
+        """Tokens of the whole text, with [CLS] and [SEP]."""
+        return len(self._backend.encode(text, add_special_tokens=False).ids) + 2
+
     def piece(self, token_id: int) -> str:
         """The word-piece of an id, ``##`` and all."""
         return self._backend.id_to_token(token_id) or ""

@@ -1,6 +1,10 @@
 """Stopping and resuming training at any batch sees the same samples as an uninterrupted run."""
 
+import io
 import logging
+import os
+import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
+from data_modules.loading.reading import Reading
 
 SAMPLES, BATCH = 22, 4
 BATCHES = SAMPLES // BATCH
@@ -164,3 +169,34 @@ def test_value_collate_cuts_texts_to_the_longest() -> None:
     batch = collate(samples)
     assert all(batch[key].shape == (2, 16) for key in ("input_ids", "attention_mask", "word_ids"))
     assert batch["attention_mask"].sum(1).tolist() == [3, 10] and batch["input_ids"][1, 9] == 7
+
+
+class Talking(Numbers):
+    """Writes where its process writes errors."""
+
+    reading: Any = None
+
+    def __getitem__(self, where: tuple[int, int]) -> dict[str, Any]:
+        print("seen", where[1], file=sys.stderr)
+        return super().__getitem__(where) | {"alone": signal.getsignal(signal.SIGINT) == signal.SIG_IGN}
+
+
+class OwnProcessOnly(io.StringIO):
+    """What a logger puts in the place of ``sys.stderr``: it refuses to work in a forked process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process = os.getpid()
+
+    def write(self, text: str) -> int:
+        if os.getpid() != self.process:
+            raise RuntimeError("This operation is not valid in a forked process.")
+        return super().write(text)
+
+
+def test_value_workers_have_outputs_of_their_own_and_leave_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", OwnProcessOnly())
+    sampler, data = ShardedBatchSampler(SAMPLES, BATCH, train=False), Talking()
+    loader = DataLoader(data, batch_sampler=sampler, num_workers=1, collate_fn=collate, worker_init_fn=Reading(data, 1))
+    batches = list(loader)
+    assert sum(len(batch["id"]) for batch in batches) == SAMPLES and all(all(batch["alone"]) for batch in batches)
