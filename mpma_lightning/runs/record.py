@@ -17,6 +17,7 @@ from data_modules.files import write_whole
 from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME
 from mpma_lightning.runs.identity import STATE_KEY, config_sha256, versions
 from mpma_lightning.runs.initialisation import initialisation
+from mpma_lightning.runs.interruption import save_last
 from mpma_lightning.runs.sizes import Sizes
 from mpma_lightning.tasks.base import Task
 
@@ -36,15 +37,15 @@ class RunRecord(SaveConfigCallback):
         self.allow_random = allow_random
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        self.content = self.parser.dump(self.config, skip_none=False)
+        self.settings = yaml.load(self.content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         self.sizes = Sizes(attached_data(trainer).batch_size, trainer.world_size, trainer.accumulate_grad_batches)
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Rank 0 only, before the first batch."""
         folder = Path(trainer.default_root_dir)
-        content = self.parser.dump(self.config, skip_none=False)
-        write_whole(folder / self.config_filename, content, within=folder)
+        write_whole(folder / self.config_filename, self.content, within=folder)
         found = versions()
         self.identity = {"config_sha256": config_sha256(self.settings, stage), "commit": found.get("commit")}
         prefix = "" if self.config_filename == CONFIG_NAME else f"{Path(self.config_filename).stem}."
@@ -108,7 +109,4 @@ class RunRecord(SaveConfigCallback):
         """Save the last step: ``ModelCheckpoint(every_n_train_steps=100)`` alone would leave step 150 at 100."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.save_last and callback.dirpath:
-                name = f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}"
-                trainer.save_checkpoint(Path(callback.dirpath, name), weights_only=callback.save_weights_only)
+        save_last(trainer)

@@ -1,0 +1,93 @@
+"""Ctrl-C and SIGTERM in the middle of a training."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_run import ToyTask, fit, toy
+
+pytestmark = pytest.mark.usefixtures("toy")
+RUN = Path("runs/toy/first")
+LAST = RUN / "checkpoints/last.ckpt"
+__all__ = ["toy"]
+
+
+@pytest.fixture
+def strike(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Send a signal in the training step of a number."""
+    before, handlers = ToyTask.training_step, [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+
+    def at(step: int, number: int, times: int = 1) -> None:
+        def strikes(task: ToyTask, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            for _ in range(times if task.global_step == step else 0):
+                os.kill(os.getpid(), number)
+            return before(task, batch, batch_idx)
+
+        monkeypatch.setattr(ToyTask, "training_step", strikes)
+
+    yield at
+    for number, handler in handlers:
+        signal.signal(number, handler)
+
+
+def content(path: Path = LAST) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(path, weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_value_ctrl_c_saves_the_step(strike: Any, accumulate: int, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--trainer.max_steps", "9", "--trainer.accumulate_grad_batches", str(accumulate))
+    strike(4, signal.SIGINT)
+    assert fit(*more) == 130
+    said = capsys.readouterr().err
+    assert f"interrupted: saved at step 5; the same command continues from {LAST}" in said
+    assert content()["global_step"] == 5
+    strike(-1, signal.SIGINT)
+    assert fit(*more) == 0
+    continued = content()
+    assert fit(*more, "--trainer.default_root_dir", "whole") == 0
+    whole = content(Path("whole/checkpoints/last.ckpt"))
+    assert continued["global_step"] == whole["global_step"] == 9
+    assert all(torch.equal(value, whole["state_dict"][name]) for name, value in continued["state_dict"].items())
+
+
+def test_value_a_second_ctrl_c_ends_at_once(strike: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    strike(1, signal.SIGINT, times=2)
+    assert fit("--trainer.max_steps", "9") == 130
+    assert "no checkpoint was written yet" in capsys.readouterr().err and not LAST.exists()
+
+
+def test_value_a_validation_that_is_due_comes_first(strike: Any) -> None:
+    strike(1, signal.SIGINT)  # an epoch has two steps
+    assert fit("--trainer.max_steps", "9") == 130
+    assert content()["global_step"] == 3
+
+
+def test_value_ctrl_c_in_the_last_step_changes_nothing(strike: Any) -> None:
+    strike(8, signal.SIGINT)
+    assert fit("--trainer.max_steps", "9") == 0
+    assert content()["global_step"] == 9
+
+
+def test_value_sigterm_saves_the_step(strike: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    strike(4, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        fit("--trainer.max_steps", "9")
+    assert "stopped by SIGTERM: the same command continues" in capsys.readouterr().err
+    assert content()["global_step"] == 5
+
+
+def test_value_files_that_say_nothing_are_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(task: ToyTask) -> None:
+        raise RuntimeError("no optimiser")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(ToyTask, "configure_optimizers", broken)
+        fit("--trainer.default_root_dir", "failed")
+    assert not [*Path("failed").glob("events*")] and not Path("failed/hparams.yaml").exists()
+    assert fit("--trainer.log_every_n_steps", "1") == 0
+    assert [*RUN.glob("events*")]
