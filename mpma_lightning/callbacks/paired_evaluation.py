@@ -121,7 +121,7 @@ class PairedEvaluation(Callback):
         labels, scores = rows["labels"][:, evaluator.columns], rows["image_embedding"] @ directions.T
         found = classification_scores(labels, scores, evaluator.classes)
         names = {AUROC.of(name): Metric(f"zero_shot/{name}", unit="share") for name in evaluator.classes}
-        names[AUROC] = Metric("zero_shot_auroc", unit="share", headline=True)
+        names[AUROC] = Metric("zero_shot_auroc", unit="share", headline=True, baseline=0.5)
         return {metric: found[auroc] for auroc, metric in names.items() if auroc in found}
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The callbacks of every run: result record, predictions, figures, online evaluation, best checkpoint."""
+"""The callbacks of every run: outlook, result record, predictions, figures, online evaluation, best checkpoint."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mpma_lightning.callbacks.figures import Figures
+from mpma_lightning.callbacks.outlook import Outlook
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
@@ -26,7 +27,7 @@ def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str
     """
     if not isinstance(task, Task):
         return list(given)
-    kinds: list[type[Callback]] = [Figures, Predictions, ResultRecord]
+    kinds: list[type[Callback]] = [Outlook, Figures, Predictions, ResultRecord]
     if isinstance(task, PretrainingTask):
         kinds = [PairedEvaluation, PlaceEvaluation, *kinds]
     added = [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in given)]

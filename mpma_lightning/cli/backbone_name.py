@@ -34,6 +34,16 @@ def name_backbones(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def refuse_unknown_backbone(model: Any) -> None:
+    """UserError, with the nearest name, where the section ``model`` names a backbone that does not exist; before a run
+    folder is compared with it."""
+    backbone = ((model or {}).get("init_args") or {}).get("backbone")
+    if isinstance(backbone, dict) and isinstance(name := backbone.get("name"), str):
+        from mpma_lightning.backbones import BackboneSpec, resolve
+
+        resolve(BackboneSpec(name=name))
+
+
 def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(inner) for inner in value]

@@ -29,6 +29,10 @@ def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iter
         raise UsageError(_explain_reference(str(error), subcommand)) from None
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
+    except ModuleNotFoundError as error:
+        if error.name is not None:  # an import that failed, and not the word of a class that looked for its package
+            raise
+        raise UserError(one_line(str(error))) from None
     except ValueError as error:
         raise _user_error_behind(error) or _error_of_lightning(error) or error from None
 

@@ -21,8 +21,17 @@ def silence_noise() -> None:
     for message in _MUTED:
         warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(_is_not_a_tip)  # advertisements for other products
+        logging.getLogger(name).addFilter(_is_for_users)
 
 
-def _is_not_a_tip(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("💡 Tip:")
+_NOT_FOR_USERS = (
+    "💡 Tip:",  # advertisements for other products
+    "TPU available",  # nobody asked for one
+    "`Trainer(limit_",  # what an option does is in its help
+    "Detected KeyboardInterrupt",  # the command says how to go on
+    "\nDetected KeyboardInterrupt",
+)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_NOT_FOR_USERS)

@@ -16,7 +16,7 @@ from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from data_modules.errors import UserError
 from mpma_lightning.callbacks.bad_samples import BadSamples
@@ -25,20 +25,31 @@ from mpma_lightning.callbacks.efficiency import Efficiency
 from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
 from mpma_lightning.cli.always_on import always_on
-from mpma_lightning.cli.backbone_name import MODE, name_backbones, name_backbones_in_files
+from mpma_lightning.cli.backbone_name import MODE, name_backbones, name_backbones_in_files, refuse_unknown_backbone
+from mpma_lightning.cli.close import close
 from mpma_lightning.cli.config_files import config_arguments, defaults_file
 from mpma_lightning.cli.explain import Explainer
 from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.cli.mistakes import one_line_errors
 from mpma_lightning.cli.quiet import silence_noise
-from mpma_lightning.cli.trainer_parts import listed, plugins_for, remove_callbacks_without_use
+from mpma_lightning.cli.trainer_parts import (
+    listed,
+    loggers_for,
+    plugins_for,
+    progress_for,
+    refuse_half_on_cpu,
+    remedy,
+    remove_callbacks_without_use,
+)
 from mpma_lightning.cli.trust import take_flag
 from mpma_lightning.runs.choice import RANDOM, checkpoint_to_continue, checkpoint_to_evaluate
 from mpma_lightning.runs.cost_card import CostCard
 from mpma_lightning.runs.folder import CONFIG_NAME, Run, run_folder
 from mpma_lightning.runs.identity import check_continues, check_holds_optimiser, check_same_split, recorded
+from mpma_lightning.runs.interruption import Interruption
 from mpma_lightning.runs.owner import owned
 from mpma_lightning.runs.record import RunRecord
+from mpma_lightning.tasks.base import Task
 
 _HOLDING_CLASSES = ("mpma_lightning.tasks", "mpma_lightning.callbacks", "data_modules")
 _FIT_CALLBACKS: dict[str, type[Callback]] = {
@@ -56,7 +67,7 @@ class TrainingCLI(LightningCLI):
     def __init__(
         self, task: type[LightningModule], data: type[LightningDataModule], argv: Sequence[str], owner: ExitStack
     ) -> None:
-        self.owner = owner
+        self.owner, self.words = owner, list(argv)
         self.run_folder = run_folder(config_arguments(argv))
         subcommand = argv[0]
         super().__init__(
@@ -67,7 +78,7 @@ class TrainingCLI(LightningCLI):
             subclass_mode_data=True,
             seed_everything_default=42,
             auto_configure_optimizers=False,
-            trainer_defaults={"callbacks": [Liveness(), CostCard()]},
+            trainer_defaults={"callbacks": [Liveness(), CostCard(), Interruption()]},
             save_config_callback=RunRecord,
             save_config_kwargs={
                 "save_to_log_dir": False,
@@ -86,6 +97,8 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are written batch by batch
+        if subcommand in ("validate", "test"):
+            parser.set_defaults({"verbose": False})  # the headlines; true: all metrics
         if subcommand == "fit":
             parser.set_defaults({"ckpt_path": "last"})
             for name, callback in _FIT_CALLBACKS.items():
@@ -102,6 +115,7 @@ class TrainingCLI(LightningCLI):
         self.run_folder = run.folder
         remove_callbacks_without_use(settings.trainer)
         self._dump_config()
+        refuse_unknown_backbone(self.config_dump["model"])
         trial = bool(settings.trainer.fast_dev_run)  # neither reads nor writes the run
         if self.subcommand == "fit":
             if not trial:
@@ -140,9 +154,13 @@ class TrainingCLI(LightningCLI):
         try:
             settings = self.config_init[self.subcommand].trainer
             callbacks = always_on(self.model, listed(settings.callbacks), self._best_checkpoints(settings))
-            return super().instantiate_trainer(plugins=plugins_for(settings.plugins), callbacks=callbacks, **kwargs)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+            callbacks += progress_for(settings, callbacks)
+            more = {"plugins": plugins_for(settings.plugins), "logger": loggers_for(settings.logger)}
+            trainer = super().instantiate_trainer(callbacks=callbacks, **more, **kwargs)
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}{remedy(settings, str(error))}") from None
+        refuse_half_on_cpu(trainer, settings)
+        return trainer
 
     def _best_checkpoints(self, trainer: Namespace) -> str | None:
         """Folder of the best checkpoint; None where none is chosen."""
@@ -150,21 +168,26 @@ class TrainingCLI(LightningCLI):
         return str(self.run_folder / "checkpoints") if self.subcommand == "fit" and validates else None
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return super()._prepare_subcommand_kwargs(subcommand) | {
-            "ckpt_path": self._checkpoint and str(self._checkpoint)
-        }
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if "verbose" in kwargs:
+            kwargs["verbose"] = False  # Lightning's table; ours comes at the end
+        return kwargs | {"ckpt_path": self._checkpoint and str(self._checkpoint)}
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+            if isinstance(self.model, Task):
+                close(self.trainer, subcommand, self.words, self.config[subcommand].get("verbose", False))
         except SystemExit as leaving:
             interrupted = isinstance(leaving.__context__, KeyboardInterrupt)  # Lightning turns Ctrl-C into exit(1)
+            if subcommand != "fit" and interrupted:
+                raise KeyboardInterrupt from None
             if not interrupted and not isinstance(leaving, SIGTERMException):
                 raise
             last = Run(self.run_folder).last_file
             again = f"continues from {last}" if last.is_file() else "starts again: no checkpoint was written yet"
             if interrupted:
-                raise KeyboardInterrupt(f"the same command {again}") from None
+                raise KeyboardInterrupt(f"{leaving.__context__}the same command {again}") from None
             print(f"stopped by SIGTERM: the same command {again}", file=sys.stderr)
             raise SystemExit(128 + signal.SIGTERM) from None
         except Exception as error:
@@ -222,7 +245,6 @@ def _classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
 def base_classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
     """What ``model`` and ``data`` of a config must be."""
     from data_modules.base import DataModule
-    from mpma_lightning.tasks.base import Task
 
     return Task, DataModule
 

@@ -10,7 +10,7 @@ from data_modules.text.answers import BETWEEN, split_answers
 from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.evaluation.samples import SampleTable
 
-ACCURACY = Metric("accuracy", unit="share", headline=True, per_sample="mean")
+ACCURACY = Metric("accuracy", unit="share", headline=True, per_sample="mean", baseline="question_only")
 TOKEN_F1 = Metric("token_f1", unit="share")
 QUESTION_ONLY = reference("question_only", headline=True)
 MAJORITY = reference("majority")

@@ -42,7 +42,8 @@ def direction_scores(results: dict[str, Ranking], letter: str = "r") -> dict[Met
 
 def hit(name: str, letter: str, k: int) -> Metric:
     """Share of the queries of direction ``name`` with a hit among the first ``k``; ``letter`` as above."""
-    return Metric(f"{name}_{letter}{k}", unit="share", headline=True, per_sample="mean")
+    chance = f"chance_{letter}{k}"
+    return Metric(f"{name}_{letter}{k}", unit="share", headline=True, per_sample="mean", baseline=chance)
 
 
 class RetrievalEvaluator:

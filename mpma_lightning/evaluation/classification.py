@@ -10,8 +10,8 @@ from data_modules.errors import UserError
 from mpma_lightning.evaluation.bootstrap import bootstrap, interval_of
 from mpma_lightning.evaluation.metric import Metric, count
 
-AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc")
-AUROC_CORE = Metric("auroc_core", unit="share", headline=True)
+AUROC = Metric("auroc", unit="share", headline=True, per_sample="auroc", baseline=0.5)
+AUROC_CORE = Metric("auroc_core", unit="share", headline=True, baseline=0.5)
 AP = Metric("ap", unit="share")
 F1 = Metric("f1", unit="share")
 ACCURACY = Metric("accuracy", unit="share", headline=True)

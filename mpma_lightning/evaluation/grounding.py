@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from mpma_lightning.evaluation.metric import Metric, count, reference
 from mpma_lightning.protocols import GroundingProtocol
 
-POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean")
+POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean", baseline="random_patch")
 SIGNED_CNR = Metric("signed_cnr", unit="ratio", headline=True, per_sample="mean")
 ABSOLUTE_CNR = Metric("absolute_cnr", unit="ratio", headline=True, per_sample="mean")
 IOU = Metric("iou", unit="share", per_sample="mean")

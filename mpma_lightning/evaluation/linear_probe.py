@@ -66,7 +66,11 @@ class ProbeEvaluator:
         draws = (slice(d * self.shots, (d + 1) * self.shots) for d in range(min(self.draws, len(train) // self.shots)))
         found = [macro(linear_probe(train[d], train_labels[d], test, test_labels, classes)) for d in draws]
         mean = float(np.mean(found)) if found else float("nan")
-        return {} if np.isnan(mean) else {Metric(f"probe{self.shots}_auroc", unit="share", headline=True): mean}
+        return (
+            {}
+            if np.isnan(mean)
+            else {Metric(f"probe{self.shots}_auroc", unit="share", headline=True, baseline=0.5): mean}
+        )
 
 
 def thumbnails(images: Tensor, side: int = 16) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Metric: the declaration of a metric, made where it is computed."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Unit = Literal["share", "loss", "error", "ratio", "rank", "count"]
@@ -23,6 +23,8 @@ class Metric:
         per_sample: how it follows from ``samples_test.parquet``: ``mean`` of the column of its name, ``ratio`` of the
             sums of ``<name>/part`` and ``<name>/whole``, or macro ``auroc`` of the scores ``<name>@<class>`` and the
             labels ``label/<class>``. None: it does not.
+        baseline: what the value is read against: the name of another metric, or a constant, such as 0.5 for AUROC. It
+            does not count where metrics are compared.
     """
 
     name: str
@@ -31,10 +33,11 @@ class Metric:
     unit: Unit
     headline: bool = False
     per_sample: PerSample | None = None
+    baseline: str | float | None = field(default=None, compare=False)
 
     def of(self, part: str) -> "Metric":
         """This metric for one class or subgroup: ``auroc/Edema``. Not a headline."""
-        return replace(self, name=f"{self.name}/{part}", headline=False, per_sample=None)
+        return replace(self, name=f"{self.name}/{part}", headline=False, per_sample=None, baseline=None)
 
     def under(self, prefix: str) -> "Metric":
         """This metric in one setting: ``rerank/i2t_r10``, ``fraction_0.1/auroc``."""
@@ -42,7 +45,8 @@ class Metric:
 
     def derived(self, suffix: str) -> "Metric":
         """A statistic of this metric, in its unit: ``auroc_low``, ``auroc_sd``. Not a headline."""
-        return replace(self, name=f"{self.name}_{suffix}", higher_is_better=None, headline=False, per_sample=None)
+        name = f"{self.name}_{suffix}"
+        return replace(self, name=name, higher_is_better=None, headline=False, per_sample=None, baseline=None)
 
     @property
     def mode(self) -> Literal["min", "max"]:
@@ -58,9 +62,9 @@ Scores = Mapping[Metric, float]
 """Values by metric, as evaluators return them."""
 
 
-def loss(name: str, headline: bool = False) -> Metric:
+def loss(name: str, headline: bool = False, baseline: str | None = None) -> Metric:
     """A loss."""
-    return Metric(name, higher_is_better=False, unit="loss", headline=headline)
+    return Metric(name, higher_is_better=False, unit="loss", headline=headline, baseline=baseline)
 
 
 def count(name: str) -> Metric:

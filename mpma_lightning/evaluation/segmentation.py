@@ -4,9 +4,11 @@ import numpy as np
 
 from mpma_lightning.evaluation.metric import Metric, reference
 
-DICE = Metric("dice", unit="share", headline=True, per_sample="mean")
+DICE = Metric("dice", unit="share", headline=True, per_sample="mean", baseline="dice_empty_prediction")
 IOU = Metric("iou", unit="share", per_sample="mean")
-DICE_POSITIVE = Metric("dice_positive", unit="share", headline=True, per_sample="mean")
+DICE_POSITIVE = Metric(
+    "dice_positive", unit="share", headline=True, per_sample="mean", baseline="dice_positive_mean_mask"
+)
 IOU_POSITIVE = Metric("iou_positive", unit="share")
 DICE_EMPTY = reference("dice_empty_prediction", headline=True)
 MEAN_MASK = {DICE: reference("dice_mean_mask"), DICE_POSITIVE: reference("dice_positive_mean_mask", headline=True)}

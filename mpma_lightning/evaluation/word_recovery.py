@@ -39,7 +39,7 @@ def other_patient(patients: list[str]) -> Tensor | None:
 METRICS = (
     Metric("finding_word_accuracy", unit="share"),
     reference("finding_word_accuracy_shuffled_image"),
-    Metric("finding_word_gap", unit="share", headline=True),
+    Metric("finding_word_gap", unit="share", headline=True, baseline=0.0),
     reference("memory_contribution", "ratio"),
     reference("slot_entropy"),
 )

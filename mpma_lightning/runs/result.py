@@ -11,6 +11,7 @@ from data_modules.base import attached_data
 from data_modules.files import whole_file, write_whole
 from mpma_lightning import __version__
 from mpma_lightning.evaluation.samples import SampleTable
+from mpma_lightning.runs.choice import RANDOM
 from mpma_lightning.runs.cost_card import cost_of, peak_memory_mib
 from mpma_lightning.runs.folder import Run
 from mpma_lightning.runs.identity import file_sha256
@@ -19,7 +20,8 @@ from mpma_lightning.runs.record import RunRecord
 
 
 class ResultRecord(Callback):
-    """Writes ``results.json`` (fit) or ``results_<stage>.json`` into the run folder, on rank 0, as a whole.
+    """Writes ``results.json`` (fit) or ``results_<command>.json`` into the run folder, on rank 0, as a whole. That of
+    ``predict`` has no metrics and says of which weights the predictions are.
 
     ``test`` also writes ``samples_test.parquet``, the values of each sample, for tasks that have them.
 
@@ -29,6 +31,8 @@ class ResultRecord(Callback):
     """
 
     state_key = "ResultsRow"  # as older checkpoints call it
+    record: dict[str, Any] | None = None
+    """What was written last."""
 
     def __init__(self) -> None:
         self._measured: dict[str, Any] = {"metrics": {}, "declared": {}}
@@ -71,7 +75,8 @@ class ResultRecord(Callback):
             self._write(trainer, pl_module)
 
     on_test_start, on_test_end = on_validation_start, on_validation_end
-    on_validation_batch_end = on_test_batch_end = on_train_batch_end
+    on_predict_start, on_predict_end = on_validation_start, on_validation_end
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
     def _write(self, trainer: Any, task: Any) -> None:
         if not trainer.is_global_zero or trainer.fast_dev_run:
@@ -101,7 +106,7 @@ class ResultRecord(Callback):
             "checkpoint_parts": task.checkpoint_parts,
             "checkpoint": str(source) if source else None,
             "checkpoint_sha256": file_sha256(Path(source)) if source else None,
-            **_weights(trainer),
+            **_weights(trainer, random=source is None and initialisation(task) == "random"),
             "backbone": task.spec.plain(),
             "parameters": task.backbone.count_parameters(),
             "steps": trainer.global_step,
@@ -112,8 +117,9 @@ class ResultRecord(Callback):
             "cost": cost_of(trainer),
             "version": __version__,
             **_identity(trainer),
-            **task.result_entries(),
+            **({} if command == "predict" else task.result_entries()),
         }
+        self.record = record
         folder = Path(trainer.default_root_dir)
         if command == "test":  # before the record, which says that all is there
             _write_samples(task.samples, folder / "samples_test.parquet")
@@ -134,9 +140,12 @@ def _measured(trainer: Any, task: Any) -> dict[str, dict[str, Any]]:
     return {"metrics": metrics, "declared": {name: metric.declaration() for name, metric in task.declared.items()}}
 
 
-def _weights(trainer: Any) -> dict[str, str | None]:
-    """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash."""
+def _weights(trainer: Any, random: bool) -> dict[str, str | None]:
+    """The file this run wrote (fit) or was given by ``ckpt_path``, and its hash; ``random`` where random weights were
+    evaluated on purpose."""
     written = Run(Path(trainer.default_root_dir)).last_file
+    if random and trainer.state.fn != "fit":
+        return {"weights": RANDOM, "weights_sha256": None}
     path = (written if written.is_file() else None) if trainer.state.fn == "fit" else trainer.ckpt_path
     return {"weights": str(path) if path else None, "weights_sha256": file_sha256(Path(path)) if path else None}
 

@@ -64,9 +64,9 @@ class PretrainingTask(Task):
     figure_samples = 4
     extra_figures = ("slots",)
     step_metrics = (
-        loss("image_reconstruction_loss", headline=True),
+        loss("image_reconstruction_loss", headline=True, baseline="interpolation_mse"),
         loss("report_reconstruction_loss", headline=True),
-        Metric("local_gap", unit="ratio", headline=True),
+        Metric("local_gap", unit="ratio", headline=True, baseline=0.0),
         Metric("masked_word_accuracy", unit="share"),
         Metric("matching_accuracy", unit="share"),
         Metric("in_batch_retrieval", unit="share"),

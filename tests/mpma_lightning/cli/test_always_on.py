@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 
 from data_modules.errors import UserError
 from mpma_lightning.callbacks.figures import Figures
+from mpma_lightning.callbacks.outlook import Outlook
 from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
@@ -19,7 +20,7 @@ from mpma_lightning.tasks.pretraining import PretrainingTask
 from mpma_lightning.tasks.zero_shot import ZeroShotTask
 
 TINY = "mpma_vit_t16"
-EVERY = [Figures, Predictions, ResultRecord]
+EVERY = [Outlook, Figures, Predictions, ResultRecord]
 
 
 class OwnFigures(Figures):
@@ -52,7 +53,7 @@ def test_value_every_run(kind: Any, expected: list[type[Callback]], tmp_path: Pa
 )
 def test_value_a_named_callback_replaces_its_class(given: Callback) -> None:
     found = always_on(PretrainingTask(backbone=TINY), [LearningRateMonitor(), given], None)
-    assert found[1] is given and len(found) == 6
+    assert found[1] is given and len(found) == 7
     kinds = (Figures, Predictions, ResultRecord, PairedEvaluation, PlaceEvaluation)
     assert sum(isinstance(callback, kinds) for callback in found) == 5
 

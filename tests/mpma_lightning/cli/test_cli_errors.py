@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from toy_run import EXPERIMENT, fit, toy, write
 
 from data_modules.errors import UserError
+from mpma_lightning.cli.backbone_name import refuse_unknown_backbone
 from mpma_lightning.cli.main import main
 from mpma_lightning.runs.folder import Run
 
@@ -106,6 +108,27 @@ def test_error_of_commands(words: list[str], expected: str, capsys: pytest.Captu
 def test_error_of_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
     assert fit("--trainer.accelerator", "gpux") == 1
     assert "trainer: You selected an invalid accelerator" in one_line(capsys)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_error_of_devices_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--trainer.accelerator", "gpu") == 1
+    assert "no gpu that torch can use: give --trainer.accelerator cpu, or auto" in one_line(capsys)
+    for precision in ("16-mixed", "16-true"):
+        assert fit("--trainer.precision", precision) == 1
+        assert "needs a GPU" in (said := capsys.readouterr().err.splitlines()[-1]) and "bf16-mixed or 32-true" in said
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is there")
+def test_error_of_a_logger_that_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit("--trainer.logger", "WandbLogger") == 1
+    assert "wandb" in one_line(capsys)
+
+
+def test_error_of_a_backbone_comes_before_the_run_is_compared() -> None:
+    refuse_unknown_backbone({"init_args": {"backbone": {"name": "mpma_vit_t16"}}})
+    with pytest.raises(UserError, match="'mpma_vit_t61'; did you mean 'mpma_vit_t16'"):
+        refuse_unknown_backbone({"init_args": {"backbone": {"name": "mpma_vit_t61", "image": {"size": 64}}}})
 
 
 def test_error_reaches_the_shell_as_one_line() -> None:
