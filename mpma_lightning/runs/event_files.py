@@ -12,13 +12,19 @@ class EventFiles(TensorBoardLogger):
     """Lightning's logger without what it leaves behind for nothing."""
 
     _logged = False
+    _others: set[Path]
+    """Event files of earlier commands in the same folder."""
 
     @classmethod
     def like(cls, given: TensorBoardLogger) -> Self:
         """A logger with the settings of ``given``, which has written nothing yet."""
         made = cls.__new__(cls)
         vars(made).update(vars(given))
+        made._others = made._files()
         return made
+
+    def _files(self) -> set[Path]:
+        return set(Path(self.log_dir).glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
@@ -39,5 +45,6 @@ class EventFiles(TensorBoardLogger):
         super().finalize(status)
         if status == "success" or self._logged or self._experiment is None:
             return
-        for file in Path(self.log_dir).glob(f"events.out.tfevents.*.{os.getpid()}.*"):
-            file.unlink()
+        for file in self._files() - self._others:
+            if f".{os.getpid()}." in file.name:
+                file.unlink()

@@ -13,6 +13,8 @@ from mpma_lightning.callbacks.progress import Bar, Lines, duration, progress
 
 
 class Rows(MemoryData):
+    def setup(self, stage: str | None = None) -> None: ...
+
     def train_dataloader(self) -> DataLoader:
         rows = [{"id": str(number), "x": torch.ones(2)} for number in range(40)]
         return DataLoader(rows, batch_size=2)  # type: ignore[arg-type]
