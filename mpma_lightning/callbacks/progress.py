@@ -77,6 +77,7 @@ class Lines(ProgressBar):
             names = [name for name in dict.fromkeys(("val/loss", f"val/{monitor}")) if name in found]
             shown = ", ".join(f"{name} {float(found[name]):#.3g}" for name in names)
             rank_zero_info(f"step {trainer.global_step:,}: {shown or 'validated'}")
+            self._told, self._samples = time.monotonic(), 0  # the speed is that of training
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin()

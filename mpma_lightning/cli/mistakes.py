@@ -29,20 +29,19 @@ def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iter
         raise UsageError(_explain_reference(str(error), subcommand)) from None
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
-    except ModuleNotFoundError as error:
-        if error.name is not None:  # an import that failed, and not the word of a class that looked for its package
-            raise
-        raise UserError(one_line(str(error))) from None
     except ValueError as error:
         raise _user_error_behind(error) or _error_of_lightning(error) or error from None
 
 
 def _user_error_behind(error: BaseException) -> UserError | None:
-    """The UserError of a constructor; jsonargparse wraps it into errors about types."""
+    """The UserError of a constructor, or what one says that misses its package, as that of WandbLogger; jsonargparse
+    wraps it into errors about types."""
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, UserError):
             return behind
+        if isinstance(behind, ModuleNotFoundError) and behind.name is None:  # with a name, an import has failed
+            return UserError(one_line(str(behind)))
         behind = behind.__cause__ or behind.__context__
     return None
 
