@@ -37,7 +37,8 @@ def close(trainer: Any, subcommand: str, words: Sequence[str], every: bool) -> N
     if not every and len(values) > len(lines) - 1:
         where = "the results hold all" if subcommand == "fit" else "--verbose true shows all"
         lines.append(f"  ({len(values)} values; {where})")
-    print("", *lines, *ending(folder, results, _next(subcommand, words, folder, results, record)), sep="\n", flush=True)
+    after = _next(subcommand, words, folder, results, record)
+    print("", *lines, *ending(folder, results, after, subcommand != "predict"), sep="\n", flush=True)
 
 
 def _next(subcommand: str, words: Sequence[str], folder: Path, results: str, record: dict[str, Any]) -> str:

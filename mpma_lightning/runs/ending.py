@@ -17,7 +17,8 @@ COMPANIONS = ("_low", "_high", "_sd")
 def headlines(metrics: Mapping[str, float], declared: Mapping[str, Metric], every: bool = False) -> list[str]:
     """A line for each headline metric, at most :data:`MOST`: its value at three digits, its interval, its baseline.
 
-    Of metrics that differ in their last number alone, such as recall at 1, 5 and 10, the last is kept first.
+    Of metrics that differ in their last number alone, such as recall at 1, 5 and 10, the last comes first. Where there
+    are fewer headlines, other metrics with a baseline follow.
 
     Args:
         metrics: values by name, without the stage.
@@ -27,17 +28,20 @@ def headlines(metrics: Mapping[str, float], declared: Mapping[str, Metric], ever
     if every:
         names = sorted(name for name in metrics if not _is_companion(name, metrics))
     else:
-        names = _chosen({name: metric for name, metric in declared.items() if metric.headline and name in metrics})
+        names = _chosen({name: metric for name, metric in declared.items() if name in metrics})
     width = max(map(len, names), default=0)
     return [_line(name, width, metrics, declared.get(name)).rstrip() for name in names]
 
 
 def _chosen(found: Mapping[str, Metric]) -> list[str]:
-    named = {metric.baseline for metric in found.values()}
+    named = {metric.baseline for metric in found.values() if metric.headline}
     own = [name for name in found if name not in named and name.partition("/")[0] not in named]
     last = {re.sub(r"\d+$", "", name): name for name in own}
-    first = [name for name in own if name in last.values()]
-    kept = {*first[:MOST], *[name for name in own if name not in first][: max(0, MOST - len(first))]}
+    headline = [name for name in own if found[name].headline]
+    first = [name for name in headline if name in last.values()]
+    rest = [name for name in headline if name not in first]
+    more = [name for name in last.values() if name not in headline and found[name].baseline is not None]
+    kept = [*first, *rest, *more][:MOST]
     return [name for name in own if name in kept]
 
 
@@ -73,17 +77,17 @@ def _is_companion(name: str, names: Mapping[str, float]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in names for end in COMPANIONS)
 
 
-def ending(folder: Path, results: str | None, next_command: str) -> Iterator[str]:
+def ending(folder: Path, results: str, next_command: str, draws: bool = True) -> Iterator[str]:
     """The last lines: ``results``, ``pictures`` where there are any, and ``next``.
 
     Args:
         folder: the run folder.
-        results: name of the file or folder with the results; None: there is none.
+        results: name of the file or folder with the results.
         next_command: a line for a shell.
+        draws: whether the command draws pictures.
     """
-    if results is not None:
-        yield f"results:  {folder / results}"
-    if count := len([*(folder / "pictures").glob("*.png")]):
+    yield f"results:  {folder / results}"
+    if draws and (count := len([*(folder / "pictures").glob("*.png")])):
         yield f"pictures: {folder / 'pictures'} ({count})"
     yield f"next:     {next_command}"
 

@@ -1,5 +1,6 @@
 """The last lines of a run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_value_at_most_eight_with_the_last_of_a_family() -> None:
     assert len(shown(scores, every=True)) == 11
 
 
+def test_value_metrics_with_a_baseline_follow_the_headlines() -> None:
+    scores: dict[Metric, float] = {replace(hit("i2t", "r", k), headline=False): k / 20 for k in (1, 5, 10)}
+    scores |= {reference("chance_r10"): 0.01, Metric("other", unit="ratio"): 1.0, AUROC: 0.5}
+    assert [line.split()[1] for line in shown(scores)] == ["i2t_r10", "auroc"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.5, "0.500"), (5.3634, "5.36"), (123.4, "123"), (766, "766"), (12345.6, "12,346")]
 )
@@ -56,7 +63,8 @@ def test_value_results_pictures_next(tmp_path: Path) -> None:
     assert [*ending(tmp_path, "results.json", "go")] == [f"results:  {tmp_path}/results.json", "next:     go"]
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/a.png").touch()
-    assert next(iter(ending(tmp_path, None, "go"))) == f"pictures: {tmp_path}/pictures (1)"
+    assert [*ending(tmp_path, "r", "go")][1] == f"pictures: {tmp_path}/pictures (1)"
+    assert len([*ending(tmp_path, "r", "go", draws=False)]) == 2
 
 
 def test_value_titles() -> None:
