@@ -49,7 +49,8 @@ class Interruption(Callback):
         if trainer.world_size > 1:
             wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
         loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        if not wanted or loop._should_accumulate() or loop._is_training_done or fetcher is None:
+        done = trainer.global_step >= trainer.estimated_stepping_batches
+        if not wanted or loop._should_accumulate() or done or fetcher is None:
             return
         if loop._should_check_val_fx(fetcher) and not self._validated:
             return  # a run that is continued from here would leave this validation out
