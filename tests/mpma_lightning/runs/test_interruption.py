@@ -19,6 +19,7 @@ __all__ = ["toy"]
 def strike(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Send a signal in the training step of a number."""
     before, handlers = ToyTask.training_step, [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests by `&` ignores Ctrl-C
 
     def at(step: int, number: int, times: int = 1) -> None:
         left = [number] * times
