@@ -171,7 +171,7 @@ def test_images_without_texts_train_by_image_reconstruction_alone(pairs: Path, t
     (pairs / "images_alone.jsonl").write_text("".join(json.dumps({"image": row["image"]}) + "\n" for row in rows))
     data = {"class_path": "PairsDataModule", "init_args": {"root": str(pairs), "table": "images_alone.jsonl"}}
     arguments = ["--config", str(EXPERIMENTS / "ablations" / "mae.yaml"), "--data", json.dumps(data), *SMALL, *TINY]
-    arguments += ["--data.image_size", "32", "--data.batch_size", "8", "--trainer.max_steps", "2"]
+    arguments += ["--data.image_size", "64", "--data.batch_size", "8", "--trainer.max_steps", "2"]
     arguments += ["--trainer.val_check_interval", "2", "--trainer.default_root_dir", str(tmp_path)]
     assert main(["fit", *arguments]) == 0
     metrics = results(tmp_path, "results.json")["metrics"]

@@ -133,10 +133,10 @@ def test_retrieval_by_class(trained: tuple[Path, list[str]], phantom: Path, tmp_
     assert 0 < metrics["test/chance_h1"] < metrics["test/chance_h5"] <= 1
 
 
-LONGER = [pytest.param(name, marks=pytest.mark.full) for name in ("pmc_vqa", "mimic_cxr_vqa", "path_vqa")]
+LONGER = [pytest.param(name, marks=pytest.mark.full) for name in ("vqa_med_2019", "pmc_vqa", "path_vqa")]
 
 
-@pytest.mark.parametrize("name", ["questions", "vqa_med_2019", *LONGER])
+@pytest.mark.parametrize("name", ["questions", "mimic_cxr_vqa", *LONGER])
 def test_vqa_of_other_tables(name: str, phantom: Path, tmp_path: Path) -> None:
     """Choices, lists of answers and alternatives, trained for two steps and tested."""
     path = EXPERIMENTS / "vqa" / f"{name}.yaml"
