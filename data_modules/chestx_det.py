@@ -1,5 +1,6 @@
 """ChestX-Det: 3,578 images of NIH ChestX-ray14 with boxes and outlines of 13 findings, drawn by radiologists."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,20 @@ class ChestXDetDataModule(DataModule):
 
     Args:
         root: folder of ``ChestX_Det_train.json``, ``ChestX_Det_test.json`` and of the images, in any folders.
+        labels: classes of ``labels`` columns and of boxes.
         outline: a class whose outlines become the mask of every image; null: no mask.
 
     The other arguments are those of ``DataModule``.
     """
 
-    def __init__(self, root: str, outline: str | None = None, **common: Any) -> None:
+    def __init__(self, root: str, labels: Sequence[str] = CLASSES, outline: str | None = None, **common: Any) -> None:
         super().__init__(**common)
+        if unknown := [name for name in labels if name not in CLASSES]:
+            raise UserError(f"found data.labels {unknown[0]!r}, expected some of {', '.join(CLASSES)}")
         if outline is not None and outline not in CLASSES:
             raise UserError(f"found data.outline {outline!r}, expected one of {', '.join(CLASSES)}, or null")
         self.root, self.outline = Path(root), outline
-        self.label_names, self.box_classes = list(CLASSES), list(CLASSES)
+        self.labels, self.label_names, self.box_classes = list(labels), list(labels), list(labels)
         self.mask_class = outline or ""
 
     def read_index(self) -> pd.DataFrame:
@@ -83,11 +87,12 @@ class ChestXDetDataModule(DataModule):
         names = [record["file_name"] for record in kept]
         images = [files.get(name, str(self.root / name)) for name in names]
         frame = pd.DataFrame({"id": names, "patient": names, "study": names, "image": images, "split": split})
-        corners = [[list(map(float, box)) for box in record["boxes"]] for record in kept]
+        drawn = [[(n, b) for n, b in zip(r["syms"], r["boxes"], strict=True) if n in self.labels] for r in kept]
+        corners = [[list(map(float, box)) for _, box in own] for own in drawn]
         frame["boxes"] = pd.Series(corners, frame.index, dtype=object)
-        frame["box_labels"] = [[CLASSES.index(name) for name in record["syms"]] for record in kept]
+        frame["box_labels"] = [[self.labels.index(name) for name, _ in own] for own in drawn]
         present = [{*record["syms"]} for record in kept]
-        labels = {name: [float(name in own) for own in present] for name in CLASSES}
+        labels = {name: [float(name in own) for own in present] for name in self.labels}
         frame = frame.join(pd.DataFrame(labels, index=frame.index).astype("float32"))
         if self.outline is not None:
             frame["runs"] = [self._runs(record, image) for record, image in zip(kept, images, strict=True)]

@@ -37,6 +37,8 @@ OVERRIDES: dict[str, dict[str, str]] = {
     "mimic_cxr": {"image_root": "{phantom}/mimic-cxr-jpg", "report_root": "{phantom}/mimic-cxr"},
     "ms_cxr": {"root": "{layout}", "image_root": "{phantom}/mimic-cxr-jpg"},
     "chexpert": {"root": "{layout}", "val_share": "0.2"},
+    "vindr_cxr": {"root": "{layout}", "labels": "[Cardiomegaly, Pleural effusion]"},
+    "chestx_det": {"root": "{layout}", "labels": "[Cardiomegaly, Effusion]"},
 }
 """Arguments of a data set, by its name in the catalogue, where ``root: {layout}`` is not enough."""
 
