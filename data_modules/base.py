@@ -167,7 +167,7 @@ class DataModule(IndexLoaders):
     def setup(self, stage: str | None = None) -> None:
         """Read and check the index, make the tokeniser, fill ``spec``; a second call does nothing."""
         if stage == "predict" and self.folder is not None:
-            self._datasets["predict"] = self._dataset(folder_index(Path(self.folder)), "predict")
+            self._datasets["predict"] = self._dataset(self.drafts_of(folder_index(Path(self.folder))), "predict")
             if not self.request.needs_tokenizer:
                 self._spec = self._spec or self._make_spec({"predict": len(self._datasets["predict"])}, "")
                 return

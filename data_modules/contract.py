@@ -22,6 +22,7 @@ class DataRequest:
         needs_tokenizer: the data must supply a tokeniser, even if only images are read.
         reads_labels: the task trains on labels or evaluates them; the data set then notes where its labels come from.
         encodes_once: training reads every sample once, without augmentation, as evaluation does.
+        completes_drafts: ``predict`` completes drafts of reports, so that ``data.draft`` may name some.
     """
 
     modalities: tuple[str, ...] = ("image", "text")
@@ -31,6 +32,7 @@ class DataRequest:
     needs_tokenizer: bool = False
     reads_labels: bool = False
     encodes_once: bool = False
+    completes_drafts: bool = False
 
 
 @runtime_checkable
@@ -84,6 +86,8 @@ class Batch(TypedDict, total=False):
     """As the data set has it."""
     contrasted: list[bool]
     """Whether the same question has another answer on another image."""
+    draft: list[str]
+    """``predict`` with ``data.draft``: what is written of the report, with ``[...]`` for every gap."""
     skipped: list[list[str]]
     """Training under ``bad_samples.policy: skip``: the unreadable samples that each sample replaces."""
 

@@ -9,6 +9,7 @@ from data_modules.errors import expect
 
 IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM = range(1, 6)
 OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7
+SHARE_STREAM, GENERATED_STREAM = 8, 9
 
 
 def _signed(value: int) -> int:
@@ -108,6 +109,22 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
     word_masked = (rank < chosen.unsqueeze(1)) & exists
     masked = word_masked.gather(1, word_ids.clamp(min=0)) & (word_ids >= 0)
     return ReportMask(input_ids.masked_fill(masked, mask_id), masked)
+
+
+def mask_pieces(seed: Tensor, content: Tensor) -> Tensor:
+    """(B, T) bool: pieces to mask for learning to write a whole report [MaskGIT].
+
+    Of the n pieces of a sample ``max(1, ⌈cos(π u / 2) · n⌉)`` are masked, u uniform: shares from 0 to 1, most of them
+    large.
+
+    Args:
+        seed: (B,) int64.
+        content: (B, T) bool, pieces that may be masked.
+    """
+    share = torch.cos(torch.pi / 2 * hashed_uniform(seed, 1, SHARE_STREAM)[:, 0])
+    count = (share * content.sum(1)).ceil().long().clamp(min=1)
+    noise = hashed_uniform(seed, content.shape[1], GENERATED_STREAM).masked_fill(~content, 2.0)
+    return content & (noise.argsort(dim=1).argsort(dim=1) < count.unsqueeze(1))
 
 
 def soften_like_bert(seed: Tensor, input_ids: Tensor, mask: ReportMask, vocabulary: int) -> ReportMask:

@@ -129,6 +129,20 @@ class RetrievalProtocol(Protocol):
     """Retrieval; ``model.multiclass`` decides what counts as a hit."""
 
 
+@dataclass(frozen=True)
+class ReportProtocol(Protocol):
+    """Report generation.
+
+    Attributes:
+        tokens: what counts as a word for BLEU, ROUGE-L and CIDEr, which differ by it: those of the Penn Treebank
+            (``ptb``), or of R2Gen, which also cleans the references (``r2gen``).
+        sections: of the reports that are drafted, where the data set has sections; None: any.
+    """
+
+    tokens: Literal["ptb", "r2gen"] = "ptb"
+    sections: str | None = None
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "pretraining": Protocol("metrics of a pre-training, on its own data"),
     "cls-finetune": LabelProtocol("fine-tuning, encoder at a tenth of the rate", encoder_lr=0.1),
@@ -212,6 +226,16 @@ PROTOCOLS: dict[str, Protocol] = {
         "RadZero, its grounding_utils.py",
         point="pixel",
         first_box=True,
+    ),
+    "rrg-pairs": ReportProtocol("reports of one's own pairs, words of the Penn Treebank, references as they are"),
+    "rrg-mimic-findings": ReportProtocol("as rrg-pairs, the findings of a study", sections="findings"),
+    "rrg-mimic-report": ReportProtocol(
+        "as rrg-pairs, findings and impression of a study", sections="findings+impression"
+    ),
+    "rrg-iu-r2gen": ReportProtocol(
+        "findings of both films of IU X-Ray, drafted from each; words and cleaned references of R2Gen",
+        "R2Gen",
+        tokens="r2gen",
     ),
     "vqa-rad": Protocol("no frame questions, vocabulary and held-out images from training"),
     "vqa-rad-disjoint": Protocol("as vqa-rad, with no image in two splits"),

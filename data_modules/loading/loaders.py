@@ -1,6 +1,7 @@
 """The loaders of a data module: how the rows of an index become batches, on every process, resumably."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from data_modules.loading.batch_sampler import ShardedBatchSampler
 from data_modules.loading.dataset import SampleDataset
 from data_modules.loading.loader import ResumableLoader, collate, epochs_done, trainer_progress
 from data_modules.loading.reading import Reading
+from data_modules.text.drafts import read_drafts
 from data_modules.text.tokenizer import DEFAULT_TEXT, TextOptions, Tokenizer
 
 
@@ -33,6 +35,8 @@ class IndexLoaders(LightningDataModule):
         text: tokeniser and text lengths.
         folder: ``predict`` embeds the images of this folder in place of a split.
         predict_split: ``predict`` reads this split, or ``all``.
+        draft: a table of ``id`` and ``draft``, JSON lines or CSV, for ``predict`` of a task that writes reports: of
+            these samples only, it keeps the written words and fills the gaps ``[...]``.
     """
 
     label_names: list[str]
@@ -55,6 +59,7 @@ class IndexLoaders(LightningDataModule):
         text: TextOptions = DEFAULT_TEXT,
         folder: str | None = None,
         predict_split: Literal["train", "val", "test", "all"] = "test",
+        draft: str | None = None,
     ) -> None:
         super().__init__()
         expect(batch_size >= 1, "data.batch_size", batch_size, "at least 1")
@@ -69,6 +74,7 @@ class IndexLoaders(LightningDataModule):
         self.image_size, self.channels = image_size, channels
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.augment, self.text, self.folder, self.predict_split = augment, text, folder, predict_split
+        self.draft = draft
         self.label_names = []
         self.index: pd.DataFrame | None = None
         self.tokenizer: Tokenizer | None = None
@@ -123,11 +129,12 @@ class IndexLoaders(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """The images of ``folder``, else ``predict_split`` as evaluation sees it; indices are tracked by lightning."""
-        name = "test" if self.folder is None and self.predict_split == "test" else "predict"
+        usual = self.folder is None and self.draft is None and self.predict_split == "test"
+        name = "test" if usual else "predict"
         if name == "predict" and self.folder is None:
             assert self.index is not None, "call setup first"
             rows = self.index if self.predict_split == "all" else self.split_rows(self.predict_split)
-            self._datasets[name] = self._dataset(rows, name)
+            self._datasets[name] = self._dataset(self.drafts_of(rows), name)
         order = [pair for batch in self._sampler(name, train=False) for pair in batch]
         return self._loader(name, sampler=order, batch_size=self.batch_size)
 
@@ -165,8 +172,27 @@ class IndexLoaders(LightningDataModule):
             sentence_dropout=self.text.sentence_dropout if train else 0.0,
             weights=self.row_weights(frame) if train else None,
             annotations=self.request.annotations,
-            passed_on=self.passed_on,
+            passed_on=dict(self.passed_on) | ({"draft": "str"} if "draft" in frame else {}),
         )
+
+    def drafts_of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of ``frame`` that ``draft`` names, with its texts; all of them without one.
+
+        Raises:
+            UserError: the task completes no drafts, or a draft names no row.
+        """
+        if self.draft is None:
+            return frame
+        if not self.request.completes_drafts:
+            raise UserError(f"found data.draft {self.draft}, but this task completes no drafts; leave it out")
+        drafts = read_drafts(Path(self.draft))
+        if missing := [name for name in drafts if name not in set(frame["id"])]:
+            raise UserError(
+                f"{self.draft}: found id {missing[0]!r} ({len(missing)} of {len(drafts)}), expected an id of the "
+                f"samples to predict, such as {frame['id'].iloc[0]!r}"
+            )
+        chosen = frame[frame["id"].isin(drafts.keys())]
+        return chosen.assign(draft=chosen["id"].map(drafts)).reset_index(drop=True)
 
     def _read(self, modality: str, frame: pd.DataFrame) -> bool:
         """Whether to read a modality: ``frame`` has it, and the task has an encoder for it."""

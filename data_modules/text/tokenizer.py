@@ -209,7 +209,12 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of the whole text, with [CLS] and [SEP]."""
-        return len(self._backend.encode(text, add_special_tokens=False).ids) + 2
+        return len(self.pieces(text)) + 2
+
+    def pieces(self, text: str) -> list[int]:
+        """Ids of the word-pieces of ``text``, without special tokens."""
+        found: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return found
 
     def piece(self, token_id: int) -> str:
         """The word-piece of an id, ``##`` and all."""

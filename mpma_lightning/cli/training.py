@@ -24,6 +24,7 @@ from mpma_lightning.callbacks.collapse import Collapse
 from mpma_lightning.callbacks.efficiency import Efficiency
 from mpma_lightning.callbacks.liveness import Liveness
 from mpma_lightning.callbacks.non_finite import NonFinite
+from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.cli.backbone_name import MODE, name_backbones, name_backbones_in_files, refuse_unknown_backbone
 from mpma_lightning.cli.close import close
@@ -97,6 +98,8 @@ class TrainingCLI(LightningCLI):
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are written batch by batch
+            about = "write the file of another program instead, such as rexrank or radeval of report generation"
+            parser.add_argument("--to", type=str | None, default=None, help=about)
         if subcommand in ("validate", "test"):
             parser.set_defaults({"verbose": False})  # the headlines; true: all metrics
         if subcommand == "fit":
@@ -154,6 +157,9 @@ class TrainingCLI(LightningCLI):
         try:
             settings = self.config_init[self.subcommand].trainer
             callbacks = always_on(self.model, listed(settings.callbacks), self._best_checkpoints(settings))
+            for callback in callbacks:
+                if self.subcommand == "predict" and isinstance(callback, Predictions):
+                    callback.to = self.config_init[self.subcommand].to or callback.to
             callbacks += progress_for(settings, callbacks)
             more = {"plugins": plugins_for(settings.plugins), "logger": loggers_for(settings.logger)}
             trainer = super().instantiate_trainer(callbacks=callbacks, **more, **kwargs)

@@ -51,6 +51,10 @@ class Task(BackboneModule):
     """Whether it evaluates labels; the data then note labels that were extracted from the text."""
     encodes_once = False
     """Whether training reads every sample once, without augmentation, to store its features."""
+    completes_drafts = False
+    """Whether ``predict`` completes the drafts that ``data.draft`` names."""
+    prediction_formats: tuple[str, ...] = ()
+    """Files of other programs that ``predict --to`` may name; :meth:`exporter` writes them."""
     step_metrics: tuple[Metric, ...] = ()
     """Declarations of the (sum, count) entries of :meth:`step`. By default a loss is no headline, and any other entry
     is neither good nor bad."""
@@ -136,6 +140,10 @@ class Task(BackboneModule):
         """A new writer of the batches of :meth:`predict`; by default a table of features."""
         return TableWriter("features.parquet")
 
+    def exporter(self, form: str) -> PredictionWriter:
+        """A new writer of one of ``prediction_formats``."""
+        raise NotImplementedError
+
     # common to all tasks
 
     def check_finite(self, **outputs: Tensor) -> None:
@@ -169,6 +177,7 @@ class Task(BackboneModule):
             needs_tokenizer=self.needs_tokenizer,
             reads_labels=self.reads_labels,
             encodes_once=self.encodes_once,
+            completes_drafts=self.completes_drafts,
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -11,6 +11,7 @@ from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.tasks.vqa import VQATask
 
+FINDING_F1 = ("val/finding_f1", "max")
 AUROC, F1, NONE = ("val/auroc", "max"), ("val/f1", "max"), (None, None)
 EXPECTED = {
     "pretraining": ("pretraining", *NONE),
@@ -52,6 +53,10 @@ EXPECTED = {
     "vqa/vqa_med_2019": ("vqa-med-2019", "val/accuracy", "max"),
     "vqa/mimic_cxr_vqa": ("mimic-cxr-vqa", "val/accuracy", "max"),
     "vqa/vqa_rad": ("vqa-rad", "val/accuracy", "max"),
+    "report_generation/iu_r2gen": ("rrg-iu-r2gen", *FINDING_F1),
+    "report_generation/mimic_findings": ("rrg-mimic-findings", *FINDING_F1),
+    "report_generation/pairs": ("rrg-pairs", *FINDING_F1),
+    "demo/report_generation": ("rrg-mimic-report", *FINDING_F1),
     "demo/language": ("pretraining", *NONE),
     "demo/alignment": ("pretraining", *NONE),
     "demo/pretraining": ("pretraining", *NONE),

@@ -17,6 +17,7 @@ from data_modules.contract import DataSpec
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
 from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
+from mpma_lightning.heads.causal_decoder import CausalOptions
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
@@ -27,6 +28,7 @@ from mpma_lightning.tasks.detection import DetectionTask
 from mpma_lightning.tasks.grounding import GroundingTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask
 from mpma_lightning.tasks.pretraining import PretrainingTask
+from mpma_lightning.tasks.report_generation import ReportGenerationTask
 from mpma_lightning.tasks.retrieval import RetrievalTask
 from mpma_lightning.tasks.segmentation import SegmentationTask
 from mpma_lightning.tasks.vqa import VQATask
@@ -50,6 +52,8 @@ TRAIN = {
     "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
     "frozen segmentation": partial(SegmentationTask, backbone=SPEC, protocol="seg-frozen-mgca"),
     "detection": partial(DetectionTask, backbone=SPEC, head_width=8),
+    "reports": partial(ReportGenerationTask, backbone=SPEC),
+    "causal reports": partial(ReportGenerationTask, backbone=SPEC, decoder="causal", causal=CausalOptions(depth=2)),
     "number": partial(AgeTask, backbone=SPEC),
 }
 EVALUATE = TRAIN | {
@@ -110,7 +114,7 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
         fit="stretch",
         passed_on={"target": "float"},
     )
-    frame = pd.DataFrame({"id": ids, "study": ids, "split": "train", "target": batch["target"].numpy()})
+    frame = pd.DataFrame({"id": ids, "study": ids, "split": "train", "target": batch["target"].numpy(), "text": texts})
     return MemoryData(spec, frame), batch
 
 

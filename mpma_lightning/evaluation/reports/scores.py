@@ -1,6 +1,6 @@
 """Scores of drafted reports: overlap of words, and what they say of findings, with intervals by patient."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,16 +29,18 @@ class ReportScores:
     ``finding_f1`` counts a finding of a report that is present or doubtful, over all findings but "No Finding" (micro);
     ``finding_f1_macro`` is the mean over the findings that some reference has. ``present_as_absent`` is the share of
     the references' present findings whose absence the draft states, ``absent_as_present`` that of absent ones which
-    the draft says to be present.
+    the draft says to be present. Where no text speaks of a finding, ``finding_f1`` is 0.
 
     Attributes:
         drafts, references: N texts.
         patients: (N,) names.
+        split: a text into the words of BLEU, ROUGE-L and CIDEr.
     """
 
     drafts: Sequence[str]
     references: Sequence[str]
     patients: np.ndarray
+    split: Callable[[str], list[str]] = words
 
     @cached_property
     def states(self) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +49,7 @@ class ReportScores:
 
     @cached_property
     def _words(self) -> tuple[list[list[str]], list[list[str]]]:
-        return [words(text) for text in self.drafts], [words(text) for text in self.references]
+        return [self.split(text) for text in self.drafts], [self.split(text) for text in self.references]
 
     @cached_property
     def per_sample(self) -> dict[Metric, np.ndarray]:
@@ -73,7 +75,7 @@ class ReportScores:
             for place, name in enumerate(labeller().names)
             if (~np.isnan(true[:, place]) & (true[:, place] != ABSENT)).any()
         }
-        found[FINDING_F1] = weighted_ratio(*self.f1_parts)(np.ones(len(both)))
+        found[FINDING_F1] = float(np.nan_to_num(weighted_ratio(*self.f1_parts)(np.ones(len(both)))))
         found[FINDING_F1_MACRO] = float(np.mean([*by_finding.values()])) if by_finding else float("nan")
         found |= {FINDING_F1.of(name): value for name, value in by_finding.items()}
         present, absent = true == 1, true == ABSENT

@@ -65,6 +65,8 @@ def test_error_no_task_scores_or_predicts_nan(name: str, stage: str) -> None:
         ("detection", "head.rpn.head.cls_logits", "outputs"),
         ("detection", "head.roi_heads.box_predictor", "outputs"),
         ("grounding", "backbone.align_local", "similarity"),
+        ("reports", "decoder.head", "confidence of drafts"),
+        ("causal reports", "decoder.image", "confidence of drafts"),
     ],
 )
 @torch.no_grad()
@@ -92,6 +94,7 @@ def test_error_broken_weights(name: str, part: str, said: str) -> None:
         ("vqa", "head", "logits"),
         ("detection", "head.roi_heads.box_predictor", "outputs"),
         ("grounding", "backbone.align_local", "similarity"),
+        ("reports", "backbone.align_local", "evidence"),
     ],
 )
 @torch.no_grad()
