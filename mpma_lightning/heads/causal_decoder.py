@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class CausalDecoder(ReportDecoder):
 
     Args:
         options: see :class:`CausalOptions`.
-        backbone: its text encoder, where it is built, gives the initial word embeddings.
+        backbone: with an image encoder.
         positions: longest report, special tokens included.
         width, heads: of the decoder.
         special: (cls, sep) ids, which begin and end a report.
@@ -78,9 +79,6 @@ class CausalDecoder(ReportDecoder):
         )
         self.image = nn.Sequential(nn.Linear(backbone.image.width, width), nn.LayerNorm(width))
         self.language = GPT2LMHeadModel(config)
-        if "text" in backbone.parts:
-            with torch.no_grad():
-                self.language.get_input_embeddings().weight.copy_(backbone.text.word_embeddings)
         self.search = GenerationConfig(
             num_beams=options.beams,
             length_penalty=options.length_penalty if options.beams > 1 else None,
@@ -90,6 +88,13 @@ class CausalDecoder(ReportDecoder):
             eos_token_id=end,
             pad_token_id=config.pad_token_id,
         )
+
+    @torch.no_grad()
+    def begin_from(self, backbone: Backbone) -> None:
+        """The word embeddings of the text encoder, where it is built and as wide."""
+        own: Any = self.language.get_input_embeddings()
+        if "text" in backbone.parts and backbone.text.word_embeddings.shape == own.weight.shape:
+            own.weight.copy_(backbone.text.word_embeddings)
 
     def _context(self, image: Features) -> Tensor:
         """(B, N, D) what the decoder attends to."""

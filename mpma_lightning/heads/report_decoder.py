@@ -44,6 +44,9 @@ class ReportDecoder(nn.Module):
         super().__init__()
         self.positions = positions
 
+    def begin_from(self, backbone: Backbone) -> None:
+        """Take what a new decoder starts with from the backbone, whose weights are loaded by then."""
+
     def losses(
         self, backbone: Backbone, image: Features, batch: Mapping[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:

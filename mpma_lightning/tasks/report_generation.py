@@ -94,6 +94,12 @@ class ReportGenerationTask(ExplainedReports):
     def decoder_parts(self) -> tuple[str, ...]:
         return UnmaskDecoder.parts if self.kind == "unmask" else CausalDecoder.parts
 
+    def configure_model(self) -> None:
+        built = self._built
+        super().configure_model()
+        if not built:
+            self.decoder.begin_from(self.backbone)
+
     def build_heads(self) -> None:
         if self.rule.sections not in (None, found := getattr(self.data, "sections", None)):
             raise UserError(
@@ -113,10 +119,10 @@ class ReportGenerationTask(ExplainedReports):
             self.decoder: ReportDecoder = CausalDecoder(self.causal, self.backbone, positions, width, heads, ends)
             return
         special = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.unk_id)
-        self.decoder = UnmaskDecoder(self.unmask, self.backbone, positions, self._lengths(), special)
+        self.decoder = unmask = UnmaskDecoder(self.unmask, self.backbone, positions, self._lengths(), special)
         carried = self.source.head(HEAD) if self.source else {}
         if carried and (self.checkpoint_parts is None or "fusion" in self.checkpoint_parts):
-            self.decoder.head.load_state_dict(carried)
+            unmask.head.load_state_dict(carried)
             self.trained = True
 
     def _lengths(self) -> list[int]:
@@ -131,7 +137,7 @@ class ReportGenerationTask(ExplainedReports):
             return outcome
         self.compare_evidence(image, batch)
         drafts = self._drafted(image, batch)
-        columns = {"draft": drafts, "reference": batch["text"]}
+        columns: dict[str, Any] = {"draft": drafts, "reference": batch["text"]}
         if stage == "test":
             columns |= self.baseline_columns(batch)
             if self.given:
@@ -157,7 +163,8 @@ class ReportGenerationTask(ExplainedReports):
         pieces = [[None if part is None else self.tokenizer.pieces(part) for part in draft] for draft in drafts]
         found = []
         for draft, gaps in zip(drafts, self._write(image, seed, pieces).gaps, strict=True):
-            fillings, whole = iter(gaps), list[str]()
+            fillings = iter(gaps)
+            whole: list[str] = []
             for part in draft:
                 begins = not whole or whole[-1].rstrip()[-1:] in (".", "!", "?", "")
                 whole.append(prose(self.tokenizer.decode(next(fillings)), begins) if part is None else part)

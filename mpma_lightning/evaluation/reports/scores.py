@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from mpma_lightning.evaluation.bootstrap import bootstrap, interval_of, mean_intervals
-from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
+from mpma_lightning.evaluation.metric import Metric, with_interval
 from mpma_lightning.evaluation.reports.findings import ABSENT, labeller
 from mpma_lightning.evaluation.reports.overlap import bleu, bleu_counts, cider, rouge_l
 from mpma_lightning.evaluation.reports.words import words
@@ -87,7 +87,7 @@ class ReportScores:
                 found[metric] = float((of & said).sum() / of.sum())
         return {metric: value for metric, value in found.items() if not np.isnan(value)}
 
-    def intervals(self) -> Scores:
+    def intervals(self) -> dict[Metric, float]:
         """95 % intervals of the headlines but the macro mean, over patients."""
         counts, ratio = bleu_counts(*self._words), weighted_ratio(*self.f1_parts)
         drawn = {

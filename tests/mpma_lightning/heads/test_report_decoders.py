@@ -140,8 +140,10 @@ def test_error_options() -> None:
         refuse_gaps(make("causal")[1], "causal")
 
 
-def test_shape_vocabulary() -> None:
+def test_value_begins_with_the_word_embeddings() -> None:
     backbone, decoder = make("causal")
     assert isinstance(decoder, CausalDecoder)
     table = decoder.language.get_input_embeddings().weight
-    assert table.shape == (VOCABULARY, 24) and torch.equal(table, backbone.text.word_embeddings)
+    assert table.shape == (VOCABULARY, 24) and not torch.equal(table, backbone.text.word_embeddings)
+    decoder.begin_from(backbone)
+    assert torch.equal(table, backbone.text.word_embeddings)
