@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
 
 
 _R2GEN_NUMBERING = re.compile(r"(?:^|(?<=\s))\d+\.\s")
-_R2GEN_REMOVED = re.compile(r"[.,?;*!%^&_+():-\[\]{}]")
+_R2GEN_REMOVED = re.compile(r"[.,?;*!%^&_+():-\[\]{}\"'/\\]")
 
 
 def r2gen_words(text: str) -> list[str]:

@@ -89,7 +89,7 @@ def test_value_prose_within_a_sentence() -> None:
 
 def test_value_words_of_r2gen() -> None:
     assert r2gen_words("1. The heart is Normal, (size). 2. No X-ray change; stable.") == (
-        ["the", "heart", "is", "normal", "size", ".", "no", "xray", "change", "stable", "."]
+        ["the", "heart", "is", "normal", "size", ".", "no", "x-ray", "change", "stable", "."]
     )
 
 
