@@ -236,6 +236,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "findings of both films of IU X-Ray, drafted from each; words and cleaned references of R2Gen",
         "R2Gen",
         tokens="r2gen",
+        sections="findings",
     ),
     "vqa-rad": Protocol("no frame questions, vocabulary and held-out images from training"),
     "vqa-rad-disjoint": Protocol("as vqa-rad, with no image in two splits"),

@@ -101,7 +101,8 @@ class ReportGenerationTask(ExplainedReports):
             self.decoder.begin_from(self.backbone)
 
     def build_heads(self) -> None:
-        if self.rule.sections not in (None, found := getattr(self.data, "sections", None)):
+        found = getattr(self.data, "sections", None)
+        if found is not None and self.rule.sections not in (None, found):
             raise UserError(
                 f"model.protocol {self.protocol} drafts {self.rule.sections}, found data.sections {found}; set one of "
                 "both to fit the other"

@@ -33,6 +33,8 @@ PAPER_SCALE = (
     "vqa_med_2019",
     "mimic_cxr_vqa",
     "roco",
+    "iu_r2gen",
+    "mimic_findings",
 )
 
 
