@@ -25,7 +25,7 @@ def read_drafts(path: Path) -> dict[str, str]:
         table = read_json_table(path)
         if lacking := {"id", "draft"} - set(table):
             raise UserError(
-                f"{path}: found columns {', '.join(table)}, expected id and draft; add {sorted(lacking)[0]}"
+                f"{path}: found columns {', '.join(map(str, table))}, expected id and draft; add {sorted(lacking)[0]}"
             )
         rows = list(zip(table.index, table["id"], table["draft"], strict=True))
     else:

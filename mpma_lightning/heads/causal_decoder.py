@@ -119,14 +119,15 @@ class CausalDecoder(ReportDecoder):
     ) -> Written:
         begin = torch.full((len(seed), 1), self.search.bos_token_id, device=seed.device)
         context = self._context(image)
-        ids = self.language.generate(
+        language: Any = self.language
+        ids: Tensor = language.generate(
             input_ids=begin,
             attention_mask=torch.ones_like(begin),
             encoder_hidden_states=context,
             generation_config=self.search,
         )
         written = (ids[:, 1:] != self.search.pad_token_id).long()
-        logits = self.language(input_ids=ids[:, :-1], encoder_hidden_states=context, use_cache=False).logits
+        logits = language(input_ids=ids[:, :-1], encoder_hidden_states=context, use_cache=False).logits
         chosen = full(logits).softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
         rows = [row[1 : row.index(self.end_id) if self.end_id in row else None] for row in ids.tolist()]
         rows = [[piece for piece in row if piece != self.search.pad_token_id] for row in rows]
