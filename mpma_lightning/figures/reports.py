@@ -1,7 +1,6 @@
-"""Cards of drafted reports: image, evidence, reference and draft, with right and wrong findings in colour."""
+"""Cards of drafted reports: film, evidence, reference and draft, with right and wrong findings in colour."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,36 +9,53 @@ from torch import Tensor, from_numpy
 
 from mpma_lightning.evaluation.reports.evidence import Sentence, boxes_of
 from mpma_lightning.evaluation.reports.findings import labeller
-from mpma_lightning.figures.canvas import FOUND, PLAIN, RIGHT, WRONG, canvas, rectangle, show
+from mpma_lightning.figures.canvas import (
+    FOUND,
+    LINE,
+    PLAIN,
+    RIGHT,
+    TEXT,
+    TITLE,
+    WRONG,
+    canvas,
+    headline,
+    rectangle,
+    shortened,
+    show,
+    write,
+)
 
-_WIDTH = 62
-"""Characters a line."""
+HEIGHT, WIDTHS = 3.0, (2.8, 2.8, 3.8, 4.2)
+"""Inches of a row, and of its film, evidence, reference and draft."""
 
 
 def report_cards(images: Tensor, references: Sequence[str], drafts: Sequence[Sequence[Sentence]]) -> Figure:
-    """One row per draft: image, the map of its best supported sentence, and both texts.
+    """One row per draft: film, the map of its best supported sentence, reference and draft.
 
-    Sentences of the draft are green where the reference says the same of all their findings, red where it says another
-    of one, gray where they speak of none; ``(no evidence)`` follows one whose score is below the threshold.
+    Sentences of the draft are blue, with ✓, where the reference says the same of all their findings, orange, with ✗,
+    where it says another of one, gray where they speak of none; ``?`` follows one without evidence.
 
     Args:
         images: (N, C, S, S).
         references: N reports.
         drafts: N lists of sentences.
     """
-    figure, axes = canvas(len(references), 3, 3.6, 3.2)
-    for (left, middle, right), image, reference, draft in zip(axes, images, references, drafts, strict=True):
-        show(left, image)
-        shown = _best(draft)
-        show(middle, image)
-        if shown is not None and shown.map is not None:
-            _evidence(middle, image, shown.map, shown.text)
-        y = _write(right, 1.0, "reference: " + reference, "black")
-        true = labeller().label(reference)
-        for sentence in draft:
-            doubt = " (no evidence)" if sentence.supported is False else ""
-            y = _write(right, y, sentence.text + doubt, _colour(sentence, true))
-    figure.suptitle("green: as the reference says, red: not, gray: of no finding", fontsize=8)
+    figure, axes = canvas(len(references), 4, height=HEIGHT, widths=WIDTHS)
+    for (film, evidence, left, right), image, reference, draft in zip(axes, images, references, drafts, strict=True):
+        show(film, image)
+        best = _best(draft)
+        if best is not None and best.map is not None:
+            _evidence(evidence, image, best.map, best.text)
+        lines = int(HEIGHT / LINE) - 1
+        write(left, ((word, PLAIN) for word in reference.split()), WIDTHS[2], lines)
+        write(right, _coloured(draft, labeller().label(reference)), WIDTHS[3], lines)
+    for ax, title in zip(axes[0], ("film", "evidence of", "reference", "draft"), strict=True):
+        ax.set_title(f"{title} {ax.get_title()}".strip(), fontsize=TITLE if title != "evidence of" else TEXT)
+    headline(
+        figure,
+        "Drafted reports. ✓ and blue: findings as in the reference; ✗ and orange: not; gray: of no finding; "
+        "?: no evidence in the film",
+    )
     return figure
 
 
@@ -50,21 +66,22 @@ def _best(draft: Sequence[Sentence]) -> Sentence | None:
 
 
 def _evidence(ax: Axes, image: Tensor, heat: np.ndarray, text: str) -> None:
-    show(ax, image, from_numpy(heat), alpha=0.4)
+    show(ax, image, from_numpy(heat))
     across, down = image.shape[-1] / heat.shape[1], image.shape[-2] / heat.shape[0]
     for x1, y1, x2, y2 in boxes_of(heat)[:1]:
-        rectangle(ax, [x1 * across, y1 * down, x2 * across, y2 * down], FOUND, "")
-    ax.set_title(textwrap.shorten(text, 48), fontsize=7)
+        rectangle(ax, [x1 * across, y1 * down, x2 * across, y2 * down], FOUND)
+    ax.set_title(shortened(text, 40, 2), fontsize=TEXT)
 
 
-def _colour(sentence: Sentence, true: Mapping[str, int]) -> str:
-    if not sentence.findings:
-        return PLAIN
-    return RIGHT if all(bool(true.get(name, 0)) == bool(said) for name, said in sentence.findings.items()) else WRONG
-
-
-def _write(ax: Axes, y: float, text: str, colour: str) -> float:
-    """Write a paragraph below ``y``, in axes; returns where the next one begins."""
-    lines = textwrap.wrap(text, _WIDTH)
-    ax.text(0, y, "\n".join(lines), color=colour, fontsize=6, va="top", transform=ax.transAxes)
-    return y - 0.045 * len(lines) - 0.015
+def _coloured(draft: Sequence[Sentence], true: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """The words of a draft with their colours."""
+    for sentence in draft:
+        colour = PLAIN
+        if sentence.findings:
+            same = all(bool(true.get(name, 0)) == bool(said) for name, said in sentence.findings.items())
+            colour = RIGHT if same else WRONG
+            yield ("✓" if same else "✗"), colour
+        for word in sentence.text.split():
+            yield word, colour
+        if sentence.supported is False:
+            yield "?", WRONG
