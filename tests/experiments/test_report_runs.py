@@ -103,7 +103,7 @@ def test_reports_from_left_to_right_and_errors(
     assert main(["test", *words, *few, "--ckpt_path", "last"]) == 0
     assert results(tmp_path)["metrics"]["test/drafts_per_second"] > 0
     for more, said in (
-        (["--model.given", "0.5"], "model.given is 0.5, expected 0 with model.decoder causal"),
+        (["--model.given", "0.5"], "model.given is 0.5; expected 0 with model.decoder causal"),
         (["--model.protocol", "rrg-mimic-findings"], "drafts findings, found data.sections findings+impression"),
         (["--ckpt_path", "random"], "the report decoder is not trained"),
     ):
