@@ -70,8 +70,9 @@ def test_value_table_of_samples() -> None:
     labels, scores = (generator.random((30, 2)) < 0.4).astype(float), generator.random((2, 30, 2))
     ids = np.array([f"s{i}" for i in range(30)], object)
     dice = Metric("dice", unit="share", per_sample="mean")
-    held = {"classes": ["x", "y"], "labels": labels, "scores": {(AUROC, "0"): scores[0]}}
-    table = SampleTable(ids, ids, {dice: labels[:, 0]}, **held)
+    table = SampleTable(
+        ids, ids, {dice: labels[:, 0]}, classes=["x", "y"], labels=labels, scores={(AUROC, "0"): scores[0]}
+    )
     table.scores[AUROC, "1"] = scores[1]
     frame = table.frame()
     heads = [f"auroc#{head}@{name}" for head in "01" for name in "xy"]
