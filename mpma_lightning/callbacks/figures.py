@@ -1,5 +1,6 @@
 """Figures of a validation or test batch, as PNG files in the run folder and in the loggers."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from mpma_lightning.tasks.base import Task
 class Figures(Callback):
     """Writes the task's figures of the first batch that has what they show, such as films with the structure, and
     those of the whole split, of each validation and test to ``pictures/<name>.png``: on rank 0, in every run but one
-    with ``fast_dev_run``.
+    with ``fast_dev_run``. While ``fit`` goes on, validations are left out that come so soon that drawing would take more
+    than a tenth of the time; the last one is drawn.
 
     The files show images and texts of the data in use: they stay under its terms of use. Loggers that keep them on this
     machine get them too (TensorBoard, MLflow with a folder); one that sends them to a server only with ``send``.
@@ -33,8 +35,9 @@ class Figures(Callback):
 
     def __init__(self, samples: int | None = None, extra: Sequence[str] = (), send: bool = False) -> None:
         self.samples, self.extra, self.send = samples, tuple(extra), send
-        self.drawn = False  # a batch of this validation or test
+        self.drawn, self.due = False, True  # a batch of this validation or test
         self.told: set[str] = set()
+        self.seconds, self.finished = 0.0, -float("inf")  # the last drawing took so long, and ended then
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """UserError for an extra figure that the task does not have."""
@@ -45,7 +48,12 @@ class Figures(Callback):
                 raise UserError(f"found figure {name!r} in extra of Figures; {type(pl_module).__name__} {offered}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.drawn = False
+        self.drawn, self.due = False, self._is_due(trainer)
+        self.seconds = 0.0 if self.due else self.seconds
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        last = trainer.state.fn != "fit" or trainer.global_step >= trainer.estimated_stepping_batches
+        return last or time.monotonic() - self.finished >= 10 * self.seconds
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
@@ -68,11 +76,16 @@ class Figures(Callback):
         """Write what ``draw(task, stage, samples)`` returns; where that fails, warn and let the run continue."""
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if not self.due:
+            return
+        begun = time.monotonic()
         assert isinstance(task, Task)
         try:
             self._write(trainer, draw(task, "test" if trainer.testing else "val", self.samples or task.figure_samples))
         except Exception as error:
             rank_zero_warn(f"no figures at step {trainer.global_step}: {type(error).__name__}: {error}")
+        self.finished = time.monotonic()
+        self.seconds += self.finished - begun
 
     def _write(self, trainer: Trainer, figures: Mapping[str, Figure]) -> None:
         """Figures to ``pictures/`` of the run folder, and to the loggers that may have them."""

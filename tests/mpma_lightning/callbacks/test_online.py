@@ -184,3 +184,19 @@ def test_value_task_of_another_kind_is_not_measured() -> None:
     guard = Collapse()
     guard.on_validation_start(SimpleNamespace(state=SimpleNamespace(fn="fit")), torch.nn.Module())  # type: ignore[arg-type]
     assert guard._hooks == [] and issubclass(PretrainingTask, Task)
+
+
+@pytest.mark.parametrize(
+    ("command", "step", "since", "due"),
+    [("fit", 5, 29.0, False), ("fit", 5, 31.0, True), ("fit", 9, 1.0, True), ("test", 5, 1.0, True)],
+)
+def test_value_pictures_take_at_most_a_tenth_of_a_fit(
+    command: str, step: int, since: float, due: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last drawing took 3 seconds; 9 steps are the whole run."""
+    figures = Figures()
+    figures.seconds, figures.finished = 3.0, 100.0
+    monkeypatch.setattr("mpma_lightning.callbacks.figures.time", SimpleNamespace(monotonic=lambda: 100.0 + since))
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=command), global_step=step, estimated_stepping_batches=9)
+    figures.on_validation_start(trainer, None)  # type: ignore[arg-type]
+    assert figures.due == due
