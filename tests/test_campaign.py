@@ -24,7 +24,7 @@ from toy_run import fit, toy
 
 from data_modules import files
 from data_modules.phantom import write_phantom
-from mpma_lightning.backbones.checkpoint import read_file
+from mpma_lightning.backbones.tensor_files import read_file
 from mpma_lightning.cli import training as training_command
 from mpma_lightning.cli.main import main
 

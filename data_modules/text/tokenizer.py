@@ -20,6 +20,8 @@ from data_modules.text.sections import DEIDENTIFIED
 
 ROBERTA = {"[PAD]": "<pad>", "[UNK]": "<unk>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
 """Special tokens of BERT-like vocabularies -> the same roles in RoBERTa-like ones."""
+CLIP = {"[PAD]": "<|endoftext|>", "[UNK]": "<|endoftext|>", "[CLS]": "<|startoftext|>", "[SEP]": "<|endoftext|>"}
+"""The same roles in vocabularies of CLIP, which have no mask."""
 SPECIAL = tuple(ROBERTA)
 ASCII = [chr(code) for code in range(33, 127)]
 LONGEST_WORD = 1000
@@ -77,16 +79,21 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        ids = []
-        for names in ROBERTA.items():
-            known = [i for name in names if (i := backend.token_to_id(name)) is not None]
+        ids: list[int | None] = []
+        clip = CLIP if backend.token_to_id(CLIP["[CLS]"]) is not None else {}
+        for bert, roberta in ROBERTA.items():
+            names = (bert, roberta, clip.get(bert, bert))
+            known: list[int | None] = [i for name in names if (i := backend.token_to_id(name)) is not None]
+            if not known and clip and bert == "[MASK]":
+                known = [None]
             if not known:
                 raise UserError(
-                    f"tokeniser: found no {' or '.join(names)}, expected the special tokens of a masked language "
+                    f"tokeniser: found no {bert} or {roberta}, expected the special tokens of a masked language "
                     "model; use the tokeniser of one, such as BERT"
                 )
             ids.append(known[0])
-        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = ids
+        *of_text, self.mask_id = ids
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id = (i for i in of_text if i is not None)
 
     @classmethod
     def make(cls, options: TextOptions, texts: Sequence[str], patients: Sequence[str] | None = None) -> "Tokenizer":
@@ -172,6 +179,10 @@ class Tokenizer:
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"{name}: not a tokenizers JSON ({error}); save the tokeniser again") from None
 
+    def to_backend(self) -> tokenizers.Tokenizer:
+        """A copy of the library's tokeniser."""
+        return tokenizers.Tokenizer.from_str(self.to_json())
+
     def to_json(self) -> str:
         """The whole tokeniser as text, plain enough for a checkpoint."""
         return self._backend.to_str()
@@ -215,6 +226,13 @@ class Tokenizer:
         """Ids of the word-pieces of ``text``, without special tokens."""
         found: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return found
+
+    def columns(self, texts: Sequence[str], most: int = 128) -> dict[str, list[list[int]]]:
+        """``input_ids``, ``attention_mask`` and ``word_ids`` of ``texts``, all of one length, cut at ``most``."""
+        length = min(2 + max(map(len, texts)), most)
+        encoded = [self.encode(text, length) for text in texts]
+        names = ("input_ids", "attention_mask", "word_ids")
+        return {name: [rows[place] for rows in encoded] for place, name in enumerate(names)}
 
     def piece(self, token_id: int) -> str:
         """The word-piece of an id, ``##`` and all."""

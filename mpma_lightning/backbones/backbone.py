@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
@@ -18,6 +19,7 @@ from mpma_lightning.backbones.representation import mean_over_text, token_at, wi
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
 from mpma_lightning.backbones.spec_check import check_spec
 from mpma_lightning.backbones.text import TextEncoder
+from mpma_lightning.precision import full
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
 
@@ -161,6 +163,8 @@ class Backbone(nn.Module):
 
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""
+        if self.spec.align.pooled == "after":
+            return F.normalize(full(self.align_global.image(image.tokens, normalise=False).mean(1)), dim=-1)
         return self.align_global.image(image.pooled)
 
     def embed_text(self, text: Features) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.errors import UserError, expect
-from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.backbones.flat_spec import BEFORE, nested
 from mpma_lightning.backbones.registry import REGISTRY, SETTINGS
 from mpma_lightning.backbones.spec import AlignSpec, BackboneSpec, FusionSpec, ImageSpec, TextSpec
 from mpma_lightning.backbones.spec_check import check_spec
@@ -21,8 +21,6 @@ _PREFIXED = {
     "text": (re.compile(r"hf/.+"), "hf/ and a name"),  # opened only as refuse_foreign_sources allows
 }
 """Names besides the registered ones that a checkpoint may hold, by kind of part."""
-_BEFORE: dict[str, dict[str, Any]] = {"align": {"local_level": -1}}
-"""What a spec means that was stored before these fields existed; a preset may choose otherwise by now."""
 _LONGEST = 1000
 
 
@@ -55,7 +53,7 @@ def carried_spec(cargo: Mapping[str, Any], path: str | Path = "") -> BackboneSpe
         unknown = [name for name in value if name not in {f.name for f in fields(kind)}]
         if unknown:
             raise UserError(f"{where} has a field {f'{key}.{unknown[0]}'[:80]!r}; expected only those of a backbone")
-        chosen[key] = kind(**{**_BEFORE.get(key, {}), **value})
+        chosen[key] = kind(**{**BEFORE.get(key, {}), **value})
     spec = BackboneSpec(**chosen)
     for key, value in spec.items():
         if isinstance(value, str):

@@ -49,10 +49,11 @@ def fill(
                 match.resized.append(full_name)
             else:
                 match.mismatched.append(f"{full_name} {tuple(found.shape)} → {tuple(target.shape)}")
-    print_matches(checkpoint.path, matches)
+    print_matches(checkpoint.path, matches, checkpoint.origin, remarks_on(checkpoint))
     for part, match in matches.items():
         if not match.fits:
             first = (match.mismatched + match.missing)[:3]
+            advice = advice if match.filled or checkpoint.spec else f"{_names_in(checkpoint)}. {advice}"
             raise UserError(
                 f"checkpoint {checkpoint.path} fits {match.share:.0%} of part '{part}': {len(match.mismatched)} "
                 f"tensors of another shape (expected none), {len(match.missing)} of {match.total} missing (at most "
@@ -61,3 +62,20 @@ def fill(
     for part, tensors in loaded.items():
         modules[part].load_state_dict(modules[part].state_dict() | tensors)
     return matches
+
+
+def remarks_on(checkpoint: Checkpoint) -> list[str]:
+    """What the report says of a file of another code base, below its table."""
+    found = checkpoint.imported
+    if found is None:
+        return []
+    left = found.left_out
+    unused = [f"left out: {len(left)} tensors, such as {', '.join(left[:3])}"] if left else []
+    return [*found.notes, *unused]
+
+
+def _names_in(checkpoint: Checkpoint) -> str:
+    """What a file of another code base holds: its parts, or the names of its tensors if it is of no known family."""
+    if checkpoint.imported is not None:
+        return f"The file ({checkpoint.origin}) holds {', '.join(checkpoint.imported.parts)}"
+    return f"The file is of no known family; its first tensors: {', '.join(list(checkpoint.state)[:3])}"

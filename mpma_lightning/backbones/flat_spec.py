@@ -32,6 +32,11 @@ NEW_NAMES = {
 """New dotted name by old name."""
 
 
+BEFORE: dict[str, dict[str, Any]] = {
+    "text": {"layers": 1},
+    "align": {"local_level": -1, "image_head": "mlp", "text_head": "mlp", "pooled": "before"},
+}
+"""What a spec means that was stored before these fields existed; a preset may choose otherwise by now."""
 _RENAMED_MEMORY = {"slots": "text"}
 """Today's values of ``fusion.memory`` by old value."""
 
@@ -54,7 +59,8 @@ def _in_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     if not old:
         return dict(plain)
     found = BackboneSpec().plain()
-    found["align"]["local_level"] = -1  # alignment had no choice yet
+    for part, fields_of_it in BEFORE.items():
+        found[part] |= fields_of_it
     for key, value in plain.items():
         part, dot, name = NEW_NAMES.get(key, "").partition(".")
         target, name = (found[part], name) if dot else (found, key)

@@ -51,14 +51,20 @@ def timm_encoder(name: str, spec: ImageSpec) -> nn.Module:
 
 def _create(name: str, spec: ImageSpec, **fixed: Any) -> Any:
     options: dict[str, Any] = dict(spec.options or {})
+    eps = options.pop("norm_eps", None)
     try:
-        return timm.create_model(name, pretrained=spec.weights == "hub", num_classes=0, **fixed, **options)
+        model = timm.create_model(name, pretrained=spec.weights == "hub", num_classes=0, **fixed, **options)
     except Exception as error:  # each model of timm checks its arguments in its own way
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
             f"timm/{name} cannot be created with model.backbone.image.options {options} and weights {spec.weights} "
             f"({reason}); correct these settings"
         ) from error
+    if eps is not None:
+        for norm in model.modules():
+            if isinstance(norm, nn.LayerNorm):
+                norm.eps = eps
+    return model
 
 
 def _refuse_weights_for_another_stem(spec: ImageSpec) -> None:
@@ -82,14 +88,15 @@ def _finish_vit(vit: Any, spec: ImageSpec) -> None:
 
 
 def _fill_from_file(encoder: nn.Module, model: Any, path: str) -> None:
-    """Load a file with timm's tensor names (also below ``module.`` or ``encoder.``) or a checkpoint of this project.
+    """Load a checkpoint of this project, a file of a known family, or one with timm's names (also below ``encoder.``).
 
-    timm's filter for the model's family is applied first: it knows the names of other code bases, and resamples
-    position and patch embeddings.
+    For files of unknown families timm's filter for the model's family is applied first: it resamples position and patch
+    embeddings.
     """
     checkpoint = read_checkpoint(path)
+    known = checkpoint.spec is not None or checkpoint.imported is not None
     translate = getattr(inspect.getmodule(type(model)), "checkpoint_filter_fn", None)
-    if translate is not None:
+    if translate is not None and not known:
         try:
             checkpoint.state = translate(checkpoint.state, model)
         except Exception as error:  # timm's filters expect the files they were written for

@@ -11,9 +11,9 @@ def mpma_vit_b16() -> BackboneSpec:
     return BackboneSpec(
         "mpma_vit_b16",
         ImageSpec("timm/vit_base_patch16_224", size=224, options={}, stem="linear", pool="mean"),
-        TextSpec("bert", width=768, depth=6, heads=12, pool="cls", dropout=0.1),
+        TextSpec("bert", width=768, depth=6, heads=12, pool="cls", dropout=0.1, layers=1),
         FusionSpec("cross", depth=4, heads=12, memory="text", slots=40),
-        AlignSpec(width=128, hidden=2048, local_level=-1),
+        AlignSpec(width=128, hidden=2048, local_level=-1, image_head="mlp", text_head="mlp", pooled="before"),
     )
 
 

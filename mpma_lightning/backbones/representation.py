@@ -15,7 +15,7 @@ def with_mask_token(input_ids: Tensor, attention_mask: Tensor, vocabulary: Vocab
     place = attention_mask.sum(1, keepdim=True) - 1
     column = torch.zeros_like(place)
     ids = torch.cat([input_ids, column + vocabulary.pad_id], dim=1)
-    ids = ids.scatter(1, place + 1, input_ids.gather(1, place)).scatter(1, place, vocabulary.mask_id)
+    ids = ids.scatter(1, place + 1, input_ids.gather(1, place)).scatter(1, place, vocabulary.mask)
     return ids, torch.cat([attention_mask, column], dim=1).scatter(1, place + 1, 1), place
 
 

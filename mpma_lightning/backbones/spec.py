@@ -4,17 +4,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
+from data_modules.errors import UserError
+
 _DECIDES = {
     "image": ("image.",),
     "text": ("text.",),
     "fusion": ("text.width", "fusion."),
-    "align_global": ("text.width", "align.width", "align.hidden"),
+    "align_global": (
+        "text.width",
+        "align.width",
+        "align.hidden",
+        "align.text_hidden",
+        "align.image_head",
+        "align.text_head",
+    ),
     "align_local": ("text.width", "align."),
 }
 """Fields that determine the tensor shapes of each part. Fusion and alignment also depend on the width of the image
 encoder, which no field holds: a tensor of another shape is refused when weights are loaded."""
 _INITIAL, _OF_TRAINING = ("image.weights",), ("text.dropout", "fusion.dropout")
 
+HeadKind = Literal["mlp", "relu", "gelu", "gelu_norm", "linear", "none"]
 Option = int | float | bool | list[int]
 """Value of an argument of a timm model; a list holds one number a stage."""
 
@@ -26,14 +36,16 @@ class ImageSpec:
     Attributes:
         encoder: ``timm/<model>`` or a registered name; ``backbones`` and ``backbones 'timm/*'`` list them.
         size: side in pixels of the square input; position embeddings are resampled for other sizes.
-        options: further arguments of the timm model, added to the preset's, such as ``{depth: 6, reg_tokens: 4}``.
+        options: further arguments of the timm model, added to the preset's, such as ``{depth: 6, reg_tokens: 4}``;
+            ``norm_eps`` is that of its layer norms.
         weights: initial weights: ``hub`` (published by timm) or a file with timm's tensors; random when ``null``. They
             need a linear stem.
         stem: patch embedding of a ViT: ``linear``, or convolutions, which learn from fewer samples:
             ``local_convolution`` normalises each position by itself; ``convolution`` by the statistics of the whole
             image, so that every patch knows the image before any attention.
-        pool: the global image feature: ``mean`` of the patch tokens; ``cls``, the class token of a ViT; or
-            ``mean_before_norm``, the mean before a plain ViT's last norm, which is then not trained.
+        pool: the global image feature: ``mean`` of the patch tokens; ``cls``, the class token of a ViT;
+            ``mean_before_norm``, the mean before a plain ViT's last norm, which is then not trained; or ``map``, timm's
+            attention pooling, which ViTs of SigLIP have.
     """
 
     encoder: str | None = None
@@ -41,7 +53,7 @@ class ImageSpec:
     options: dict[str, Option] | None = None
     weights: str | None = None
     stem: Literal["linear", "convolution", "local_convolution"] | None = None
-    pool: Literal["mean", "cls", "mean_before_norm"] | None = None
+    pool: Literal["mean", "cls", "mean_before_norm", "map"] | None = None
 
 
 @dataclass
@@ -53,16 +65,19 @@ class TextSpec:
         width: width of the tokens of a ``bert``.
         depth: number of layers of a ``bert``; a published encoder keeps its first ``depth`` layers.
         heads: attention heads of a ``bert``.
-        pool: the global text feature: ``cls``, the first token, or ``mean`` of all tokens.
+        pool: the global text feature: ``cls``, the first token; ``mean`` of all tokens; or ``last``, the closing token
+            [CLIP].
         dropout: dropout probability in the encoder.
+        layers: the tokens are the sum of the outputs of this many last layers [GLoRIA: 4].
     """
 
     encoder: str | None = None
     width: int | None = None
     depth: int | None = None
     heads: int | None = None
-    pool: Literal["cls", "mean"] | None = None
+    pool: Literal["cls", "mean", "last"] | None = None
     dropout: float | None = None
+    layers: int | None = None
 
 
 @dataclass
@@ -70,10 +85,10 @@ class FusionSpec:
     """Fusion of image and text.
 
     Attributes:
-        kind: ``cross`` (cross-attention with memory, MA-CMF) or ``pooled`` (the mean of the patches is added to every
-            word embedding [MRM]).
-        depth: number of layers of ``cross``.
-        heads: attention heads of ``cross``.
+        kind: ``cross`` (cross-attention with memory, MA-CMF), ``pooled`` (the mean of the patches is added to every
+            word embedding [MRM]) or ``co_attention`` (text and image attend to each other [M3AE]).
+        depth: number of layers of ``cross`` and ``co_attention``.
+        heads: attention heads of ``cross`` and ``co_attention``.
         memory: memory of ``cross``: ``text``: the words of every layer attend to the image and to learned slots beside
             it; ``image``: the image regions attend to each other and to learned slots, before the words read them
             [Meshed-Memory]; ``latent``: the words attend to the image and to slots that have read it; ``shared``: one
@@ -83,7 +98,7 @@ class FusionSpec:
             without a memory but with its layer, a control.
         shared_slots: number of rows of the matrix, for ``memory: shared``; the same in every preset.
         shared_width: number of columns of that matrix; the same in every preset.
-        dropout: dropout probability in the layers of ``cross``; that of the text encoder when ``null``.
+        dropout: dropout probability in these layers; that of the text encoder when ``null``.
     """
 
     kind: str | None = None
@@ -107,11 +122,22 @@ class AlignSpec:
             attention, 1 the output of the first block, and so on; a CNN or Swin Transformer: its feature maps from
             fine to coarse, from 0. Negative numbers count from the end: -1 is the last, -2 of a CNN its third stage
             [GLoRIA].
+        image_head: layers of the image's heads: ``mlp``: linear, LayerNorm, ReLU, linear; ``relu`` and ``gelu``:
+            linear, that activation, linear; ``gelu_norm``: linear, GELU, LayerNorm, linear; ``linear``; or ``none``.
+            Published models have all of these.
+        text_head: layers of the text's heads.
+        text_hidden: width of the hidden layer of the text's heads, where it is not ``hidden``.
+        pooled: the global image embedding: ``before``: the head reads the pooled feature; ``after``: the mean of what
+            the head makes of each patch [BioViL].
     """
 
     width: int | None = None
     hidden: int | None = None
     local_level: int | None = None
+    image_head: HeadKind | None = None
+    text_head: HeadKind | None = None
+    text_hidden: int | None = None
+    pooled: Literal["before", "after"] | None = None
 
 
 @dataclass
@@ -185,8 +211,25 @@ def _over(mine: Part, preset: Part) -> Part:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a text encoder needs of the tokeniser: number of tokens, and the ids of [PAD] and [MASK]."""
+    """What a text encoder needs of the tokeniser: number of tokens, and the ids of [PAD] and [MASK].
+
+    ``mask_id`` is ``None`` where the tokeniser has no [MASK], as that of CLIP.
+    """
 
     size: int
     pad_id: int = 0
-    mask_id: int = 0
+    mask_id: int | None = 0
+
+    @property
+    def mask(self) -> int:
+        """The id of [MASK].
+
+        Raises:
+            UserError: the tokeniser has none.
+        """
+        if self.mask_id is None:
+            raise UserError(
+                "the tokeniser has no [MASK] (it is that of a CLIP), which this task hides words with or pools at; "
+                "choose a text encoder with a masked language model, or another task"
+            )
+        return self.mask_id

@@ -7,7 +7,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from data_modules.errors import UserError, expect, nearest, suggest
 from mpma_lightning.backbones.spec import BackboneSpec
 
-_LARGEST = {"size": 8192, "width": 16384, "depth": 512, "heads": 512, "slots": 65536, "hidden": 65536, "level": 512}
+_LARGEST = {
+    "size": 8192,
+    "width": 16384,
+    "depth": 512,
+    "heads": 512,
+    "slots": 65536,
+    "hidden": 65536,
+    "level": 512,
+    "layers": 512,
+}
 """Largest values, by the last word of a field's name."""
 _LEAST = {"depth": 0, "slots": 0, "level": -512}
 """Least values; 1 for the others."""
@@ -16,9 +25,11 @@ OPTIONS = {
     *("qkv_bias", "qk_norm", "proj_bias", "pre_norm", "final_norm", "no_embed_class", "dynamic_img_pad"),
     *("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "drop_block_rate"),
     *("depths", "window_size"),
+    "norm_eps",
     *("output_stride", "stem_width", "cardinality", "base_width", "width", "ls_init_value", "conv_bias"),
 }
-"""Arguments of timm's models for their size and regularisation; others may name files or downloads."""
+"""Arguments of timm's models for their size and regularisation, and ``norm_eps`` of their layer norms; others may name
+files or downloads."""
 _LARGEST_OPTION, _MOST_STAGES = 16384, 8
 
 

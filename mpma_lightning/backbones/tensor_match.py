@@ -27,9 +27,11 @@ def needs_remapping(name: str, checkpoint: Checkpoint, tokenizer: str | None) ->
 def resized(name: str, found: Tensor, target: Tensor, checkpoint: Checkpoint, tokenizer: str | None) -> Tensor | None:
     """``found`` in the shape of ``target``; ``None`` for a tensor that cannot be resized.
 
-    Position embeddings are resampled to another grid. Vocabulary rows are reordered by token; tokens unknown to the
-    checkpoint keep the row of ``target``.
+    Position embeddings are resampled to another grid. The kernel of a stem of one channel is shared out over all
+    channels. Vocabulary rows are reordered by token; tokens unknown to the checkpoint keep the row of ``target``.
     """
+    if found.ndim == target.ndim == 4 and found.shape == (len(target), 1, *target.shape[2:]):
+        return found.expand_as(target) / target.shape[1]  # the same output for gray in every channel
     if found.shape[-1:] != target.shape[-1:]:
         return None
     if name.endswith("pos_embed") and found.ndim == 3:

@@ -11,7 +11,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.registry import REGISTRY
-from mpma_lightning.backbones.representation import mean_over_text
+from mpma_lightning.backbones.representation import mean_over_text, token_at
 from mpma_lightning.backbones.spec import TextSpec, Vocabulary
 
 MAX_TOKENS = 512
@@ -23,14 +23,20 @@ class TextEncoder(nn.Module):
 
     Args:
         bert: a model of transformers without a pooling layer.
-        pool: ``cls``, the first token, or ``mean`` of all tokens.
+        pool: ``cls``, the first token; ``mean`` of all tokens; or ``last``, the closing token.
         published: whether its architecture is that of a published model.
+        layers: the tokens are the sum of the outputs of this many last layers.
+
+    Raises:
+        UserError: it has fewer layers.
     """
 
-    def __init__(self, bert: Any, pool: str, published: bool = False) -> None:
+    def __init__(self, bert: Any, pool: str, published: bool = False, layers: int = 1) -> None:
         super().__init__()
+        depth = bert.config.num_hidden_layers
+        expect(layers == 1 or layers <= depth, "model.backbone.text.layers", layers, f"at most {depth}, its depth")
         self.bert = bert
-        self.pool, self.published = pool, published
+        self.pool, self.published, self.layers = pool, published, layers
         self.width: int = bert.config.hidden_size
 
     @property
@@ -65,12 +71,17 @@ class TextEncoder(nn.Module):
                 f"set data.text.max_tokens to {longest} or less"
             )
         if bias is None:
-            tokens = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            several = self.layers > 1
+            found = self.bert(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=several)
+            tokens = torch.stack(found.hidden_states[-self.layers :]).sum(0) if several else found.last_hidden_state
         else:
             shifted = self.bert.embeddings(input_ids=input_ids) + bias.unsqueeze(1)
             mask = create_bidirectional_mask(self.bert.config, shifted, attention_mask)
             tokens = self.bert.encoder(shifted, attention_mask=mask).last_hidden_state
-        pooled = tokens[:, 0] if self.pool == "cls" else mean_over_text(tokens, attention_mask)
+        if self.pool == "last":
+            pooled = token_at(tokens, attention_mask.sum(1, keepdim=True) - 1)
+        else:
+            pooled = tokens[:, 0] if self.pool == "cls" else mean_over_text(tokens, attention_mask)
         return Features(pooled, tokens, tokens[:, :0])
 
 
@@ -99,7 +110,7 @@ def random_bert(spec: TextSpec, vocabulary: Vocabulary, config: dict[str, Any] |
         pad_token_id=vocabulary.pad_id,
         initializer_range=(2 / (5 * width)) ** 0.5,
     )
-    return TextEncoder(BertModel(options, add_pooling_layer=False), spec.pool or "cls")
+    return TextEncoder(BertModel(options, add_pooling_layer=False), spec.pool or "cls", layers=spec.layers or 1)
 
 
 @REGISTRY.register("text", "hf/")
@@ -122,8 +133,13 @@ def published_bert(
     """
     if config is not None:
         known = _known_config(config)
-        bert = AutoModel.from_config(known, add_pooling_layer=False, trust_remote_code=False)
-        return TextEncoder(bert, spec.pool or "cls", True)
+        expected = f"at most {known.vocab_size}, the rows of the text encoder's vocabulary; give its own tokeniser"
+        expect(vocabulary.size <= known.vocab_size, "the tokeniser's number of pieces", vocabulary.size, expected)
+        without = (
+            {} if known.model_type == "clip_text_model" else {"add_pooling_layer": False}
+        )  # it has none to leave out
+        bert = AutoModel.from_config(known, trust_remote_code=False, **without)
+        return TextEncoder(bert, spec.pool or "cls", True, spec.layers or 1)
     try:
         bert = AutoModel.from_pretrained(
             name,
@@ -148,7 +164,7 @@ def published_bert(
             )
         bert.encoder.layer = bert.encoder.layer[: spec.depth]
         bert.config.num_hidden_layers = len(bert.encoder.layer)
-    return TextEncoder(bert, spec.pool or "cls", True)
+    return TextEncoder(bert, spec.pool or "cls", True, spec.layers or 1)
 
 
 def _known_config(carried: dict[str, Any]) -> Any:

@@ -19,20 +19,22 @@ class ViTEncoder(nn.Module):
 
     Args:
         vit: a plain ViT of timm, created with ``dynamic_img_size``.
-        pool: ``mean`` of the patch tokens, ``cls``, the class token, or ``mean_before_norm``, the mean before the last
-            norm, which is then not trained: a head brings its own.
+        pool: ``mean`` of the patch tokens; ``cls``, the class token; ``mean_before_norm``, the mean before the last
+            norm, which is then not trained: a head brings its own; or ``map``, timm's attention pooling.
     """
 
     can_drop_patches = True
     honours: tuple[str, ...] = ("options", "weights", "stem", "pool")
     has_maps = True
-    pools: tuple[str, ...] = ("mean", "cls", "mean_before_norm")
+    pools: tuple[str, ...] = ("mean", "cls", "mean_before_norm", "map")
 
     def __init__(self, vit: Any, pool: str) -> None:
         super().__init__()
-        known = [name for name in self.pools if name != "cls" or vit.cls_token is not None]
+        has = {"cls": vit.cls_token is not None, "map": getattr(vit, "attn_pool", None) is not None}
+        known = [name for name in self.pools if has.get(name, True)]
         expect(pool in known, "model.backbone.image.pool", pool, f"{' or '.join(known)} for this encoder")
-        vit.attn_pool = None  # ``pool`` replaces it
+        if pool != "map":
+            vit.attn_pool = None  # ``pool`` replaces it
         self.vit = vit
         self.pool = pool
         self.width: int = vit.num_features
@@ -91,7 +93,10 @@ class ViTEncoder(nn.Module):
         before, tokens = tokens, self.vit.norm(tokens)
         prefix, patches = tokens[:, :first], tokens[:, first:]
         averaged = before[:, first:] if self.pool == "mean_before_norm" else patches
-        pooled = prefix[:, 0] if self.pool == "cls" else averaged.mean(1)
+        if self.pool == "map":
+            pooled = self.vit.attn_pool(tokens)
+        else:
+            pooled = prefix[:, 0] if self.pool == "cls" else averaged.mean(1)
         found = Features(pooled, patches, prefix, grid, visible, [maps[level] for level in levels])
         return found if local is None else replace(found, local=self.vit.norm(early)[:, first:], local_grid=grid)
 

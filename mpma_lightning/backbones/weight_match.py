@@ -1,5 +1,6 @@
 """How well the tensors of a checkpoint match a part of a backbone: counts, verdict and printed table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,9 +35,14 @@ class WeightMatch:
         return self.matched + len(self.resized) + len(self.missing) + len(self.mismatched)
 
     @property
+    def filled(self) -> int:
+        """Number of tensors that were loaded."""
+        return self.matched + len(self.resized)
+
+    @property
     def share(self) -> float:
         """Share of the tensors that were filled."""
-        return (self.matched + len(self.resized)) / max(1, self.total)
+        return self.filled / max(1, self.total)
 
     @property
     def fits(self) -> bool:
@@ -45,9 +51,10 @@ class WeightMatch:
         return self.share >= LEAST_MATCH and not self.mismatched and not lacks_required
 
 
-def print_matches(path: Path, matches: dict[str, WeightMatch]) -> None:
-    """Print a table to standard error, one line per part."""
-    table = Table(title=f"weights from {path}", title_justify="left")
+def print_matches(path: Path, matches: dict[str, WeightMatch], origin: str = "", remarks: Sequence[str] = ()) -> None:
+    """Print a table to standard error, one line per part, with the ``origin`` of the file and ``remarks`` below."""
+    title = f"weights from {path}{f' ({origin})' if origin else ''}"
+    table = Table(title=title, title_justify="left", caption="\n".join(remarks) or None, caption_justify="left")
     for column in ("part", "matched", "resized", "missing", "other shape"):
         table.add_column(column, justify="left" if column == "part" else "right")
     for part, m in matches.items():

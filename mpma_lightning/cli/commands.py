@@ -52,6 +52,14 @@ def tokenizer(argv: Sequence[str]) -> None:
     print(_call(train_tokenizer, argv, "tokenizer"))
 
 
+def export(argv: Sequence[str]) -> None:
+    """``RUN --to timm|transformers|safetensors --out DIR [--push REPO]``."""
+    from mpma_lightning.exports import export as write
+
+    files = _call(write, ["--run", *argv] if argv and not argv[0].startswith("-") else argv, "export")
+    print("\n".join(files))
+
+
 def backbones(argv: Sequence[str]) -> None:
     """``[PATTERN]``: one line a backbone."""
     pattern = argv[0] if argv else None

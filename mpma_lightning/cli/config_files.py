@@ -11,14 +11,19 @@ from mpma_lightning.cli.trust import check_trust
 _SECTIONS = ("model", "data", "trainer")
 
 
+def experiments_folder() -> Path:
+    """``experiments/`` of the checkout this package runs from, or inside of the package where it was installed."""
+    package = Path(__file__).resolve().parents[1]
+    known = (package.parent / "experiments", package / "experiments")
+    found = next((folder for folder in known if (folder / "defaults.yaml").is_file()), None)
+    if found is None:
+        raise UsageError(f"{known[0]}/defaults.yaml not found; install the package again")
+    return found
+
+
 def defaults_file() -> Path:
-    """``experiments/defaults.yaml`` of the checkout this package runs from."""
-    path = Path(__file__).resolve().parents[2] / "experiments" / "defaults.yaml"
-    if not path.is_file():
-        raise UsageError(
-            f"{path} not found: experiments/ lies beside the package in a checkout; run `pip install -e .` there"
-        )
-    return path
+    """The settings that every experiment starts from."""
+    return experiments_folder() / "defaults.yaml"
 
 
 def config_arguments(argv: Sequence[str]) -> list[Path]:

@@ -57,6 +57,13 @@ COMMANDS = {
         "shrink all images once and store them for fast reading", "mpma_lightning.cli.data_commands:prepare"
     ),
     "backbones": Command("list the backbones by name", "mpma_lightning.cli.commands:backbones"),
+    "export": Command(
+        "write the encoders of a run as a folder of timm, transformers or safetensors",
+        "mpma_lightning.cli.commands:export",
+    ),
+    "experiments": Command(
+        "copy the shipped experiments into a folder, to run and to change", "mpma_lightning.cli.experiments:main"
+    ),
     "tokenizer": Command("train a tokeniser on report texts", "mpma_lightning.cli.commands:tokenizer"),
 }
 

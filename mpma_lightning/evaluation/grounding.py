@@ -3,9 +3,15 @@
 import re
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
+from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.evaluation.metric import Metric, count, reference
+from mpma_lightning.objectives.state import whole_words
+from mpma_lightning.precision import full
 from mpma_lightning.protocols import GroundingProtocol
 
 POINTING_GAME = Metric("pointing_game", unit="share", headline=True, per_sample="mean", baseline="random_patch")
@@ -59,6 +65,38 @@ def _maximum(similarity: np.ndarray, height: int, width: int, film: Film) -> tup
     columns, x = patches_on(film[1], similarity.shape[1], width)
     row, column = np.unravel_index(similarity[np.ix_(rows, columns)].argmax(), (len(rows), len(columns)))
     return (int(y[row]), int(x[column])), bool(row in (0, len(rows) - 1) or column in (0, len(columns) - 1))
+
+
+def phrase_maps(backbone: Backbone, image: Features, phrases: dict[str, Tensor]) -> Tensor:
+    """(B, H', W') mean cosine of the words of each phrase with every patch.
+
+    Args:
+        backbone: with local alignment.
+        image: of the B images, as ``Backbone.local_image`` gave them.
+        phrases: ``input_ids``, ``attention_mask`` and ``word_ids`` (B, T).
+    """
+    ids = phrases["input_ids"]
+    text = backbone.text(ids, phrases["attention_mask"])
+    words = whole_words(backbone, text.tokens, ids, phrases["word_ids"])
+    patches = full(backbone.embed_patches(image))
+    cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
+    mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
+    return mean.unflatten(-1, backbone.local_grid(image))
+
+
+def resized_maps(maps: Tensor, films: list[Film], side: int) -> Tensor:
+    """Maps (B, H', W') resized to (B, side, side).
+
+    Patches outside of the image, on the bars of a letterbox, first take the value of the nearest patch inside.
+    """
+    filled = []
+    for one, film in zip(maps.float(), films, strict=True):
+        places = []
+        for along, cells in zip(film, one.shape, strict=True):
+            found, _ = patches_on(along, cells, side)
+            places.append(torch.arange(cells, device=one.device).clamp(int(found[0]), int(found[-1])))
+        filled.append(one[places[0]][:, places[1]])
+    return F.interpolate(torch.stack(filled).unsqueeze(1), (side, side), mode="bilinear")[:, 0]
 
 
 def smoothed(maps: np.ndarray, deviation: float) -> np.ndarray:

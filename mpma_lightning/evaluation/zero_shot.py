@@ -1,5 +1,6 @@
 """Zero-shot classification by prompt ensembles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,14 @@ from torch import Tensor
 from data_modules.errors import UserError
 from data_modules.index.labels import same_class
 from data_modules.yaml_files import read_yaml
+from mpma_lightning.backbones import Backbone, Features
+from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
+from mpma_lightning.objectives.state import whole_words
+from mpma_lightning.precision import full
 
 PROMPTS = Path(__file__).with_name("prompts")
+CHUNK = 16
+"""Images compared at once with all prompts; limits memory."""
 
 
 @dataclass
@@ -90,6 +97,58 @@ class ZeroShotEvaluator:
     def best(self, similarities: Tensor) -> Tensor:
         """(B, P) similarities to positive prompts to (B, K): the largest of each class [GLoRIA]."""
         return torch.stack([ensemble.amax(1) for ensemble in similarities.split(self.sizes, dim=1)], dim=1)
+
+
+class ZeroShotScorer:
+    """Scores of images against prompts.
+
+    Args:
+        backbone: with the alignment heads that ``similarities`` name.
+        evaluator: the classes and their prompts.
+        prompts: ``input_ids``, ``attention_mask`` and ``word_ids`` (P, T) of ``evaluator.texts``.
+        similarities: ``global``, ``local`` or both.
+        temperature: of the attention of words over patches.
+        positives_only: the largest similarity to one of the positive prompts, not positive less negative.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        evaluator: ZeroShotEvaluator,
+        prompts: dict[str, Tensor],
+        similarities: Sequence[str],
+        temperature: float,
+        positives_only: bool = False,
+    ) -> None:
+        self.backbone, self.evaluator, self.temperature = backbone, evaluator, temperature
+        self.similarities, self.positives_only = similarities, positives_only
+        device, count = prompts["input_ids"].device, len(evaluator.texts)
+        with torch.no_grad():
+            features = backbone.text(prompts["input_ids"], prompts["attention_mask"])
+            contrast = torch.eye(count) if positives_only else ensemble_directions(evaluator.sizes)
+            self._contrast = contrast.to(device)
+            if "global" in similarities:
+                embedded = full(backbone.embed_text(features))
+                self._directions = embedded if positives_only else evaluator.directions(embedded)
+            if "local" in similarities:
+                self._words = whole_words(backbone, features.tokens, prompts["input_ids"], prompts["word_ids"])
+
+    def __call__(self, image: Features) -> dict[str, Tensor]:
+        """(B, K) scores by similarity, of the features that ``Backbone.local_image`` gave."""
+        scores: dict[str, Tensor] = {}
+        if "global" in self.similarities:
+            scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
+        if "local" in self.similarities:
+            patches = full(self.backbone.embed_patches(image))
+            similarity = pair_scores(self._words, patches, softmax_grouping(self.temperature), CHUNK)
+            scores["local"] = similarity @ self._contrast
+        return self._best(scores) if self.positives_only else scores
+
+    def _best(self, prompts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, K) scores from (B, P) similarities to prompts."""
+        if len(prompts) > 1:
+            prompts = {**prompts, "combined": torch.stack(list(prompts.values())).mean(0)}
+        return {name: self.evaluator.best(values) for name, values in prompts.items()}
 
 
 def ensemble_directions(sizes: list[int]) -> Tensor:

@@ -74,7 +74,7 @@ class UnmaskDecoder(ReportDecoder):
         options.check()
         self.options, (self.cls_id, self.sep_id, unknown_id) = options, special
         assert backbone.vocabulary is not None
-        self.pad_id, self.mask_id = backbone.vocabulary.pad_id, backbone.vocabulary.mask_id
+        self.pad_id, self.mask_id = backbone.vocabulary.pad_id, backbone.vocabulary.mask
         self.never = [self.cls_id, self.sep_id, unknown_id, self.pad_id, self.mask_id]
         self.head = ReportHead(backbone.text.width, len(backbone.text.word_embeddings))
         self.length = nn.Linear(backbone.image.width, positions - 2)  # of 1 to positions - 2 pieces

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_warn
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones.checkpoint import read_file
+from mpma_lightning.backbones.tensor_files import read_file
 
 CONFIG_NAME = "config.yaml"
 CHECKPOINTS = "checkpoints"

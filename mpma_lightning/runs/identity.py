@@ -13,8 +13,8 @@ from typing import Any
 import mpma_lightning
 from data_modules.errors import UsageError, UserError
 from data_modules.yaml_files import read_yaml
-from mpma_lightning.backbones.checkpoint import read_file
 from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.backbones.tensor_files import read_file
 from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME, Run
 
 _CONTINUED = ("seed_everything", "model", "data")

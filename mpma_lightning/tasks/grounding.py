@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -27,15 +26,14 @@ from mpma_lightning.evaluation.grounding import (
     inside,
     map_scores,
     most_often_right,
-    patches_on,
+    phrase_maps,
+    resized_maps,
     smoothed,
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.figures import dense
 from mpma_lightning.objectives.sentences import is_negated
-from mpma_lightning.objectives.state import whole_words
-from mpma_lightning.precision import full
 from mpma_lightning.predictions.masks import MaskWriter
 from mpma_lightning.protocols import GroundingProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
@@ -77,15 +75,8 @@ class GroundingTask(TrainingFreeTask):
 
     def similarity(self, batch: dict[str, Any]) -> Tensor:
         """(B, H', W') mean cosine of a phrase's words with every patch."""
-        image = self.backbone.local_image(self.images(batch))
-        ids = batch["input_ids"]
-        text = self.backbone.text(ids, batch["attention_mask"])
-        words = whole_words(self.backbone, text.tokens, ids, batch["word_ids"])
-        patches = full(self.backbone.embed_patches(image))
-        cosine = (words.embeddings @ patches.transpose(1, 2)) * words.valid.unsqueeze(-1)
-        mean = cosine.sum(1) / words.valid.sum(1).clamp(min=1).unsqueeze(-1)
-        self.check_finite(similarity=mean)
-        maps = mean.unflatten(-1, self.backbone.local_grid(image))
+        maps = phrase_maps(self.backbone, self.backbone.local_image(self.images(batch)), batch)
+        self.check_finite(similarity=maps)
         if not self.rule.smoothing:
             return maps
         return torch.from_numpy(smoothed(maps.float().cpu().numpy(), self.rule.smoothing)).to(maps.device)
@@ -96,7 +87,7 @@ class GroundingTask(TrainingFreeTask):
         maps = self.similarity(batch)
         side = batch["image"].shape[-1]
         films = self.films(batch, side)
-        patches, resized = maps.float().cpu().numpy(), _resized(maps, films, side).cpu().numpy()
+        patches, resized = maps.float().cpu().numpy(), resized_maps(maps, films, side).cpu().numpy()
         values = []
         for i, phrase in enumerate(batch["text"]):
             boxes = batch["boxes"][i].cpu().numpy()
@@ -151,7 +142,7 @@ class GroundingTask(TrainingFreeTask):
         """Ids, maps (B, 1, S, S) scaled to 0..255 each, and the size of each image."""
         side = batch["image"].shape[-1]
         similarity = self.similarity(batch)
-        maps = _resized(similarity, self.films(batch, side), side).flatten(1)
+        maps = resized_maps(similarity, self.films(batch, side), side).flatten(1)
         low, high = maps.amin(1, keepdim=True), maps.amax(1, keepdim=True)
         scaled = (maps - low) / (high - low).clamp(min=1e-12) * 255
         return {
@@ -178,18 +169,3 @@ def _mean(values: np.ndarray) -> float | None:
     """Of those that are known; None without any."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
-
-
-def _resized(maps: Tensor, films: list[Film], side: int) -> Tensor:
-    """Maps (B, H', W') resized to (B, side, side).
-
-    Patches outside of the image, on the bars of a letterbox, first take the value of the nearest patch inside.
-    """
-    filled = []
-    for one, film in zip(maps.float(), films, strict=True):
-        places = []
-        for along, count in zip(film, one.shape, strict=True):
-            found, _ = patches_on(along, count, side)
-            places.append(torch.arange(count, device=one.device).clamp(int(found[0]), int(found[-1])))
-        filled.append(one[places[0]][:, places[1]])
-    return F.interpolate(torch.stack(filled).unsqueeze(1), (side, side), mode="bilinear")[:, 0]

@@ -17,6 +17,7 @@ from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.backbone import with_encoders
 from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
 from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, read_checkpoint
+from mpma_lightning.backbones.pixels import in_three_channels, normalised
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.optim import Optim
 
@@ -28,8 +29,9 @@ class BackboneModule(LightningModule):
 
     Args:
         backbone: a name, a spec, or ``None`` for that of the checkpoint (without one, the default preset).
-        checkpoint: initial weights: a ``.ckpt`` of any task, a ``.safetensors`` file or a run folder. It also supplies
-            the backbone's spec, the tokeniser and the normalisation.
+        checkpoint: initial weights: a ``.ckpt`` of any task, a run folder, or a file or folder of another code base
+            (docs/weights.md lists them). It also supplies the backbone's spec, the tokeniser and the normalisation, as
+            far as it holds them; what ``backbone`` says counts more than what another code base's file does.
         checkpoint_parts: load only these parts of the backbone, such as ``[text]``; other parts have random weights
             and may differ from the checkpoint's.
         optim: optimiser and schedule.
@@ -62,11 +64,12 @@ class BackboneModule(LightningModule):
 
     def _agree(self, backbone: BackboneSpec | str | None) -> BackboneSpec:
         carried = self.source.spec if self.source else None
+        imported = self.source.determined(self.checkpoint_parts) if self.source else None
         if backbone is None:
-            return carried or resolve("mpma_vit_b16")
+            return carried or resolve(imported or "mpma_vit_b16")
         given = BackboneSpec(name=backbone) if isinstance(backbone, str) else backbone
         if carried is None:
-            return resolve(given)
+            return resolve(given.over(imported) if imported else given)
         assert self.source is not None
         if differences := resolve(given).differences(carried, self.checkpoint_parts):
             raise UserError(
@@ -144,27 +147,20 @@ class BackboneModule(LightningModule):
     def tokenised(self, texts: list[str], most: int = 128) -> dict[str, Tensor]:
         """``input_ids``, ``attention_mask`` and ``word_ids`` (N, T) of texts, cut at ``most`` word-pieces."""
         assert self.tokenizer_json is not None
-        tokenizer = Tokenizer.from_json(self.tokenizer_json)
-        length = min(2 + max(map(len, texts)), most)
-        columns = zip(*(tokenizer.encode(text, length) for text in texts), strict=True)
-        names = ("input_ids", "attention_mask", "word_ids")
-        return {name: torch.tensor(column, device=self.device) for name, column in zip(names, columns, strict=True)}
+        columns = Tokenizer.from_json(self.tokenizer_json).columns(texts, most)
+        return {name: torch.tensor(column, device=self.device) for name, column in columns.items()}
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 (B, C, S, S) crops to floats with zero mean and unit variance over the data set."""
-        mean, std = self.normalisation
-        kind = torch.promote_types(torch.float32, torch.get_default_dtype())
-        return (image.to(kind) / 255 - mean) / std
+        """uint8 (B, C, S, S) crops to floats, see :func:`mpma_lightning.backbones.pixels.normalised`."""
+        return normalised(image, self.normalisation)
 
-    def encoder_input(self, normalised: Tensor) -> Tensor:
-        """(B, 3, s, s) crops down-sampled by ``target_scale``, gray repeated in three channels."""
+    def encoder_input(self, crops: Tensor) -> Tensor:
+        """(B, 3, s, s) of normalised crops, down-sampled by ``target_scale``, gray repeated in three channels."""
         if self.target_scale != 1:
-            side, rest = divmod(normalised.shape[-1], self.target_scale)
-            expect(
-                not rest, "data.image_size", normalised.shape[-1], f"a multiple of target_scale, {self.target_scale}"
-            )
-            normalised = nn.functional.interpolate(normalised, (side, side), mode="bicubic", antialias=True)
-        return normalised.expand(-1, 3, -1, -1) if normalised.shape[1] == 1 else normalised
+            side, rest = divmod(crops.shape[-1], self.target_scale)
+            expect(not rest, "data.image_size", crops.shape[-1], f"a multiple of target_scale, {self.target_scale}")
+            crops = nn.functional.interpolate(crops, (side, side), mode="bicubic", antialias=True)
+        return in_three_channels(crops)
 
     def images(self, batch: dict[str, Any]) -> Tensor:
         """(B, 3, s, s) input of the image encoder."""

@@ -108,7 +108,8 @@ class PretrainingTask(Task):
         self.objectives = nn.ModuleDict({name: option.build(self.backbone) for name, option in self.options.items()})
         for objective in self.objectives.values():
             if isinstance(objective, ImageReconstruction):
-                objective.set_target(self.target_scale, self.data_spec.channels)
+                channels = 3 if isinstance(self.normalisation[0], list) else self.data_spec.channels
+                objective.set_target(self.target_scale, channels)
 
     def state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
         """Input of the objectives; masks are determined by the samples' seeds."""
@@ -127,7 +128,7 @@ class PretrainingTask(Task):
             vocabulary, ratio = self.backbone.vocabulary, self.masking.report_ratio if masks else 0.0
             assert vocabulary is not None
             state.report_mask = mask_report(
-                batch["seed"], batch["input_ids"], batch["word_ids"], ratio, vocabulary.mask_id
+                batch["seed"], batch["input_ids"], batch["word_ids"], ratio, vocabulary.mask if ratio else 0
             )
             if training and self.masking.report_style == "bert":
                 state.report_mask = soften_like_bert(

@@ -16,6 +16,7 @@ from mpma_lightning.evaluation.answers import ACCURACY, accuracies, answer_sampl
 from mpma_lightning.evaluation.bootstrap import mean_intervals
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.figures.answers import answer_cards, with_failures
+from mpma_lightning.heads.answer_head import answer_head
 from mpma_lightning.precision import full
 from mpma_lightning.predictions.answers import AnswerWriter
 from mpma_lightning.tasks.base import Step
@@ -80,8 +81,7 @@ class VQATask(NamedOutputsTask):
 
     def _new_head(self, width: int, hidden: int) -> nn.Sequential:
         """(B, width) to (B, answers) logits [M3AE, ViLT]."""
-        layers = (nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, len(self.answers)))
-        return nn.Sequential(*layers)
+        return answer_head(width, hidden, len(self.answers))
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """(B, answers)."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
@@ -21,21 +20,15 @@ from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.evaluation.zero_shot import (
     ZeroShotEvaluator,
+    ZeroShotScorer,
     combine,
-    ensemble_directions,
     load_prompts,
     standardise,
 )
-from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
-from mpma_lightning.objectives.state import whole_words
-from mpma_lightning.precision import full
 from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.protocols import ZeroShotProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.training_free import TrainingFreeTask
-
-CHUNK = 16
-"""Images compared at once with all prompts; limits memory."""
 
 
 class ZeroShotTask(TrainingFreeTask):
@@ -126,36 +119,15 @@ class ZeroShotTask(TrainingFreeTask):
     def on_predict_start(self) -> None:
         self._embed_prompts()
 
-    @torch.no_grad()
     def _embed_prompts(self) -> None:
-        batch = self.tokenised(self.evaluator.texts)
-        features = self.backbone.text(batch["input_ids"], batch["attention_mask"])
-        each, count = self.rule.positives_only, len(self.evaluator.texts)
-        self._contrast = (torch.eye(count) if each else ensemble_directions(self.evaluator.sizes)).to(self.device)
-        if "global" in self.similarities:
-            embedded = full(self.backbone.embed_text(features))
-            self._directions = embedded if each else self.evaluator.directions(embedded)
-        if "local" in self.similarities:
-            self._words = whole_words(self.backbone, features.tokens, batch["input_ids"], batch["word_ids"])
+        prompts = self.tokenised(self.evaluator.texts)
+        self._scorer = ZeroShotScorer(
+            self.backbone, self.evaluator, prompts, self.similarities, self.temperature, self.rule.positives_only
+        )
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """(B, K) scores by similarity: ``global``, ``local``."""
-        image = self.backbone.local_image(self.images(batch))
-        scores: dict[str, Tensor] = {}
-        if "global" in self.similarities:
-            scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
-        if "local" in self.similarities:
-            patches = full(self.backbone.embed_patches(image))
-            scores["local"] = (
-                pair_scores(self._words, patches, softmax_grouping(self.temperature), CHUNK) @ self._contrast
-            )
-        return self._best(scores) if self.rule.positives_only else scores
-
-    def _best(self, prompts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(B, K) scores from (B, P) similarities to prompts."""
-        if len(prompts) > 1:
-            prompts = {**prompts, "combined": torch.stack(list(prompts.values())).mean(0)}
-        return {name: self.evaluator.best(values) for name, values in prompts.items()}
+        return self._scorer(self.backbone.local_image(self.images(batch)))
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:

@@ -15,7 +15,8 @@ from model_fixtures import SMALL, small_backbone
 from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
 from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
-from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint, read_file
+from mpma_lightning.backbones.checkpoint import CARGO, read_checkpoint
+from mpma_lightning.backbones.tensor_files import read_file
 
 SPEC = resolve(SMALL).plain()
 

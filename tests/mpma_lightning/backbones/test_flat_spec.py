@@ -41,6 +41,8 @@ OLD = {
     "dropout": 0.0,
 }
 """The spec in a checkpoint that the code of before wrote."""
+USUAL = (-1, "mlp", "mlp", None, "before")
+"""What alignment had no choice of."""
 NEW = resolve(
     BackboneSpec(
         "mpma_vit_t16",
@@ -55,10 +57,10 @@ def test_value_old_spec_is_todays() -> None:
     assert carried_spec({"spec": OLD}) == NEW
     assert carried_spec({"spec": NEW.plain()}) == NEW and nested(NEW.plain()) == NEW.plain()
     partial = carried_spec({"spec": {"name": "mpma_vit_t16", "dropout": 0.0, "fusion": "pooled"}})
-    last = AlignSpec(local_level=-1)
-    assert partial == BackboneSpec("mpma_vit_t16", text=TextSpec(dropout=0.0), fusion=FusionSpec("pooled"), align=last)
+    text, last = TextSpec(dropout=0.0, layers=1), AlignSpec(None, None, *USUAL)
+    assert partial == BackboneSpec("mpma_vit_t16", text=text, fusion=FusionSpec("pooled"), align=last)
     assert nested({"name": "mpma_vit_t16", "align": {"width": 8}}) == {"name": "mpma_vit_t16", "align": {"width": 8}}
-    assert AlignSpec(64, 256, -1) == NEW.align
+    assert AlignSpec(64, 256, *USUAL) == NEW.align
     slots = {"name": "mpma_vit_t16", "fusion": {"memory": "slots", "slots": 8}}  # text's name of before
     assert carried_spec({"spec": slots}).fusion == FusionSpec(memory="text", slots=8)
     assert nested(OLD | {"memory": "slots"})["fusion"]["memory"] == "text" and slots["fusion"]["memory"] == "slots"

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_modules.errors import UserError
-from mpma_lightning.backbones.checkpoint import read_checkpoint, read_file
+from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.backbones.seal import damage
+from mpma_lightning.backbones.tensor_files import read_file
 from mpma_lightning.runs.checkpoints import AtomicCheckpointIO
 
 STATE = {"global_step": 7, "state_dict": {f"layer{n}": torch.arange(9.0) + n for n in range(3)}}

@@ -20,12 +20,12 @@ from mpma_lightning.evaluation.grounding import (
     most_often_right,
     patches_on,
     pointed_at,
+    resized_maps,
     smoothed,
 )
 from mpma_lightning.evaluation.metric import by_name
 from mpma_lightning.evaluation.segmentation import mean_mask, per_image, segmentation_scores
 from mpma_lightning.protocols import GroundingProtocol, protocol_named
-from mpma_lightning.tasks.grounding import _resized
 
 
 def test_value_dice_three_ways() -> None:
@@ -242,7 +242,7 @@ def test_value_bars_of_a_letterbox_count_nowhere() -> None:
     assert map_scores(barred, framed, lower, film) == map_scores(patches, drawn, region)
     for phrase in ("left effusion", "effusion"):
         assert guess_scores(lower, phrase, (4, 4), film) == guess_scores(region, phrase, (2, 4))
-    up = _resized(torch.tensor(barred)[None], [film], 8)[0, 2:6]
+    up = resized_maps(torch.tensor(barred)[None], [film], 8)[0, 2:6]
     alone = torch.nn.functional.interpolate(torch.tensor(patches)[None, None].float(), (4, 8), mode="bilinear")[0, 0]
     assert torch.allclose(up, alone)
 
