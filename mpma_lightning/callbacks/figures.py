@@ -20,8 +20,8 @@ from mpma_lightning.tasks.base import Task
 class Figures(Callback):
     """Writes the task's figures of the first batch that has what they show, such as films with the structure, and
     those of the whole split, of each validation and test to ``pictures/<name>.png``: on rank 0, in every run but one
-    with ``fast_dev_run``. While ``fit`` goes on, validations are left out that come so soon that drawing would take more
-    than a tenth of the time; the last one is drawn.
+    with ``fast_dev_run``. While ``fit`` goes on, validations are left out that come so soon that drawing would take
+    more than a tenth of the time; the last one is drawn.
 
     The files show images and texts of the data in use: they stay under its terms of use. Loggers that keep them on this
     machine get them too (TensorBoard, MLflow with a folder); one that sends them to a server only with ``send``.

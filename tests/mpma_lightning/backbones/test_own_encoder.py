@@ -133,7 +133,7 @@ def test_value_another_task_takes_it_from_a_checkpoint(tmp_path: Path) -> None:
     [
         ("image", "encoder", r"image.encoder is nothere; expected timm/ and the name .* or .*smallnet"),
         ("text", "encoder", "text.encoder is nothere; expected hf/ and a name or bert or smallbert"),
-        ("fusion", "kind", "fusion.kind is nothere; expected cross or pooled or smallfusion"),
+        ("fusion", "kind", "fusion.kind is nothere; expected co_attention or cross or pooled or smallfusion"),
     ],
 )
 def test_error_checkpoint_names_an_unknown_part(tmp_path: Path, part: str, field: str, line: str) -> None:
