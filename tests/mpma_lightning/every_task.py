@@ -34,6 +34,9 @@ from mpma_lightning.tasks.segmentation import SegmentationTask
 from mpma_lightning.tasks.vqa import VQATask
 from mpma_lightning.tasks.zero_shot import ZeroShotTask
 
+PAIR = LocalAlignmentOptions(weight=0.25, negatives="pair")
+"""Negatives of the pair, so that the loss does not depend on how many processes share a batch."""
+
 SAMPLES = 13
 CLASSES = ["Atelectasis", "Cardiomegaly", "Edema"]
 WORDS = ["heart", "lungs", "clear", "large", "small", "left", "right", "effusion", "edema", "no"]
@@ -52,8 +55,10 @@ TRAIN = {
     "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
     "frozen segmentation": partial(SegmentationTask, backbone=SPEC, protocol="seg-frozen-mgca"),
     "detection": partial(DetectionTask, backbone=SPEC, head_width=8),
-    "reports": partial(ReportGenerationTask, backbone=SPEC),
-    "causal reports": partial(ReportGenerationTask, backbone=SPEC, decoder="causal", causal=CausalOptions(depth=2)),
+    "reports": partial(ReportGenerationTask, backbone=SPEC, evidence=PAIR),
+    "causal reports": partial(
+        ReportGenerationTask, backbone=SPEC, decoder="causal", causal=CausalOptions(depth=2), evidence=PAIR
+    ),
     "number": partial(AgeTask, backbone=SPEC),
 }
 EVALUATE = TRAIN | {

@@ -138,7 +138,7 @@ def test_error_missing_tables_are_named_all(phantom: Path) -> None:
 
 def test_value_near_duplicates_are_found_across_splits(phantom: Path) -> None:
     root = phantom / "layouts" / "pairs"
-    rows = [json.loads(line) for line in (root / "pairs.jsonl").read_text().splitlines()]
+    rows = pd.read_csv(root / "pairs.csv", dtype=str).to_dict("records")
     train = next(row for row in rows if row["split"] == "train")
     test = next(row for row in rows if row["split"] == "test")
     with Image.open(root / train["image"]) as image:
@@ -205,7 +205,7 @@ def test_value_audit_against_a_pre_training_store(
     root = phantom / "layouts" / "pairs"
     store = tmp_path / "store"
     prepare(PairsDataModule.from_root(root), store, workers=1)
-    rows = [json.loads(line) for line in (root / "pairs.jsonl").read_text().splitlines()]
+    rows = pd.read_csv(root / "pairs.csv", dtype=str).to_dict("records")
     train = [row for row in rows if row["split"] == "train"]
     tests = [row for row in rows if row["split"] == "test"]
     named, pictured = train[0]["patient"], train[-1]["patient"]
@@ -215,7 +215,7 @@ def test_value_audit_against_a_pre_training_store(
     downstream = tmp_path / "downstream"
     shutil.copytree(root, downstream)
     shutil.copy(root / train[-1]["image"], downstream / "copy.jpg")
-    (downstream / "pairs.jsonl").write_text("\n".join(map(json.dumps, tests)))
+    pd.DataFrame(tests).to_csv(downstream / "pairs.csv", index=False)
     command = ["check", "pairs", "--root", str(downstream), "--against", str(store)]
     command += ["--exclude_to", str(tmp_path / "exclude.json"), "--json", str(tmp_path / "report.json")]
     assert main(command) == 1

@@ -238,7 +238,7 @@ def test_value_no_torch() -> None:
 
 def test_layouts_are_written_beside_the_phantom(tmp_path: Path) -> None:
     write_phantom(tmp_path, patients=3, seed=1, size=64, workers=1, layouts="pairs")
-    rows = [json.loads(line) for line in (tmp_path / "layouts" / "pairs" / "pairs.jsonl").read_text().splitlines()]
+    rows = pd.read_csv(tmp_path / "layouts" / "pairs" / "pairs.csv", dtype=str).to_dict("records")
     films = [film for film in read_films(tmp_path) if film.view != "LATERAL"]
     assert len(rows) == len(films) and all((tmp_path / "layouts" / "pairs" / row["image"]).is_file() for row in rows)
     assert {row["split"] for row in rows} == {"train", "val", "test"} and all(row["text"] for row in rows)

@@ -225,7 +225,9 @@ def test_value_rows_are_gathered_and_start_afresh() -> None:
 
 def test_value_positive_prompts_alone_score_by_the_best_of_a_class() -> None:
     """As GLoRIA's zero_shot_classification: ``similarities.max(axis=1)`` of each class."""
-    prompts = Prompts({"Edema": ["a", "b"], "Atelectasis": ["c"]}, {"Edema": ["n"], "Atelectasis": ["m"]}, frozenset())
+    prompts = Prompts(
+        {"Edema": ["a", "b"], "Atelectasis": ["c"]}, {"Edema": ["n"], "Atelectasis": ["m"]}, frozenset(), frozenset()
+    )
     evaluator = ZeroShotEvaluator(prompts, ["Atelectasis", "Edema"], positives_only=True)
     assert evaluator.texts == ["c", "a", "b"] and evaluator.sizes == [1, 2]
     assert evaluator.best(torch.tensor([[0.1, 0.3, 0.2], [0.5, -0.1, 0.0]])).tolist() == [

@@ -52,7 +52,9 @@ def test_chance_value() -> None:
 
 
 def test_zero_shot_value() -> None:
-    prompts = Prompts({"Effusion": ["a", "b"], "Edema": ["c"]}, {"Effusion": ["d"], "Edema": ["e"]}, frozenset())
+    prompts = Prompts(
+        {"Effusion": ["a", "b"], "Edema": ["c"]}, {"Effusion": ["d"], "Edema": ["e"]}, frozenset(), frozenset()
+    )
     evaluator = ZeroShotEvaluator(prompts, ["Edema", "Fracture", "Pleural Effusion"])
     assert evaluator.classes == ["Edema", "Pleural Effusion"] and evaluator.columns == [0, 2]
     assert evaluator.texts == ["c", "e", "a", "b", "d"] and evaluator.sizes == [1, 1, 2, 1]

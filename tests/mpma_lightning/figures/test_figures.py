@@ -138,6 +138,7 @@ def test_value_the_first_batch_with_the_structure_is_drawn(name: str, key: str, 
         empty["box_labels"] = [labels[:0] for labels in few["box_labels"]]
     task.eval().on_validation_start()
     trainer.fast_dev_run, trainer.default_root_dir, trainer.loggers = False, tmp_path, []
+    trainer.estimated_stepping_batches = 0
     callback: Any = Figures(samples=2)
     callback.on_validation_start(trainer, task)
     picture = tmp_path / "pictures" / "val_overlay.png"
