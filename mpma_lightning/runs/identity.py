@@ -14,6 +14,7 @@ import mpma_lightning
 from data_modules.errors import UsageError, UserError
 from data_modules.yaml_files import read_yaml
 from mpma_lightning.backbones.flat_spec import nested
+from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.tensor_files import read_file
 from mpma_lightning.runs.folder import CHECKPOINTS, CONFIG_NAME, Run
 
@@ -25,6 +26,7 @@ _OF_FIT, _OF_EVALUATION = ("bad_samples", "non_finite"), ("ckpt_path",)
 STATE_KEY = "RunRecord"
 """Under which a checkpoint holds the state of the callback of that name."""
 _BATCH_SIZE = "data.init_args.batch_size"
+_BACKBONE = "model.init_args.backbone"
 _FREE = ("data.init_args.num_workers",)  # changes the speed only: no randomness depends on the worker
 _SHOWN_ONLY = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
 
@@ -48,7 +50,7 @@ def check_continues(
     free = (*_FREE, _BATCH_SIZE) if sizes_are_known else _FREE
     old, now = _in_todays_form(_load(run.record)), _fixed(settings)
     complete = with_defaults(_known_today(old, now))
-    stored, new = _flat(_fixed(complete)) | _flat(_fixed(old)), _flat(now)
+    stored, new = (_with_preset(it) for it in (_flat(_fixed(complete)) | _flat(_fixed(old)), _flat(now)))
     changed = [
         f"{key} {_show(stored, key)} -> {_show(new, key)}"
         for key in dict.fromkeys([*stored, *new])
@@ -186,6 +188,15 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
         return {key: value}
     parts = (_flat(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items())
     return {name: inner for part in parts for name, inner in part.items()}
+
+
+def _with_preset(flat: dict[str, Any]) -> dict[str, Any]:
+    """``flat`` with the choices of the backbone's preset for the fields that are null."""
+    with suppress(UserError):  # an unknown name: the command itself will refuse it
+        preset = resolve(str(flat.get(f"{_BACKBONE}.name")))
+        chosen = {f"{_BACKBONE}.{key}": value for key, value in preset.items()}
+        return {key: chosen.get(key) if value is None else value for key, value in flat.items()}
+    return flat
 
 
 def _show(settings: dict[str, Any], key: str) -> str:
