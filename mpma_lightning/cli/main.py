@@ -109,7 +109,8 @@ def _report(line: str, code: int) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<11}{command.help}" for name, command in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
     return f"""usage: {PROG} COMMAND ...
 
 {chr(10).join(lines)}
