@@ -80,10 +80,10 @@ def _finish_vit(vit: Any, spec: ImageSpec) -> None:
     if spec.weights != "hub":
         init_like_mae(vit)
     vit.fc_norm = nn.Identity()  # of timm's pooled feature
-    if spec.stem in ("convolution", "local_convolution"):
-        linear, local = vit.patch_embed, spec.stem == "local_convolution"
+    if spec.stem == "convolution":
+        linear = vit.patch_embed
         vit.patch_embed = ConvolutionalStem(
-            linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels, local=local
+            linear.patch_size[0], linear.grid_size, vit.num_features, linear.proj.in_channels
         )
 
 

@@ -32,14 +32,15 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """For CPUs, demo and tests: at 112, a convolutional stem and 2 image, 2 text and 2 fusion layers, width 128."""
+    """For CPUs, demo and tests: at 112, a convolutional stem, whose tokens local alignment reads, and 2 image, 2 text and
+    2 fusion layers, width 128."""
     options: dict[str, Option] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
     tiny = BackboneSpec(
         "mpma_vit_t16",
         ImageSpec("timm/vit_tiny_patch16_224", size=112, stem="convolution", options=options),
         TextSpec(width=128, depth=2, heads=4, pool="mean"),
         FusionSpec(depth=2, heads=4, slots=8),
-        AlignSpec(width=64, hidden=256),
+        AlignSpec(width=64, hidden=256, local_level=0),
     )
     return tiny.over(mpma_vit_b16())
 

@@ -40,9 +40,8 @@ class ImageSpec:
             ``norm_eps`` is that of its layer norms.
         weights: initial weights: ``hub`` (published by timm) or a file with timm's tensors; random when ``null``. They
             need a linear stem.
-        stem: patch embedding of a ViT: ``linear``, or convolutions, which learn from fewer samples:
-            ``local_convolution`` normalises each position by itself; ``convolution`` by the statistics of the whole
-            image, so that every patch knows the image before any attention.
+        stem: patch embedding of a ViT: ``linear``, or ``convolution``, which learns from fewer samples and whose tokens
+            see a little more than their patch.
         pool: the global image feature: ``mean`` of the patch tokens; ``cls``, the class token of a ViT;
             ``mean_before_norm``, the mean before a plain ViT's last norm, which is then not trained; or ``map``, timm's
             attention pooling, which ViTs of SigLIP have.
@@ -52,7 +51,7 @@ class ImageSpec:
     size: int | None = None
     options: dict[str, Option] | None = None
     weights: str | None = None
-    stem: Literal["linear", "convolution", "local_convolution"] | None = None
+    stem: Literal["linear", "convolution"] | None = None
     pool: Literal["mean", "cls", "mean_before_norm", "map"] | None = None
 
 

@@ -23,9 +23,9 @@ class PlaceEvaluation(Callback):
     """Scores the local features of a :class:`PretrainingTask` at the end of every validation and test epoch.
 
     ``sentence_choice`` is the share of sentences that find their own image by the patches they attend to, positive and
-    negated ones apart. ``leak`` is the AUROC of a linear probe of the findings on the top left patch alone: its pixels,
-    and its token at every level that local alignment may read. Local features are local where the two are equal. What
-    the data or the objectives do not allow is left out.
+    negated ones apart. ``leak`` is the AUROC of a linear probe of the findings on the top left patch alone: the pixels
+    that its token depends on before attention, and its token at every level that local alignment may read. A level is
+    local where it knows no more than these pixels. What the data or the objectives do not allow is left out.
 
     Args:
         train_samples: labelled training samples on which the probes of ``leak`` are fitted.

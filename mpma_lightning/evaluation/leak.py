@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mpma_lightning.backbones.encoder import ImageEncoder
@@ -13,22 +14,49 @@ from mpma_lightning.evaluation.metric import Metric, Scores, reference
 
 LEAK = Metric("leak", higher_is_better=False, unit="share")
 PIXELS = reference("leak/pixels")
+_MOST = 8
+"""Rows and columns of pixel means: a probe of some hundred films can tell them apart."""
+
+
+def reach(encoder: ImageEncoder, image: Tensor) -> tuple[int, int]:
+    """Height and width, from the top left corner, of the pixels that the corner token of the first level depends on.
+
+    Args:
+        encoder: with feature maps.
+        image: (B, 3, H, W) sets the size; what is looked at is noise.
+    """
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn((2, *image.shape[1:]), generator=draw).to(image).requires_grad_()
+    with torch.enable_grad():
+        first = encoder.local_levels.indices[0]
+        found = encoder(noise, levels=encoder.levels.indices[:1], local=first)
+        corner = found.levels[0][:, :, 0, 0] if found.local is None else found.local[:, 0]
+        (gradient,) = torch.autograd.grad(corner.float().square().sum(), noise)
+    read = gradient.ne(0).any(0).any(0)
+    last = [int(read.any(1 - axis).nonzero().max()) + 1 for axis in (0, 1)]
+    return last[0], last[1]
 
 
 @torch.no_grad()
 def corner_features(encoder: ImageEncoder, image: Tensor) -> dict[str, Tensor]:
-    """Of the top left patch of (B, 3, H, W): ``pixels`` (B, p·p) of the first channel, and ``level_<n>`` (B, D), the
-    token there at each level that local alignment may read; empty for an encoder without feature maps."""
+    """What is known at the top left patch of (B, 3, H, W); empty for an encoder without feature maps.
+
+    Returns:
+        ``pixels``: (B, at most 64) means of the pixels that the token of the first level depends on, in the first
+        channel; ``level_<n>``: (B, D) the token at each level that local alignment may read.
+    """
     if not encoder.has_maps:
         return {}
-    side, local, levels = encoder.patch_size, encoder.local_levels.indices, encoder.levels.indices
+    local, levels = encoder.local_levels.indices, encoder.levels.indices
+    rows, columns = reach(encoder, image)
+    seen = F.adaptive_avg_pool2d(image[:, :1, :rows, :columns].float(), (min(rows, _MOST), min(columns, _MOST)))
     shift = local[-1] - levels[-1]
     found = encoder(image, levels=levels, local=local[0])
     corners = {level + shift: one[:, :, 0, 0] for level, one in zip(levels, found.levels, strict=True)}
     if found.local is not None:
         corners[local[0]] = found.local[:, 0]
     by_level = {f"level_{level}": corners[level].float() for level in sorted(corners)}
-    return {"pixels": image[:, 0, :side, :side].flatten(1).float(), **by_level}
+    return {"pixels": seen.flatten(1), **by_level}
 
 
 def leak_scores(

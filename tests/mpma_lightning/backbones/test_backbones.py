@@ -36,7 +36,7 @@ def test_preset_smoke(name: str) -> None:
     assert set(counts) == set(PARTS) and all(counts.values())
 
 
-@pytest.mark.parametrize("stem", ["linear", "convolution", "local_convolution"])
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
 def test_visible_tokens_shape_and_value(stem: str) -> None:
     encoder = small_backbone("image", image={"stem": stem}).image.eval()
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -140,7 +140,7 @@ def test_any_grid_shape() -> None:
     assert features.grid == (6, 8) and features.tokens.shape == (1, 48, 32)
 
 
-@pytest.mark.parametrize("stem", ["linear", "convolution", "local_convolution"])
+@pytest.mark.parametrize("stem", ["linear", "convolution"])
 def test_levels_shape_and_error(stem: str) -> None:
     encoder = small_backbone("image", image={"stem": stem}).image
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
@@ -281,9 +281,8 @@ def test_partial_spec_keeps_the_presets_choices() -> None:
     assert other.image.options == {}  # a preset's options are for its own encoder
 
 
-@pytest.mark.parametrize("stem", ["convolution", "local_convolution"])
-def test_convolutional_stem_sees_brightness(stem: str) -> None:
-    embed = small_backbone("image", image={"stem": stem}).image.vit.patch_embed
+def test_convolutional_stem_sees_brightness() -> None:
+    embed = small_backbone("image", image={"stem": "convolution"}).image.vit.patch_embed
     image = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
     image[..., :8, :8] = 1
     tokens = embed(image)[0]
