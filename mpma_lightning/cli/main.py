@@ -45,6 +45,7 @@ COMMANDS = {
     "report": Command(
         "write tables and a web page of the results below a folder", "mpma_lightning.lab.reports.command:main"
     ),
+    "figure": Command("draw one figure of a run for a paper", "mpma_lightning.lab.figures.command:main"),
     "demo": Command("run the whole method on synthetic data, on a CPU", "mpma_lightning.cli.demo:main"),
     "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.cli.commands:phantom"),
     "check": Command(

@@ -210,8 +210,8 @@ def run_training(argv: Sequence[str]) -> None:
         UserError: it can, but what it asks for is not possible.
         KeyboardInterrupt: stopped with Ctrl-C; its message says how to go on.
     """
-    with one_line_errors(argv[0], partial(_explainer, argv[0])), ExitStack() as owner:
-        TrainingCLI(*_classes(), argv, owner)
+    with one_line_errors(argv[0], partial(explainer, argv[0])), ExitStack() as owner:
+        TrainingCLI(*classes(), argv, owner)
 
 
 class CommandReader(TrainingCLI):
@@ -219,7 +219,7 @@ class CommandReader(TrainingCLI):
 
     def __init__(self, subcommand: str) -> None:
         with suppress(_ParserBuilt):
-            super().__init__(*_classes(), [subcommand], ExitStack())
+            super().__init__(*classes(), [subcommand], ExitStack())
         self.name = subcommand
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -227,7 +227,7 @@ class CommandReader(TrainingCLI):
 
     def settings(self, argv: Sequence[str]) -> dict[str, Any]:
         """The effective config of ``argv`` = [subcommand, …]; raises as :func:`run_training` does."""
-        with one_line_errors(argv[0], partial(_explainer, argv[0])):
+        with one_line_errors(argv[0], partial(explainer, argv[0])):
             config = self.parser.parse_args(name_backbones(take_flag(argv)[0]))[self.name]
             remove_callbacks_without_use(config.trainer)
             parser = self._parser(self.name)
@@ -239,7 +239,7 @@ class _ParserBuilt(Exception):
     pass
 
 
-def _classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
+def classes() -> tuple[type[LightningModule], type[LightningDataModule]]:
     silence_noise()
     name_backbones_in_files()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -261,7 +261,7 @@ def import_all(package: str) -> None:
         import_module(module.name)
 
 
-def _explainer(subcommand: str) -> Explainer:
+def explainer(subcommand: str) -> Explainer:
     task, data = base_classes()
     bases = {"model": task, "data": data, "trainer.callbacks": Callback, "trainer.logger": Logger}
     parser = CommandReader(subcommand)._parser(subcommand)

@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.text.answers import split_answers
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, TEXT, WRONG, canvas, headline, shortened, show
+from mpma_lightning.figures.canvas import PLAIN, RIGHT, WRONG, canvas, headline, shortened, show
+from mpma_lightning.figures.sheet import letters, sheet
 
-WIDTH = 46
-"""Characters of a line of text."""
+WIDTH, WIDTHS = 46, [2.2, 2.2, 4.4]
+"""Letters of a line of text, and inches of the film, its map and the text."""
 
 
 def with_failures(right: list[bool], count: int) -> list[int]:
@@ -46,7 +47,9 @@ def answer_cards(
         of_all: a line about the batch that they are taken from.
     """
     count = len(batch["text"])
-    figure, axes = canvas(count, 2 + (attention is not None), height=2.3, widths=[2.2, 2.2, 4.4][attention is None :])
+    widths = WIDTHS[attention is None :]
+    figure, axes = canvas(count, len(widths), height=2.3, widths=widths)
+    longest = letters(WIDTH, widths)
     for row in range(count):
         show(axes[row, 0], batch["image"][row])
         if attention is not None:
@@ -57,17 +60,19 @@ def answer_cards(
         found, right = predicted[row]
         outside = "" if set(split_answers(batch["answer"][row])) & set(answers) else " (not among the known answers)"
         lines = (
-            (shortened(batch["text"][row], WIDTH, 4), "black", "bold"),
-            (shortened(f"answer: {said(batch['answer'][row])}{outside}", WIDTH, 2), "black", "normal"),
-            (shortened(f"{'✓' if right else '✗'} model: {said(found)}", WIDTH, 2), RIGHT if right else WRONG, "bold"),
-            (shortened(f"most likely: {likeliest}", WIDTH, 3), PLAIN, "normal"),
+            (shortened(batch["text"][row], longest, 4), "black", "bold"),
+            (shortened(f"answer: {said(batch['answer'][row])}{outside}", longest, 2), "black", "normal"),
+            (shortened(f"{'✓' if right else '✗'} model: {said(found)}", longest, 2), RIGHT if right else WRONG, "bold"),
+            (shortened(f"most likely: {likeliest}", longest, 3), PLAIN, "normal"),
         )
         y, ax = 0.95, axes[row, -1]
         for text, colour, weight in lines:
-            ax.text(0.02, y, text, color=colour, weight=weight, fontsize=TEXT + 1, va="top", transform=ax.transAxes)
+            ax.text(
+                0.02, y, text, color=colour, weight=weight, fontsize=sheet().text + 1, va="top", transform=ax.transAxes
+            )
             y -= 0.09 * (1.35 + text.count("\n"))
     titles = ("film", "attention of the question", "question and answers")
     for ax, title in zip(axes[0], titles if attention is not None else titles[::2], strict=True):
-        ax.set_title(title, fontsize=TEXT + 1)
+        ax.set_title(title, fontsize=sheet().text + 1)
     headline(figure, of_all)
     return figure

@@ -3,7 +3,6 @@
 from pathlib import PurePath
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,25 +11,26 @@ from mpma_lightning.evaluation.segmentation import per_image
 from mpma_lightning.figures.canvas import (
     FOUND,
     RIGHT,
-    TEXT,
     TRUTH,
     WRONG,
     canvas,
     frame,
     headline,
     legend_of_annotations,
+    pointer,
     rectangle,
     scale_bar,
     scale_of,
     shortened,
     show,
 )
+from mpma_lightning.figures.sheet import is_single, letters, sheet
 
 SHOWN_SCORE = 0.3
 """Detections with a lower score are not drawn."""
 COLUMNS = 3
 NAME = 28
-"""Characters shown of the name of a film."""
+"""Letters shown of the name of a film."""
 
 
 def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str], what: str) -> Figure:
@@ -44,18 +44,19 @@ def masks(image: Tensor, truth: Tensor, found: Tensor, names: list[str], what: s
     """
     real, guess = (values.cpu().numpy() > 0 for values in (truth[:, 0], found[:, 0]))
     dice, _ = per_image((real & guess).sum((1, 2)), guess.sum((1, 2)), real.sum((1, 2)))
-    pairs = -(-len(image) // 2)
-    figure, axes = canvas(pairs, 4, 2.6, 2.95)
-    for i, (left, right) in enumerate(axes.reshape(2 * pairs, 2)[: len(image)]):
+    across = 1 if is_single() else 2
+    figure, axes = canvas(-(-len(image) // across), 2 * across, 2.6, 2.95, square=2.6)
+    longest = letters(NAME, [2.6] * 2 * across)
+    for i, (left, right) in enumerate(axes.reshape(-1, 2)[: len(image)]):
         name = PurePath(names[i]).name
         for ax in (left, right):
             show(ax, image[i])
         for mask, colour, line in ((real[i], TRUTH, "solid"), (guess[i], FOUND, "dashed")):
             if mask.any() and not mask.all():
                 right.contour(mask, [0.5], colors=[colour], linewidths=1.6, linestyles=line)
-        left.set_title(name if len(name) <= NAME else f"{name[: NAME - 1]}…", fontsize=TEXT, loc="left")
+        left.set_title(name if len(name) <= longest else f"{name[: longest - 1]}…", fontsize=sheet().text, loc="left")
         kind = f"Dice {dice[i]:.2f}" if guess[i].any() else "nothing predicted: Dice 0"
-        right.set_title(kind if real[i].any() else f"no {what} there; {kind}", fontsize=TEXT + 1, loc="left")
+        right.set_title(kind if real[i].any() else f"no {what} there; {kind}", fontsize=sheet().text + 1, loc="left")
     headline(figure, f"Films with {what}")
     legend_of_annotations(figure)
     return figure
@@ -75,7 +76,7 @@ def boxes(image: Tensor, truth: list[dict[str, Tensor]], found: list[dict[str, T
             rectangle(ax, found[i]["boxes"][k].tolist(), FOUND, f"{name}{float(scores[k]):.2f}")
         highest = f"; the highest is {float(scores.max()):.2f}" if len(scores) else ""
         title = f"{len(truth[i]['boxes'])} annotated, {len(shown)} predicted"
-        ax.set_title(title if shown else f"{title}{highest}", fontsize=TEXT)
+        ax.set_title(title if shown else f"{title}{highest}", fontsize=sheet().text)
     what = classes[0] if len(classes) == 1 else "annotations"
     headline(figure, f"Films with {what}; predicted boxes with a score of at least {SHOWN_SCORE}")
     legend_of_annotations(figure)
@@ -98,13 +99,13 @@ def grounding(
         scale, (height, width) = scale_of(maps[i]), image.shape[-2:]
         show(ax, image[i], maps[i], scale)
         y, x = pointed_at(maps[i].float().cpu().numpy(), height, width, films[i])
-        _pointer(ax, x, y)
+        pointer(ax, x, y)
         for box in truth[i].tolist():
             rectangle(ax, box, TRUTH)
         colour = RIGHT if hits[i] else WRONG
         frame(ax, colour)
-        ax.set_title("hit" if hits[i] else "miss", fontsize=TEXT + 1, color=colour, weight="bold", loc="left")
-        ax.set_xlabel(shortened(phrases[i], 44, 2), fontsize=TEXT)
+        ax.set_title("hit" if hits[i] else "miss", fontsize=sheet().text + 1, color=colour, weight="bold", loc="left")
+        ax.set_xlabel(shortened(phrases[i], letters(44, [3.5] * axes.shape[1]), 2), fontsize=sheet().text)
         scale_bar(figure, np.array([ax]), scale, "")
     headline(figure, f"Where the model sees each phrase: {sum(hits[: len(image)])} of {len(image)} are hits",
              "box: annotated; cross: the most similar patch; colour: cosine of phrase and patch")  # fmt: skip
@@ -112,10 +113,5 @@ def grounding(
 
 
 def _grid(count: int) -> tuple[Figure, np.ndarray]:
-    return canvas(-(-count // COLUMNS), min(count, COLUMNS), 3.5, 3.7)
-
-
-def _pointer(ax: Axes, x: int, y: int) -> None:
-    """A white cross with a black border."""
-    for colour, size, width in (("black", 14, 4.0), ("white", 12, 2.0)):
-        ax.plot(x, y, marker="+", color=colour, markersize=size, markeredgewidth=width)
+    columns = min(count, 2 if is_single() else COLUMNS)
+    return canvas(-(-count // columns), columns, 3.5, 3.7, square=3.0)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones.memory_attention import MemoryUse
-from mpma_lightning.figures.canvas import TEXT, canvas, headline, show
+from mpma_lightning.figures.canvas import canvas, headline, show
+from mpma_lightning.figures.sheet import sheet
 
-WORDS = 6
+WORDS, PAGE = 6, 5
 
 
 def words_of_slots(use: MemoryUse, tokenizer: Tokenizer, input_ids: Tensor, word_ids: Tensor) -> list[dict[str, float]]:
@@ -39,7 +40,8 @@ def words_of_slots(use: MemoryUse, tokenizer: Tokenizer, input_ids: Tensor, word
 def slot_gallery(
     image: Tensor, grid: tuple[int, int], use: MemoryUse, words: list[dict[str, float]], count: int
 ) -> Figure:
-    """A row a slot: its words, and the ``count`` images in which it has most to do with some region.
+    """A row a slot: its words, and the ``count`` images in which it has most to do with some region. On a page, the
+    ``PAGE`` slots with the largest share of a word.
 
     Args:
         image: (B, C, H, W).
@@ -50,13 +52,18 @@ def slot_gallery(
     """
     regions = use.regions.float().cpu()
     count = min(count, len(image))
-    figure, axes = canvas(len(words), count + 1, 2.0, 1.9)
-    for slot, row in enumerate(axes):
+    chosen = sorted(range(len(words)), key=lambda slot: -max(words[slot].values()))
+    chosen = chosen if sheet().width is None else chosen[:PAGE]
+    figure, axes = canvas(len(chosen), count + 1, 2.0, 1.9, square=1.5)
+    for slot, row in zip(sorted(chosen), axes, strict=True):
         lines = [f"slot {slot}", *(f"{share:4.0%} {word}" for word, share in list(words[slot].items())[:WORDS])]
-        row[0].text(0, 1, "\n".join(lines), fontsize=TEXT, family="monospace", va="top", transform=row[0].transAxes)
+        row[0].text(
+            0, 1, "\n".join(lines), fontsize=sheet().text, family="monospace", va="top", transform=row[0].transAxes
+        )
         best = regions[..., slot].amax(1).argsort(descending=True)[:count].tolist()
-        for ax, chosen in zip(row[1:], best, strict=True):
-            show(ax, image[chosen], regions[chosen, :, slot].unflatten(0, grid))
-    headline(figure, f"What each of the {len(words)} memory slots serves most",
+        for ax, film in zip(row[1:], best, strict=True):
+            show(ax, image[film], regions[film, :, slot].unflatten(0, grid))
+    which = f"each of the {len(words)}" if len(chosen) == len(words) else f"{len(chosen)} of the {len(words)}"
+    headline(figure, f"What {which} memory slots serve{'s' * (len(chosen) == len(words))} most",
              "left: its share of a word's attention to all slots; right: regions, brighter is more")  # fmt: skip
     return figure

@@ -11,12 +11,10 @@ from torch import Tensor
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.interpolation import interpolate_hidden
 from mpma_lightning.figures.canvas import (
-    CHARACTER,
-    LINE,
     MAP,
+    NOTHING,
     PLAIN,
     RIGHT,
-    TEXT,
     TRUTH,
     WRONG,
     canvas,
@@ -27,13 +25,12 @@ from mpma_lightning.figures.canvas import (
     show,
     write,
 )
+from mpma_lightning.figures.sheet import sheet, shrunk
 from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.objectives.image_reconstruction import normalise_patches, patchify, unpatchify
 
 REPORT, LINES = 7.0, (11, 24)
 """Width in inches, and least and largest number of lines of a report."""
-NOTHING = "#BBCCDD"
-"""Colour of patches that are not shown: hidden from the model, or without an error."""
 
 
 def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
@@ -56,10 +53,10 @@ def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
     errors = [(guess - truth).square().mean(-1) for guess in (model, plain)]
     scale = Normalize(0, float(torch.stack(errors)[:, hidden].max()))
     shades, heat = (colormaps[name].with_extremes(bad=NOTHING) for name in ("gray", MAP))
-    figure, axes = canvas(count, 6, 2.0, 2.2)
+    figure, axes = canvas(count, 6, 2.0, 2.2, square=1.8)
     titles = ("film", "what the model sees", "the model's guess", "its error", "interpolation", "its error")
     for column, title in enumerate(titles):
-        axes[0, column].set_title(title, fontsize=TEXT + 1)
+        axes[0, column].set_title(title, fontsize=sheet().text)
 
     def draw(column: int, values: Tensor) -> None:
         for row, image in enumerate(unpatchify(values, grid, channels)):
@@ -74,7 +71,7 @@ def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
             shown = error[row].masked_fill(~hidden[row], torch.nan).unflatten(0, grid)
             ax.imshow(shown.cpu().numpy(), cmap=heat, norm=scale)
             below = f"mean error {float(error[row][hidden[row]].mean()):.2f}"
-            ax.text(0.5, -0.02, below, fontsize=TEXT, ha="center", va="top", transform=ax.transAxes)
+            ax.text(0.5, -0.02, below, fontsize=sheet().text, ha="center", va="top", transform=ax.transAxes)
     scale_bar(figure, axes, scale, "squared error of a hidden patch")
     headline(figure, "Hidden patches, guessed by the model and interpolated from the visible ones",
              "error: mean square, in units of the patch's variance; 1 is that of a plain gray patch")  # fmt: skip
@@ -94,13 +91,15 @@ def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Fig
         for each in zip(ids[:count], guesses[:count], state.word_ids[:count].cpu(), masked[:count], strict=True)
     ]
     longest = max(sum(len(text) + 1 for text, _ in words) for words in told)
-    lines = min(max(LINES[0], int(1.1 * longest * CHARACTER / REPORT) + 2), LINES[1])
-    figure, axes = canvas(count, 1 + films, height=lines * LINE + 0.4, widths=[2.2, REPORT] if films else [REPORT])
+    widths = [2.2, REPORT] if films else [REPORT]
+    inches = REPORT * shrunk(widths)
+    lines = min(max(LINES[0], int(1.1 * longest * sheet().character / inches) + 2), int(LINES[1] * REPORT / inches))
+    figure, axes = canvas(count, 1 + films, height=0, widths=widths, lines=lines)
     for row, words in enumerate(told):
         hidden = [colour == RIGHT for _, colour in words if colour != PLAIN]
         ax = axes[row, -1]
-        ax.set_title(f"{sum(hidden)} of {len(hidden)} hidden words are right", fontsize=TEXT + 1, loc="left")
-        write(ax, words, REPORT - 0.2, lines)
+        ax.set_title(f"{sum(hidden)} of {len(hidden)} hidden words are right", fontsize=sheet().text + 1, loc="left")
+        write(ax, words, inches - 0.2, lines)
         if films:
             axes[row, 0].set_anchor("N")
             show(axes[row, 0], state.target[row])  # type: ignore[index]
@@ -143,16 +142,16 @@ def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     cosines = (image @ text.T).detach().float().cpu().numpy()
     own = (group[:, None] == group[None]).cpu().numpy()
     first = int(own[np.arange(len(own)), cosines.argmax(1)].sum())
-    figure, axes = canvas(1, 1, 7.0, 6.2)
+    figure, axes = canvas(1, 1, 7.0, 6.2, square=6.2)
     ax: Axes = axes[0, 0]
     ax.set_axis_on()
     scale = scale_of(cosines)
     ax.imshow(cosines, cmap=MAP, norm=scale)
     rows, columns = np.nonzero(own)
     ax.scatter(columns, rows, s=max(4, 900 / len(own)), facecolors="none", edgecolors=TRUTH, linewidths=1)
-    ax.set_xlabel("report, by its place in the batch", fontsize=TEXT + 1)
-    ax.set_ylabel("film, by its place in the batch", fontsize=TEXT + 1)
-    ax.tick_params(labelsize=TEXT)
+    ax.set_xlabel("report, by its place in the batch", fontsize=sheet().text + 1)
+    ax.set_ylabel("film, by its place in the batch", fontsize=sheet().text + 1)
+    ax.tick_params(labelsize=sheet().text)
     scale_bar(figure, axes, scale, "cosine similarity: brighter is more alike")
     headline(
         figure,

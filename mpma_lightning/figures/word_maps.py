@@ -2,17 +2,32 @@
 
 from dataclasses import dataclass
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from data_modules.text.sentences import sentences
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.figures.canvas import PLAIN, RIGHT, TEXT, canvas, headline, scale_bar, scale_of, show, write
+from mpma_lightning.evaluation.reports.evidence import boxes_in_pixels
+from mpma_lightning.figures.canvas import (
+    FOUND,
+    PLAIN,
+    RIGHT,
+    TRUTH,
+    canvas,
+    headline,
+    rectangle,
+    scale_bar,
+    scale_of,
+    show,
+    write,
+)
+from mpma_lightning.figures.sheet import sheet, shrunk
 from mpma_lightning.objectives.sentences import is_negated
 
 WORDS = 4
 """Largest number of words of a film."""
-SENTENCES, LINES = 2.9, 14
+SENTENCES, LINES = 2.9, 11
 """Width in inches and lines of the sentences beside the film."""
 
 
@@ -55,26 +70,40 @@ def named_findings(report: str, tokenizer: Tokenizer, names: frozenset[str], mos
     return Named(" ".join(told), places)
 
 
-def word_maps(images: list[Tensor], reports: list[Named], maps: list[Tensor]) -> Figure:
-    """A row a film: the sentences that name its findings, the film, and the similarity of each word to every patch.
+def word_maps(
+    images: list[Tensor], reports: list[Named], maps: list[Tensor], truth: list[Tensor] | None = None
+) -> Figure:
+    """A row a film: the sentences that name its findings, the film, and the similarity of each word to every patch,
+    with a box around the region that stands out.
 
     Args:
         images: (C, H, W) each.
         reports: what the report of each says to be there.
         maps: (W, H', W') each, in the order of the words; the first ``WORDS`` are drawn.
+        truth: annotated boxes (n, 4) of each film in pixels; None: there are none.
     """
     columns = min(WORDS, max(map(len, maps)))
-    figure, axes = canvas(len(images), 2 + columns, height=2.35, widths=[SENTENCES, *[2.1] * (1 + columns)])
-    for row, image, told, values in zip(axes, images, reports, maps, strict=True):
+    widths = [SENTENCES, *[2.1] * (1 + columns)]
+    figure, axes = canvas(len(images), 2 + columns, height=2.35, widths=widths, square=2.1, lines=LINES)
+    boxes = truth or [torch.zeros(0, 4)] * len(images)
+    for row, image, told, values, known in zip(axes, images, reports, maps, boxes, strict=True):
         said = told.sentences.split()
         words = [(word, RIGHT if word.lower().strip(".,;:") in told.places else PLAIN) for word in said]
-        write(row[0], words, SENTENCES - 0.2, LINES)
+        write(row[0], words, 0.86 * SENTENCES * shrunk(widths), LINES)
         show(row[1], image)
-        row[1].set_title("film", fontsize=TEXT + 1)
+        row[1].set_title("film", fontsize=sheet().text + 1)
         scale = scale_of(values)
         for ax, word, heat in zip(row[2:], told.places, values, strict=False):
             show(ax, image, heat, scale)
-            ax.set_title(f"“{word}”", fontsize=TEXT + 1)
+            for box in boxes_in_pixels(heat.float().cpu().numpy(), image.shape[-2:])[:1]:
+                rectangle(ax, box, FOUND)
+            for box in known.tolist():
+                rectangle(ax, box, TRUTH)
+            ax.set_title(f"“{word}”", fontsize=sheet().text + 1)
         scale_bar(figure, row[1:], scale, "cosine")
-    headline(figure, "Where each word has its place: cosine of the word and every patch, brighter is more alike")
+    headline(
+        figure,
+        "Where each word has its place: cosine of the word and every patch, brighter is more alike; dashed: the region "
+        f"above 60 % of the map's range{'; solid: annotated' if any(map(len, boxes)) else ''}",
+    )
     return figure

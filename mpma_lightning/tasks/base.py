@@ -45,6 +45,8 @@ class Task(BackboneModule):
     """Maximal number of samples in a figure."""
     extra_figures: tuple[str, ...] = ()
     """Names of the figures that :meth:`extra_figure` draws when they are asked for."""
+    figure_ids: Sequence[str] | None = None
+    """Samples that :meth:`epoch_figures` shows; None: it chooses."""
     annotations: tuple[str, ...] = ()
     """Annotations that the data should read: ``mask``, ``boxes``."""
     reads_labels = False

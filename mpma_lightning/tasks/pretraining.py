@@ -248,7 +248,8 @@ class PretrainingTask(Task):
         maps = [
             (words[k, list(named[i].places.values())] @ patches[k].T).unflatten(-1, grid) for k, i in enumerate(rows)
         ]
-        figure = word_maps([batch["image"][i] for i in rows], [named[i] for i in rows], maps)
+        boxes = [batch["boxes"][i] for i in rows] if "boxes" in batch else None
+        figure = word_maps([batch["image"][i] for i in rows], [named[i] for i in rows], maps, boxes)
         return {"word_maps": figure}
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -241,13 +241,16 @@ class RetrievalTask(SupervisedTask):
         )
 
     def epoch_figures(self, stage: str, count: int) -> dict[str, Figure]:
-        """Some queries, spread evenly over the split, with the first items of the ranking."""
+        """The queries ``figure_ids``, or some, spread evenly over the split, with the first items of the ranking."""
         rows = self.evaluated
         if not len(rows["group"]):
             return {}
         data, items = self.data.samples(stage), len(rows["group"])
         place = {name: i for i, name in enumerate(data.table.column("id").to_pylist())}
         chosen = np.unique(np.linspace(0, items - 1, count).astype(int))
+        if self.figure_ids is not None:
+            known = {name: row for row, name in enumerate(rows["id"].tolist())}
+            chosen = np.array([known[name] for name in self.figure_ids])
         true = "of the same class" if self._letter == "h" else "of the same study or with the same text"
         found = {}
         for name, (query, gallery) in DIRECTIONS.items():

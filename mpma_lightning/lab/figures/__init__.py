@@ -1,0 +1,1 @@
+"""The command `figure`: one picture of a run, for a paper."""
