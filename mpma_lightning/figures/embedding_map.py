@@ -40,7 +40,7 @@ def embedding_map(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]
         here = shown[:, k]
         ax.scatter(*points[~here].T, s=size / 2, c=OTHERS, marker="o", lw=0)
         ax.scatter(*points[here].T, s=size, c=colour, marker=mark, lw=0)
-        ax.set_title(f"{classes[k]} ({int(here.sum()):,})", fontsize=sheet().text, color=colour)
+        ax.set_title(f"{classes[k]} ({int(here.sum()):,})", fontsize=sheet().text)
     headline(figure, f"{what} in the plane by t-SNE; in colour, those that show the finding",
              "neighbours are alike; distances between clusters, and their sizes, mean nothing")  # fmt: skip
     return figure
