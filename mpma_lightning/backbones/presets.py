@@ -32,8 +32,8 @@ def mpma_vit_s16() -> BackboneSpec:
 
 @REGISTRY.register("backbone", "mpma_vit_t16")
 def mpma_vit_t16() -> BackboneSpec:
-    """For CPUs, demo and tests: at 112, a convolutional stem, whose tokens local alignment reads, and 2 image, 2 text and
-    2 fusion layers, width 128."""
+    """For CPUs, demo and tests: at 112, a convolutional stem, whose tokens local alignment reads, and 2 image, 2 text
+    and 2 fusion layers, width 128."""
     options: dict[str, Option] = {"embed_dim": 128, "depth": 2, "num_heads": 4}
     tiny = BackboneSpec(
         "mpma_vit_t16",
