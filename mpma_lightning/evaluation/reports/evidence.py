@@ -96,7 +96,7 @@ def boxes_of(heat: np.ndarray) -> list[Box]:
     return [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in (slices[place] for place in order)]
 
 
-def boxes_in_pixels(heat: np.ndarray, size: tuple[int, int]) -> list[list[float]]:
+def boxes_in_pixels(heat: np.ndarray, size: Sequence[int]) -> list[list[float]]:
     """:func:`boxes_of` in pixels of an image of ``size`` = (H, W)."""
     across, down = size[1] / heat.shape[1], size[0] / heat.shape[0]
     return [[x1 * across, y1 * down, x2 * across, y2 * down] for x1, y1, x2, y2 in boxes_of(heat)]

@@ -1,6 +1,7 @@
 """A figure as a file for a paper, with its caption in the file and beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -9,7 +10,7 @@ from mpma_lightning.lab.figures.wanted import Drawn
 
 RESOLUTION = 600
 """Dots an inch of a PNG file, and of images in the others."""
-_EDITABLE = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "mpma", "savefig.bbox": None}
+_EDITABLE: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "mpma", "savefig.bbox": None}
 """Letters stay letters in a PDF file; an SVG file of the same figure has the same bytes."""
 
 
