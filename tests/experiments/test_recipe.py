@@ -20,8 +20,6 @@ LENGTH_AND_BATCH = (
     *(f"model.init_args.optim.{name}" for name in ("lr", "reference_batch", "warmup")),
     "data.init_args.batch_size",
 )
-NOT_SETTLED = ("model.init_args.optim.scale",)
-"""The demo's rates by part; the large recipe has one."""
 OF_THE_DATA = (
     *(f"data.init_args.{name}" for name in ("image_root", "report_root", "num_workers")),
     *(f"data.init_args.text.{name}" for name in ("max_tokens", "vocab_size", "min_count")),
@@ -41,14 +39,14 @@ def leaves(value: Any, place: str = "") -> dict[str, Any]:
 
 def recipe(path: Path) -> dict[str, Any]:
     """What is not of a machine, a size, a length, a batch or a data set."""
-    free = (*OF_THE_MACHINE, *NOT_SETTLED, *SIZE, *LENGTH_AND_BATCH, *OF_THE_DATA)
+    free = (*OF_THE_MACHINE, *SIZE, *LENGTH_AND_BATCH, *OF_THE_DATA)
     return {key: value for key, value in leaves(merged(path)).items() if not key.startswith(free)}
 
 
 @pytest.mark.parametrize("path", LARGE, ids=lambda path: path.stem)
 def test_value_demo_and_large_recipe_have_the_same_keys(path: Path) -> None:
     demo, large = (leaves(merged(one)) for one in (DEMO, path))
-    freely = (*OF_THE_MACHINE, *OF_THE_DATA, *NOT_SETTLED)
+    freely = (*OF_THE_MACHINE, *OF_THE_DATA)
     assert {k for k in demo if not k.startswith(freely)} == {k for k in large if not k.startswith(freely)}
     assert recipe(path) == recipe(DEMO)
     assert {"model.init_args.masking.pairing", "model.init_args.objectives.local_alignment.weight"} <= set(recipe(DEMO))
