@@ -1,17 +1,26 @@
 """Writes the encoders of a checkpoint into a folder that another library reads."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from data_modules.errors import UserError
 from mpma_lightning.exports.card import model_card
+from mpma_lightning.exports.open_clip_folder import write_open_clip
 from mpma_lightning.exports.plain_folder import write_plain
 from mpma_lightning.exports.timm_folder import write_image
 from mpma_lightning.exports.transformers_folder import write_text
-from mpma_lightning.inference import load
+from mpma_lightning.inference import Model, load
 
-Library = Literal["timm", "transformers", "safetensors"]
+Library = Literal["timm", "transformers", "safetensors", "open_clip"]
+
+WRITERS: dict[Library, Callable[[Model, Path], None]] = {
+    "timm": write_image,
+    "transformers": write_text,
+    "safetensors": write_plain,
+    "open_clip": write_open_clip,
+}
 
 
 def export(run: Path, to: Library, out: Path, push: str | None = None) -> list[str]:
@@ -24,6 +33,7 @@ def export(run: Path, to: Library, out: Path, push: str | None = None) -> list[s
         to: ``timm``: the image encoder, for ``timm.create_model("local-dir:OUT", pretrained=True)``. ``transformers``:
             the text encoder with its tokeniser, for ``AutoModel.from_pretrained(OUT)``. ``safetensors``: every part
             under our names, with the settings that ``model.checkpoint`` needs to read it again.
+            ``open_clip``: refused, with the reason.
         out: a new or empty folder.
         push: also upload it to this repository of the Hugging Face hub, where the user is logged in.
 
@@ -36,7 +46,9 @@ def export(run: Path, to: Library, out: Path, push: str | None = None) -> list[s
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder; nothing is overwritten: choose another with --out DIR")
     model = load(run, device="cpu")
-    write = {"timm": write_image, "transformers": write_text, "safetensors": write_plain}[to]
+    write = {"timm": write_image, "transformers": write_text, "safetensors": write_plain, "open_clip": write_open_clip}[
+        to
+    ]
     out.mkdir(parents=True, exist_ok=True)
     try:
         write(model, out)

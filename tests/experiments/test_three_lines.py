@@ -1,9 +1,12 @@
 """A checkpoint in three lines of Python gives what the command line gives."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import foreign_files
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +20,7 @@ from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones.checkpoint import read_checkpoint
 from mpma_lightning.cli.main import main
 
+ROOT = Path(__file__).parents[2]
 CLASSES = ["Atelectasis", "Cardiomegaly", "Edema"]
 
 
@@ -92,3 +96,25 @@ def test_a_checkpoint_of_another_code_base_in_one_line(
     assert main(["fit", *words]) == 0
     model = mpma_lightning.load(tmp_path / "mgca.ckpt", device="cpu")
     assert model.normalisation == (0.5, 0.5) and model.embed_texts("edema").shape == (1, 16)
+
+
+def test_the_notebook_runs(
+    trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code cells in order, in one namespace, on a run and a phantom in the places that it names."""
+    matplotlib.use("agg")
+    book = json.loads((ROOT / "docs" / "three_lines.ipynb").read_text())
+    assert not any(cell.get("outputs") for cell in book["cells"]), "no output is kept in the file"
+    for name, there in (("runs/demo/pretraining", trained[0]), ("data/phantom", phantom)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(there)
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {}
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), known)
+    films, images = known["FILMS"], known["images"]
+    assert len(films) == len(images) == 8 and known["texts"].shape == (2, images.shape[1])
+    assert known["place"].shape == np.asarray(cv2.imread(str(films[0]), cv2.IMREAD_GRAYSCALE)).shape
+    expected = mpma_lightning.load(trained[0], device="cpu").embed_images(films[:2])
+    assert np.allclose(images[:2], expected, atol=1e-5)

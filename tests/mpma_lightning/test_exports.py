@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import foreign_files
 import numpy as np
 import pytest
 import timm
 import torch
+from every_task import build
 from model_fixtures import small_spec
 from safetensors.torch import load_file, save_file
 
@@ -119,3 +121,90 @@ def test_errors_of_exports(run: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     line = refused(str(tmp_path / "b.ckpt"), "--to", "timm", "--out", str(out))
     assert "image.stem: convolution" in line and "--to safetensors" in line and not out.exists()
     assert "no text encoder" in refused(str(tmp_path / "b.ckpt"), "--to", "transformers", "--out", str(out))
+
+
+@pytest.mark.parametrize("head", ["mlp", "linear"])
+def test_error_open_clip_says_what_it_cannot_express(
+    tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = ("image", "text", "align_global", "align_local")
+    backbone = Backbone(small_spec(align={"image_head": head, "text_head": head}), parts, Vocabulary(60, 0, 4))
+    cargo = {"task": "T", "spec": backbone.spec.plain(), "normalisation": [0.5, 0.25], "text_config": None}
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    torch.save({"state_dict": state, CARGO: cargo}, tmp_path / "b.ckpt")
+    assert main(["export", str(tmp_path / "b.ckpt"), "--to", "open_clip", "--out", str(tmp_path / "out")]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    said = {"mlp": "linear, LayerNorm, ReLU, linear (image)", "linear": "linear, with bias (image)"}[head]
+    assert said in line and "no align_local" in line and "--to safetensors" in line and not (tmp_path / "out").exists()
+
+
+class Hub:
+    """Stands for ``HfApi``: notes what it is asked for."""
+
+    asked: ClassVar[list[tuple[str, dict[str, object]]]] = []
+    fails: ClassVar[Exception | None] = None
+
+    def create_repo(self, repository: str, **options: object) -> None:
+        if Hub.fails:
+            raise Hub.fails
+        Hub.asked.append(("create", {"repository": repository, **options}))
+
+    def upload_folder(self, **options: object) -> None:
+        files = sorted(path.name for path in Path(str(options["folder_path"])).iterdir())
+        Hub.asked.append(("upload", {**options, "files": files}))
+
+
+def test_value_push_uploads_what_was_written_and_nothing_else(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    Hub.asked, Hub.fails = [], None
+    out = tmp_path / "image"
+    assert main(["export", str(run), "--to", "timm", "--out", str(out), "--push", "me/mine"]) == 0
+    files = ["README.md", "config.json", "model.safetensors"]
+    assert capsys.readouterr().out.split() == files == sorted(path.name for path in out.iterdir())
+    assert Hub.asked == [
+        ("create", {"repository": "me/mine", "exist_ok": True, "private": True}),
+        ("upload", {"repo_id": "me/mine", "folder_path": out, "files": files}),
+    ]
+    Hub.asked = []
+    assert main(["export", str(run), "--to", "timm", "--out", str(out), "--push", "me/mine"]) == 1
+    assert not Hub.asked, "what is refused is not uploaded"
+    assert main(["export", str(run), "--to", "timm", "--out", str(tmp_path / "kept")]) == 0
+    assert not Hub.asked, "without --push nothing leaves"
+
+
+def test_error_push_without_a_login_keeps_what_was_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    Hub.asked, Hub.fails = [], OSError("401 Client Error:\n Invalid username")
+    out = tmp_path / "image"
+    assert main(["export", str(run), "--to", "timm", "--out", str(out), "--push", "me/mine"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert f"{out} is written, but could not be uploaded to me/mine" in line and "hf auth login" in line
+    assert "401 Client Error: Invalid username" in line and (out / "model.safetensors").is_file() and not Hub.asked
+
+
+@pytest.mark.parametrize("pool", ["mask", "mean"])
+def test_value_answers_are_those_of_the_task(tmp_path: Path, pool: str) -> None:
+    task, batch, _, _ = build("vqa")
+    torch.set_default_dtype(torch.float32)
+    task = foreign_files.lively(task.float())
+    task.pool = pool
+    checkpoint: dict[str, Any] = {"state_dict": task.state_dict()}
+    task.on_save_checkpoint(checkpoint)
+    file = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    file.parent.mkdir(parents=True)
+    torch.save(checkpoint, file)
+    (tmp_path / "run" / "config.yaml").write_text(f"model: {{class_path: VQATask, init_args: {{pool: {pool}}}}}\n")
+    model, question = mpma_lightning.load(file, device="cpu"), batch["text"][3]
+    with torch.no_grad():
+        tokens = task.tokenised([question])
+        expected = task.logits({"image": batch["image"][3:4], **tokens}).sigmoid()[0]
+    found = model.answer(batch["image"][3, 0].numpy(), question)
+    order = expected.argsort(descending=True).tolist()
+    assert list(found) == [task.answers[i] for i in order] and np.allclose(
+        list(found.values()), expected[order], atol=1e-5
+    )
+    assert list(model.answer(batch["image"][3, 0].numpy(), question, count=1)) == list(found)[:1]
