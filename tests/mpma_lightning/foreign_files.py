@@ -292,3 +292,17 @@ def one_channel() -> Sample:
     cells = network.features(gray).relu()
     state = network.state_dict() | {"op_threshs": torch.zeros(14)}
     return Sample(state, gray.expand(-1, 3, -1, -1), {"pooled": cells.mean((2, 3))})
+
+
+@torch.no_grad()
+def open_clip() -> Sample:
+    """BiomedCLIP's towers: a ViT of timm and a BERT, with open_clip's heads without biases."""
+    encoder, reports = vit(), bert()
+    torch.manual_seed(13)
+    project = lively(nn.Linear(64, 16, bias=False))
+    heads = nn.Sequential(lively(nn.Linear(64, 40, bias=False)), nn.GELU(), lively(nn.Linear(40, 16, bias=False)))
+    state = below("visual.trunk", encoder) | below("text.transformer", reports)
+    state |= below("visual.head.proj", project) | below("text.proj", heads) | {"logit_scale": torch.tensor(4.0)}
+    tokens, words = encoder.forward_features(pixels(32)), reports(IDS, MASK).last_hidden_state
+    found = {"pooled": tokens[:, 0], "image": unit(project(tokens[:, 0])), "text": unit(heads(words[:, 0]))}
+    return Sample(state, pixels(32), found)

@@ -84,6 +84,7 @@ FILES: dict[str, tuple[str, Callable[[], Sample]]] = {
     "convirt": ("ConVIRT", foreign_files.convirt),
     "m3ae": ("M3AE", foreign_files.m3ae),
     "biovil": ("BioViL", lambda: foreign_files.biovil()[0]),
+    "open_clip": ("open_clip", foreign_files.open_clip),
     "xrv": ("DenseNet of torchvision", foreign_files.one_channel),
 }
 

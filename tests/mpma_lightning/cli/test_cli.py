@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lightning.pytorch.cli import LightningCLI
 from toy_run import EXPERIMENT, ToyTask, fit, toy, write
 
 from mpma_lightning.cli.main import COMMANDS, main
+from mpma_lightning.lab.events import read_curves
 
 pytestmark = pytest.mark.usefixtures("toy")
 RUN = Path("runs/toy/first")
@@ -147,6 +149,38 @@ def test_smoke_logger_and_checkpoints_can_be_switched_off() -> None:
 def test_smoke_debug_overlays(overlay: Path) -> None:
     assert "fit, after an experiment" in overlay.read_text().splitlines()[0]
     assert fit("--config", str(overlay), "--trainer.max_steps", "2", "--trainer.limit_val_batches", "1") == 0
+
+
+LOGGERS = Path(__file__).parents[3] / "experiments" / "loggers"
+PACKAGES = {"csv": "lightning", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_value_logger_overlays(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is there, values are in the run folder, offline; else one line says what is missing."""
+    overlay = LOGGERS / f"{name}.yaml"
+    assert "fit, before an experiment" in overlay.read_text().splitlines()[0]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    words = ["fit", "--config", str(overlay), "--config", write("experiments/toy/first.yaml", EXPERIMENT)]
+    code = main(words)
+    if find_spec(PACKAGES[name]) is None:
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert code == 1 and line.startswith("error: ") and name in line and "Traceback" not in line
+        return
+    assert code == 0 and [*RUN.glob("events.*")], "beside TensorBoard"
+    assert [*RUN.glob(f"{name}/**/*")] or [*RUN.glob("wandb/**/*")]
+    if name == "csv":
+        assert [step for step, _ in read_curves(RUN)["val/loss"]] == [3]
+        assert main([*words, "--trainer.max_steps", "5"]) == 0, "the same command continues"
+        assert [path.parent.name for path in sorted(RUN.glob("csv/*/metrics.csv"))] == ["version_0", "version_1"]
+
+
+def test_value_pictures_of_the_overlays() -> None:
+    """W&B gets them because its overlay says so; MLflow because its folder is on this machine."""
+    wandb, mlflow = (yaml.safe_load((LOGGERS / f"{name}.yaml").read_text())["trainer"] for name in ("wandb", "mlflow"))
+    assert wandb["logger"][1]["init_args"]["offline"] is True
+    assert wandb["callbacks+"] == [{"class_path": "Figures", "init_args": {"send": True}}]
+    assert "callbacks+" not in mlflow and mlflow["logger"][1]["init_args"]["tracking_uri"].startswith("file:")
 
 
 # continuing a run

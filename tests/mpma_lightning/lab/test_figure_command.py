@@ -6,12 +6,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from demo_run import demo_arguments
 from foreign_files import mae, mgca
 from PIL import Image
 from report_runs import declare, row, write_run
 
-from data_modules.phantom import write_phantom
 from mpma_lightning.cli.main import main
 from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.figures.sheet import SCREEN, sheet
@@ -158,25 +156,3 @@ def tokenizer_file(tmp_path: Path) -> Path:
     path = tmp_path / "tokenizer.json"
     path.write_text(Tokenizer.train(["small left effusion", "clear lungs"] * 9, 300, 1).to_json())
     return path
-
-
-@pytest.mark.full
-def test_smoke_figures_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_phantom(tmp_path / "data", patients=20, size=64)
-    run = tmp_path / "run"
-    words = demo_arguments(tmp_path / "data", run, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2")
-    assert main(["fit", *words]) == 0
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    for kind in ("mask_ratios", "reconstruction", "masked_report", "similarity", "word_maps", "slots", "embedding"):
-        assert main(["figure", kind, str(run)]) == 0, kind
-        told = (run / "figures" / f"{kind}.txt").read_text()
-        assert "checkpoint last.ckpt of step 2, protocol pretraining." in told and "a phantom, val split" in told
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "a run stays as it was"
-    capsys.readouterr()
-    assert main(["figure", "mask_ratios", str(run), "--ids", "nobody"]) == 1
-    line = capsys.readouterr().err.splitlines()[-1]
-    known = line.partition("there is: ")[2].split(", ")[1]
-    out = tmp_path / "one.svg"
-    assert main(["figure", "mask_ratios", str(run), "--ids", known, "--ratios", "0.5", "--out", str(out)]) == 0
-    assert f"Samples: {known}." in out.with_suffix(".txt").read_text() and "50% hidden" in out.read_text()
-    assert "no answers" in last(capsys, "answers", run)
