@@ -32,25 +32,37 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.train(TEXTS * 9, 300, 1)
 
 
-def test_value_the_sweep_asks_of_every_importer_what_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = read_sweep(SWEEP)
-    asked: dict[str, dict[str, str]] = {}
-    for trial in sweep.trials:
-        asked.setdefault(trial.stage, {})[trial.method] = str(trial.start)
-    assert {stage: len(methods) for stage, methods in asked.items()} == {
-        "linear": 15, "zero_shot": 7, "segmentation": 14,
-    }  # fmt: skip
-    assert "36 runs" in SWEEP.read_text().splitlines()[0]
+def asked() -> dict[str, dict[str, str]]:
+    """The weights of each method, by stage."""
+    found: dict[str, dict[str, str]] = {}
+    for trial in read_sweep(SWEEP).trials:
+        found.setdefault(trial.stage, {})[trial.method] = str(trial.start)
+    return found
+
+
+def test_value_the_plan_of_the_sweep() -> None:
+    planned = asked()
+    counts = {"linear": 15, "zero_shot": 7, "segmentation": 14}
+    assert {stage: len(methods) for stage, methods in planned.items()} == counts
+    assert f"{sum(counts.values())} runs" in SWEEP.read_text().splitlines()[0]
+    assert planned["segmentation"] == {name: path for name, path in planned["linear"].items() if name != "biovil"}
+    assert len({*planned["linear"].values()}) == 15 and all(
+        p.startswith("data/weights/") for p in planned["linear"].values()
+    )
+
+
+@pytest.mark.full
+def test_value_it_asks_of_every_importer_what_its_weights_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = asked()
     monkeypatch.chdir(tmp_path)
     write_foreign(Path("data/weights"), tokenizer())
-    found = {method: read_checkpoint(path).imported for method, path in asked["linear"].items()}
+    found = {method: read_checkpoint(path).imported for method, path in planned["linear"].items()}
     held = {method: imported for method, imported in found.items() if imported is not None}
     families = {imported.family for imported in held.values()}
     assert families == {family.name for family in FAMILIES} - {"BERT"}, "of which no image encoder comes"
     compares = {method for method, imported in held.items() if {"text", "align_global"} <= {*imported.parts}}
-    assert compares == set(asked["zero_shot"])
+    assert compares == set(planned["zero_shot"])
     assert all("image" in imported.parts for imported in held.values())
-    assert asked["segmentation"] == {name: path for name, path in asked["linear"].items() if name != "biovil"}
 
 
 @pytest.mark.full
