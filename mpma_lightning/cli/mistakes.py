@@ -30,7 +30,7 @@ def one_line_errors(subcommand: str, explainer: Callable[[], Explainer]) -> Iter
     except MisconfigurationException as error:
         raise UserError(one_line(str(error))) from None
     except ValueError as error:
-        raise _user_error_behind(error) or _error_of_lightning(error) or error from None
+        raise _user_error_behind(error) or _missing_package(error) or _error_of_lightning(error) or error from None
 
 
 def _user_error_behind(error: BaseException) -> UserError | None:
@@ -44,6 +44,12 @@ def _user_error_behind(error: BaseException) -> UserError | None:
             return UserError(one_line(str(behind)))
         behind = behind.__cause__ or behind.__context__
     return None
+
+
+def _missing_package(error: ValueError) -> UserError | None:
+    """What jsonargparse says of a class in a list, such as one of several loggers, whose package is not there."""
+    found = re.search(r"class_path '[\w.]*?(\w+)':\s*(Requirement [^\n]*not met[^\n]*)", str(error))
+    return UserError(one_line(f"{found[1]}: {found[2]}")) if found else None
 
 
 def _error_of_lightning(error: ValueError) -> UserError | None:
