@@ -9,11 +9,11 @@ import pandas as pd
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from data_modules.contract import DataSpec
+from data_modules.contract import FURTHER_VIEWS, DataSpec
 from data_modules.errors import UserError, expect
 from data_modules.images.annotations import refuse_outside
 from data_modules.images.folder import folder_index
-from data_modules.images.missing import drop_missing_images
+from data_modules.images.missing import drop_missing_images, drop_missing_views
 from data_modules.index.draws import draw_fraction, draw_splits
 from data_modules.index.exclusion import drop_excluded
 from data_modules.index.faulty import leave_out
@@ -24,8 +24,10 @@ from data_modules.index.manifest import ids_sha256, manifest_hash
 from data_modules.index.passed_on import as_declared
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import SPLITS, check_disjoint, has_splits, normalise_splits
+from data_modules.index.words import count_words
 from data_modules.loading.loaders import IndexLoaders
 from data_modules.store.store import OLDER, Store, is_phantom, open_store
+from data_modules.text.comparisons import without_comparisons
 from data_modules.text.from_labels import TEXT_FROM_LABELS, lesson, write_texts
 from data_modules.text.tokenizer import Tokenizer
 
@@ -86,6 +88,8 @@ class DataModule(IndexLoaders):
         ``mask`` is the path of a mask as large as the image, or ``runs`` a list of SIIM run lengths; ``boxes`` a list
         of [x1, y1, x2, y2] in pixels of an image of ``box_frame`` = [width, height] (default: the image as it is on
         disk), ``box_labels`` their places in ``box_classes``.
+        ``lateral`` and ``prior`` are paths of further images of the sample, NA where it has none, with ``lateral_id``
+        and ``prior_id``.
         A frame without ``split`` (or with blanks only) is split by :func:`draw_splits`. Raises UserError.
         """
         raise NotImplementedError
@@ -194,6 +198,8 @@ class DataModule(IndexLoaders):
     def check_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The index: :meth:`sound_rows` that are chosen, with the ``label_fraction`` of training, sorted. UserError."""
         frame = self._take_fraction(self.sound_rows(rows))
+        if not self.request.views and (views := [name for name in FURTHER_VIEWS if name in frame]):
+            self.note(f"this task reads the first view of a sample alone, not its {' or '.join(views)} image")
         if self.text.from_labels:
             frame, unlabelled = write_texts(frame, self.label_names, type(self).__name__)
             self.drop("no text and no known label", unlabelled)
@@ -218,6 +224,9 @@ class DataModule(IndexLoaders):
         if frame["id"].duplicated().any():
             twice = frame.loc[frame["id"].duplicated(), "id"].iloc[0]
             raise UserError(f"{type(self).__name__}: found sample id {twice!r} twice; ids must be unique")
+        if self.text.drop_comparisons and not every and "text" in frame:
+            frame = self._without_comparisons(frame)
+            self._refuse_empty(frame)
         frame["group"] = connected_groups(frame, ("study", "text"))
         if every:
             dropped, notes = self.dropped, list(self._notes)
@@ -228,8 +237,24 @@ class DataModule(IndexLoaders):
         if "image" in frame:
             frame = drop_missing_images(frame, self.max_missing, self.drop, self.note)
             self._refuse_empty(frame)
+            frame = drop_missing_views(frame, self.max_missing, self.note)
         refuse_outside(frame)
         return frame
+
+    def _without_comparisons(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` without sentences that refer to a prior; texts that are then too short are left out."""
+        told = frame["text"].notna()
+        parts = [without_comparisons(text) for text in frame.loc[told, "text"]]
+        counts = pd.Series([count for _, count in parts], dtype=int)
+        frame.loc[told, "text"] = [text for text, _ in parts]
+        touched = pd.Series(False, frame.index)
+        touched[told] = (counts > 0).to_numpy()
+        short = touched & (frame["text"].fillna("").map(count_words) < self.text.min_tokens)
+        self.note(
+            f"{int(counts.sum()):,} sentences of {int(touched.sum()):,} of {int(told.sum()):,} texts refer to an earlier "
+            "study and are left out"
+        )
+        return self.leave_out(frame, short, "text of comparisons alone").reset_index(drop=True)
 
     def _take_fraction(self, frame: pd.DataFrame) -> pd.DataFrame:
         train = frame[frame["split"] == "train"]
@@ -281,6 +306,7 @@ class DataModule(IndexLoaders):
             texts_from_labels=int(self.index[TEXT_FROM_LABELS].sum())
             if self.index is not None and TEXT_FROM_LABELS in self.index
             else 0,
+            views=[] if self.index is None else [name for name in FURTHER_VIEWS if name in self.index],
         )
 
 

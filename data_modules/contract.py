@@ -8,6 +8,8 @@ from torch import Tensor
 DEFAULT_IMAGE_SIZE = 224
 Kind = Literal["str", "float", "bool"]
 """Type of a column that a data module passes on to the batch."""
+FURTHER_VIEWS = ("lateral", "prior")
+"""Columns of an index with further images of a sample beside ``image``; ``view_kinds`` counts them from 1."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class DataRequest:
         reads_labels: the task trains on labels or evaluates them; the data set then notes where its labels come from.
         encodes_once: training reads every sample once, without augmentation, as evaluation does.
         completes_drafts: ``predict`` completes drafts of reports, so that ``data.draft`` may name some.
+        views: read the further views of samples that have some.
     """
 
     modalities: tuple[str, ...] = ("image", "text")
@@ -33,6 +36,7 @@ class DataRequest:
     reads_labels: bool = False
     encodes_once: bool = False
     completes_drafts: bool = False
+    views: bool = True
 
 
 @runtime_checkable
@@ -48,7 +52,7 @@ class Batch(TypedDict, total=False):
     Besides these, a batch has the columns that ``passed_on`` of the data module declares: float32 (B,) for ``float``,
     NaN where blank, and lists for ``str`` and ``bool``.
 
-    B samples, C channels, crop S x S, T tokens, K classes.
+    B samples, C channels, crop S x S, T tokens, K classes, V further views.
     """
 
     id: list[str]
@@ -60,6 +64,11 @@ class Batch(TypedDict, total=False):
     """int64 (B,): hash of (run seed, epoch, id), epoch 0 outside training; masks and augmentation follow from it."""
     image: Tensor
     """uint8 (B, C, S, S): one crop at target resolution; the task normalises and down-samples on the device."""
+    views: Tensor
+    """uint8 (B, V, C, S, S): further views, augmented as ``image`` is; 0 where a sample lacks one. Absent under
+    ``one`` view a sample."""
+    view_kinds: Tensor
+    """int64 (B, V): 1 lateral, 2 prior (places in ``FURTHER_VIEWS``, from 1), 0 where a sample lacks the view."""
     input_ids: Tensor
     """int64 (B, T): padded to the batch's longest text, to a multiple of 8, at most ``max_tokens``."""
     attention_mask: Tensor
@@ -102,7 +111,7 @@ class DataSpec:
     evaluation protocol where the data set alone decides it, as VQA-RAD does; else empty. ``passed_on`` are the further
     columns of a batch, with their types. ``several_answers``: where questions have several answers, whether a
     prediction must give ``all`` of them or ``any`` one; else empty. ``texts_from_labels`` counts the samples whose text
-    is written from labels.
+    is written from labels. ``views`` are those of ``FURTHER_VIEWS`` that a sample may have.
     """
 
     name: str
@@ -129,3 +138,4 @@ class DataSpec:
     passed_on: dict[str, Kind] = field(default_factory=dict)
     several_answers: Literal["", "all", "any"] = ""
     texts_from_labels: int = 0
+    views: list[str] = field(default_factory=list)

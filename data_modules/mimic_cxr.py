@@ -15,6 +15,7 @@ from data_modules.index.faulty import refuse_many
 from data_modules.index.labels import CHEXPERT, Blank, Uncertain, join_labels
 from data_modules.index.listed_splits import pin_test
 from data_modules.index.tables import find_table, read_table
+from data_modules.index.views import prior_studies, study_times
 from data_modules.text.mimic_reports import has_reports, read_reports, report_names
 from data_modules.text.sections import Sections
 
@@ -29,6 +30,9 @@ VIEW_CODES = {
     "right lateral": "RL",
 }
 """ViewCodeSequence_CodeMeaning -> ViewPosition, where the latter is blank."""
+FRONTAL, LATERAL = ("PA", "AP"), ("LATERAL", "LL", "RL")
+Together = Literal["one", "frontal_lateral", "with_prior"]
+"""Images of one sample."""
 
 
 class MIMICCXRDataModule(DataModule):
@@ -38,7 +42,11 @@ class MIMICCXRDataModule(DataModule):
         image_root: MIMIC-CXR-JPG 2.0.0 or 2.1.0: ``files/`` and the tables, .csv or .csv.gz. Images .jpg or .png.
         report_root: MIMIC-CXR: ``files/`` or ``mimic-cxr-reports.zip``. Alone, it also holds the tables; without a
             split table its ``cxr-study-list`` is split by patient.
-        views: ViewPosition to keep (blank ones are filled from ViewCodeSequence_CodeMeaning); [] keeps all.
+        views: ViewPosition to keep (blank ones are filled from ViewCodeSequence_CodeMeaning); [] keeps all. Or a word:
+            every frontal image (PA, AP) is a sample, as under ``one``, and also has a lateral image of its study under
+            ``frontal_lateral``, and under ``with_prior`` the frontal image of the patient's latest earlier study, by
+            StudyDate and StudyTime, too. A sample without them keeps what it has. Of several images, that of the first
+            id is taken.
         sections: which text of a report.
         encoding: of the reports.
         study_sampling: training shows one image per study and epoch, or all images.
@@ -58,7 +66,7 @@ class MIMICCXRDataModule(DataModule):
         self,
         image_root: str | None = None,
         report_root: str | None = None,
-        views: Sequence[str] = ("PA", "AP"),
+        views: Sequence[str] | Together = FRONTAL,
         sections: Sections = "findings+impression",
         encoding: str = "utf-8",
         study_sampling: Literal["one", "all"] = "one",
@@ -72,7 +80,7 @@ class MIMICCXRDataModule(DataModule):
         super().__init__(**common)
         self.image_root = version_folder(Path(image_root)) if image_root else None
         self.report_root = version_folder(Path(report_root)) if report_root else None
-        self.views = list(views)
+        self.views: list[str] | str = list(FRONTAL) if views == "one" else views if isinstance(views, str) else [*views]
         self.sections, self.encoding = sections, encoding
         self.study_sampling, self.one_image_per_study = study_sampling, study_sampling == "one"
         self.labels, self.label_names = list(labels), list(labels)
@@ -97,12 +105,25 @@ class MIMICCXRDataModule(DataModule):
                 raise UserError(f"{root}: folder not found; set data.image_root and data.report_root, or null")
         if not roots:
             raise UserError("found neither data.image_root nor data.report_root, expected one or both")
-        frame = self.samples_of(self.views)
+        if isinstance(self.views, str) and self.image_root is None:
+            raise UserError(f"data.views is {self.views}, but there is no data.image_root; set it")
+        frame = self.samples_of(self.positions)
         if self.label_names:
             path = find_table(roots, TABLE + self.labels_from, f"{SOURCE}, or set data.labels to []")
             policies = (self.uncertain, self.blank)
             frame = join_labels(frame, frame["study"], (path, "study_id"), self.label_names, policies, self.drop)
-        return self._with_reports(frame, self.report_root) if self.report_root else frame
+        frame = self._with_reports(frame, self.report_root) if self.report_root else frame
+        return self._with_views(frame, roots) if isinstance(self.views, str) else frame
+
+    @property
+    def positions(self) -> list[str]:
+        """ViewPosition of the images that are samples; []: any."""
+        return list(FRONTAL) if isinstance(self.views, str) else self.views
+
+    @property
+    def needed_positions(self) -> list[str]:
+        """ViewPosition of the images that are read; []: any."""
+        return [*FRONTAL, *LATERAL] if isinstance(self.views, str) else self.views
 
     def choose_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         return pin_test(frame, self.pinned, lambda name: Path(name).stem, self.drop) if self.pinned else frame
@@ -121,23 +142,37 @@ class MIMICCXRDataModule(DataModule):
         return self._images(self.image_root, roots, views) if self.image_root else self._studies(roots)
 
     def _images(self, root: Path, roots: list[Path], wanted: list[str]) -> pd.DataFrame:
-        splits = read_table(find_table(roots, TABLE + "split", SOURCE), ["dicom_id", "study_id", "subject_id", "split"])
-        frame = splits.set_axis(["id", "study", "patient", "split"], axis=1)
+        frame = _listed(roots)
         if wanted:
-            code = "ViewCodeSequence_CodeMeaning"
-            views = read_table(
-                find_table(roots, TABLE + "metadata", SOURCE), ["dicom_id", "ViewPosition"], optional=[code]
-            ).set_index("dicom_id")
-            view = views["ViewPosition"]
-            if code in views:
-                view = view.fillna(views[code].str.lower().map(VIEW_CODES))
+            view = _metadata(roots)["view"]
             other = ~frame["id"].isin(view.index[view.isin(wanted)])
             frame = self.leave_out(frame, other, "view").reset_index(drop=True)
-        stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]
-        jpg = images_present(stems + ".jpg")
-        png = np.zeros(len(stems), bool)
-        png[~jpg] = images_present(stems[~jpg] + ".png")
-        return frame.assign(image=stems + np.where(png, ".png", ".jpg"))
+        return _located(frame, root)
+
+    def _with_views(self, frame: pd.DataFrame, roots: list[Path]) -> pd.DataFrame:
+        """``frame`` with the columns ``lateral`` and, under ``with_prior``, ``prior``, and their ids."""
+        assert self.image_root is not None
+        prior = self.views == "with_prior"
+        images = _listed(roots).join(_metadata(roots, ["StudyDate", "StudyTime"] if prior else []), on="id")
+        images = _located(images[images["view"].isin([*FRONTAL, *LATERAL])].reset_index(drop=True), self.image_root)
+        first = images.sort_values("id").groupby(images["view"].isin(FRONTAL))
+        frontal, lateral = (
+            first.get_group(kind).drop_duplicates("study").set_index("study")
+            if kind in first.groups
+            else images.head(0).set_index("study")
+            for kind in (True, False)
+        )
+        found = [("lateral", lateral, frame["study"])]
+        if prior:
+            times = study_times(images)
+            if unknown := int(times[["date", "time"]].isna().any(axis=1).sum()):
+                self.note(f"{unknown:,} of {len(times):,} studies have no StudyDate or StudyTime that can be read")
+            found.append(("prior", frontal, frame["study"].map(prior_studies(times, frontal.index))))
+        for name, taken, studies in found:
+            frame[name], frame[f"{name}_id"] = studies.map(taken["image"]), studies.map(taken["id"])
+        having = [f"{int(frame[name].notna().sum()):,} have a {name} image" for name, _, _ in found]
+        self.note(f"views {self.views}: of {len(frame):,} samples, {', '.join(having)}; the others go without")
+        return frame
 
     def _studies(self, roots: list[Path]) -> pd.DataFrame:
         path = find_table(roots, (TABLE + "split", "cxr-study-list"), SOURCE)
@@ -158,6 +193,32 @@ class MIMICCXRDataModule(DataModule):
         for reason, count in frame["reason"].value_counts().items():
             self.drop(str(reason), int(count))
         return frame[frame["reason"].isna()].drop(columns=["name", "reason", "problem"])
+
+
+def _listed(roots: list[Path]) -> pd.DataFrame:
+    """Every image of the split table."""
+    columns = ["dicom_id", "study_id", "subject_id", "split"]
+    splits = read_table(find_table(roots, TABLE + "split", SOURCE), columns)
+    return splits.set_axis(["id", "study", "patient", "split"], axis=1)
+
+
+def _metadata(roots: list[Path], more: Sequence[str] = ()) -> pd.DataFrame:
+    """By image: ``view``, its ViewPosition, and the columns ``more`` of the metadata."""
+    path, code = find_table(roots, TABLE + "metadata", SOURCE), "ViewCodeSequence_CodeMeaning"
+    table = read_table(path, ["dicom_id", "ViewPosition", *more], optional=[code]).set_index("dicom_id")
+    view = table["ViewPosition"]
+    if code in table:
+        view = view.fillna(table[code].str.lower().map(VIEW_CODES))
+    return table[list(more)].assign(view=view)
+
+
+def _located(frame: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """``frame`` with ``image``, the path of each image: .png where there is no .jpg and a .png."""
+    stems = f"{root}/" + report_names(frame["patient"], frame["study"]).str[:-4] + "/" + frame["id"]
+    jpg = images_present(stems + ".jpg")
+    png = np.zeros(len(stems), bool)
+    png[~jpg] = images_present(stems[~jpg] + ".png")
+    return frame.assign(image=stems + np.where(png, ".png", ".jpg"))
 
 
 def version_folder(root: Path) -> Path:

@@ -27,6 +27,7 @@ from data_modules.index.exclusion import drop_excluded
 from data_modules.index.labels import refuse_without_positive
 from data_modules.index.split_files import take_split_file
 from data_modules.index.splits import has_splits, normalise_splits
+from data_modules.index.views import one_row_an_image
 from data_modules.machine import Each, in_threads
 from data_modules.store.store import open_store
 
@@ -77,9 +78,10 @@ def check(
     check_splits(frame, result)
     check_labels(frame, data.label_names, result)
     if pictures is not None:
-        files = check_pictures(frame, pictures, result)
+        files = check_pictures(one_row_an_image(frame), pictures, result)
     elif "image" in frame:
-        files = check_images(frame, result, sample if against is None else None, data.max_missing, each)
+        looked_at = sample if against is None else None
+        files = check_images(one_row_an_image(frame), result, looked_at, data.max_missing, each)
     check_annotations(frame, result, sample)
     if against is not None:
         exclude = check_against(frame, files, against, result)

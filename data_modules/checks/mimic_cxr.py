@@ -45,7 +45,7 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
         if result.counts[what] != official:
             result.add("info", "counts", f"{result.counts[what]:,} {what} listed, officially {official:,}")
     if data.views and data.image_root and "metadata" in sound:
-        frame["needed"] = frame["id"].isin(data.samples_of(data.views)["id"])
+        frame["needed"] = frame["id"].isin(data.samples_of(data.needed_positions)["id"])
     return _reports(frame, data, result) if data.report_root else frame
 
 

@@ -23,8 +23,9 @@ from data_modules.images.shards import COPY, IMAGES, MANIFEST, read_shard
 from data_modules.images.source import image_source, stored_references
 from data_modules.index.hashing import stable_hash
 from data_modules.index.manifest import manifest_hash
+from data_modules.index.views import image_columns
 from data_modules.machine import Each, cores, in_threads
-from data_modules.store.store import ROWS, Store, read_manifest, seal
+from data_modules.store.store import NO_VIEW, ROWS, Store, read_manifest, seal
 
 HASHES = ["sha256", "phash"]
 
@@ -55,12 +56,15 @@ def check_store(
     if shards is None:
         return frame.drop(columns="image"), None
     frame = _in_range(frame, sum(len(shard) for shard in shards.values()), result)
-    numbers = np.unique(frame["image"].to_numpy(np.int64))
+    columns = image_columns(frame)
+    numbers = np.unique(frame[columns].to_numpy(np.int64))
+    numbers = numbers[numbers != NO_VIEW]
     _check_payloads(store, shards, numbers, altered, sample, result)
     table = pa.concat_tables([shard.select(["file", *HASHES]) for shard in shards.values()])
     pictures = table.to_pandas(integer_object_nulls=True)  # floats would not hold a hash
     pictures.index = pd.Index(stored_references(folder, pictures.index.to_series()))
-    return frame.assign(image=stored_references(folder, frame["image"])), pictures
+    references = {c: stored_references(folder, frame[c]).where(frame[c] != NO_VIEW, None) for c in columns}
+    return frame.assign(**references), pictures
 
 
 def check_pictures(frame: pd.DataFrame, pictures: pd.DataFrame, result: CheckResult) -> pd.DataFrame:
@@ -171,14 +175,17 @@ def _differences(path: Path, recorded: str) -> list[str]:
 
 
 def _in_range(frame: pd.DataFrame, count: int, result: CheckResult) -> pd.DataFrame:
-    numbers = pd.to_numeric(frame["image"], errors="coerce")
-    inside = numbers.between(0, count - 1)
+    columns = image_columns(frame)
+    numbers = frame[columns].apply(pd.to_numeric, errors="coerce")
+    inside = pd.DataFrame({c: numbers[c].between(0 if c == "image" else NO_VIEW, count - 1) for c in columns})
     outside = [
-        f"{ROWS}: found image {number} in row {row} (sample {name}), expected 0 to {count - 1}"
-        for row, name, number in frame.loc[~inside, ["id", "image"]].itertuples(name=None)
+        f"{ROWS}: found {column} {number} in row {row} (sample {name}), expected 0 to {count - 1}"
+        for column in columns
+        for row, name, number in frame.loc[~inside[column], ["id", column]].itertuples(name=None)
     ]
     result.found("error", "row without an image", outside, COPY)
-    return frame[inside].assign(image=numbers[inside].astype("int64")).reset_index(drop=True)
+    kept = inside.all(axis=1)
+    return frame[kept].assign(**numbers[kept].astype("int64")).reset_index(drop=True)
 
 
 def _check_payloads(

@@ -71,6 +71,8 @@ TAKEN = (
     "study",
     "split",
     "image",
+    "lateral",
+    "prior",
     "text",
     "group",
     "license",

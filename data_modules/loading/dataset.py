@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from data_modules.contract import Kind
+from data_modules.contract import FURTHER_VIEWS, Kind
 from data_modules.errors import UserError
 from data_modules.images.annotations import BOX_COLUMNS, MASK_COLUMNS, fit_mask, read_boxes, read_mask
 from data_modules.images.source import image_source
@@ -45,6 +45,7 @@ class SampleDataset(Dataset):
         annotations: ``mask``, ``boxes`` or both, read where the index has them; they move with the image.
             With any, samples have their ``size``.
         passed_on: further columns of a sample, with their types; read where the rows have them.
+        views: read the further views that the rows name.
 
     Attributes:
         skip_bad: a sample that cannot be read is replaced by the next one, whose ``skipped`` lists the errors.
@@ -66,12 +67,15 @@ class SampleDataset(Dataset):
         weights: np.ndarray | None = None,
         annotations: Sequence[str] = (),
         passed_on: Mapping[str, Kind] | None = None,
+        views: bool = True,
     ) -> None:
         self.passed_on = dict(passed_on or {})
         self.mask = "mask" in annotations and bool(set(MASK_COLUMNS) & set(frame))
         self.boxes = "boxes" in annotations and "boxes" in frame
         self.sized = bool(annotations)
+        self.views = [name for name in FURTHER_VIEWS if views and transform is not None and name in frame]
         columns = (*COLUMNS, *PASSED_ON, *self.passed_on, *MASK_COLUMNS * self.mask, *BOX_COLUMNS * self.boxes)
+        columns = (*columns, *self.views)
         self.table = pa.Table.from_pandas(frame[[c for c in columns if c in frame]], preserve_index=False)
         self.table = self.table.combine_chunks()
         self.labels = np.array(frame[label_names], dtype=np.float32) if set(label_names) & set(frame) else None
@@ -122,6 +126,8 @@ class SampleDataset(Dataset):
         if self.transform is not None:
             try:
                 sample |= self._picture(record, seed, self.transform)
+                if self.views:
+                    sample |= self._further(record, seed, self.transform)
             except UserError as error:
                 raise UserError(f"{error} (sample {record['id']})") from None
         if self.tokenizer is not None:
@@ -165,6 +171,19 @@ class SampleDataset(Dataset):
         if self.sized:
             done["size"] = torch.tensor((height, width))
         return done
+
+    def _further(self, record: dict[str, Any], seed: int, transform: Transform) -> dict[str, torch.Tensor]:
+        """``views`` and ``view_kinds``."""
+        side = transform.image_size
+        pictures = torch.zeros(len(self.views), self.channels, side, side, dtype=torch.uint8)
+        kinds = torch.zeros(len(self.views), dtype=torch.int64)
+        for place, name in enumerate(self.views):
+            if record[name] is not None:
+                source = image_source(record[name])
+                image = source.read(self.channels, transform.augment.short_side, transform.enough)
+                pictures[place] = torch.from_numpy(transform(image, seed)["image"])
+                kinds[place] = 1 + FURTHER_VIEWS.index(name)
+        return {"views": pictures, "view_kinds": kinds}
 
     def _row(self, epoch: int, study: int) -> int:
         """The row itself, or one of the study's."""

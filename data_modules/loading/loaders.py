@@ -173,6 +173,7 @@ class IndexLoaders(LightningDataModule):
             weights=self.row_weights(frame) if train else None,
             annotations=self.request.annotations,
             passed_on=dict(self.passed_on) | ({"draft": "str"} if "draft" in frame else {}),
+            views=self.request.views,
         )
 
     def drafts_of(self, frame: pd.DataFrame) -> pd.DataFrame:

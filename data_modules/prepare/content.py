@@ -18,10 +18,11 @@ from data_modules.errors import UserError
 from data_modules.files import whole_file, write_whole
 from data_modules.images.annotations import written_out
 from data_modules.images.shards import IMAGES, MANIFEST, SCHEMA, read_shard
+from data_modules.index.views import image_columns
 from data_modules.machine import Each
 from data_modules.prepare.plan import Plan, described
 from data_modules.store.shards import CONTINUE, Options, ShardJob, checksum, write_shard
-from data_modules.store.store import ROWS, seal
+from data_modules.store.store import NO_VIEW, ROWS, seal
 
 EVERY = 30.0
 """Seconds between two lines on the progress where there is no terminal."""
@@ -69,11 +70,18 @@ def finish(part: Path, plan: Plan, data: DataModule) -> None:
     rows = plan.rows
     if broken := {number: why for number, why in enumerate(images["broken"].to_pylist()) if why is not None}:
         lost = rows["image"].isin(list(broken))
-        _refuse_many(part, plan, broken, lost, data.max_missing)
+        hurt = rows[image_columns(rows)].isin(list(broken)).any(axis=1)
+        _refuse_many(part, plan, broken, hurt, data.max_missing)
         rows = rows[~lost].reset_index(drop=True)
         data.drop("broken image", int(lost.sum()))
-        checked = data.sound_rows(rows.drop(columns="image"), every=True)
-        plan.manifest |= described(checked, data) | {"broken": sorted(broken.values())}
+        for name in image_columns(rows)[1:]:
+            without = rows[name].isin(list(broken))
+            if without.any():
+                data.note(f"{int(without.sum()):,} {name} images are broken: their samples go without")
+            rows[name] = rows[name].where(~without, NO_VIEW)
+            rows[f"{name}_id"] = rows[f"{name}_id"].where(~without, None)
+        checked = data.sound_rows(rows.drop(columns=image_columns(rows)), every=True)
+        plan.manifest |= described(checked, data) | {"broken": sorted(broken.values()), "notes": list(data._notes)}
     if "mask" in rows:
         rows["mask"] = _masks_as_runs(plan, rows, images)
     with whole_file(part / ROWS, remedy=CONTINUE) as draft:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from data_modules.base import DataModule
+from data_modules.contract import FURTHER_VIEWS
 from data_modules.errors import UserError
-from data_modules.index.manifest import manifest_hash
+from data_modules.index.manifest import VIEW_IDS, manifest_hash
 from data_modules.index.passed_on import as_declared
 from data_modules.index.splits import SPLITS, has_splits
+from data_modules.index.views import image_columns
 from data_modules.store.shards import Options, read_and_encode
 from data_modules.store.store import VERSION
 
@@ -52,11 +55,15 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         raise UserError(f"found --data.label_fraction {data.label_fraction:g}, expected 1: it is taken on reading")
     if data.split_file is not None:
         raise UserError(f"found --data.split_file {data.split_file}, expected none: it is taken on reading")
+    if data.text.drop_comparisons:
+        raise UserError("found --data.text.drop_comparisons true, expected false: sentences are left out on reading")
     rows = as_declared(data.read_index().reset_index(drop=True), data.passed_on)
     checked = data.sound_rows(rows.copy(), every=True)
     checked = checked.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
     drawn = not has_splits(rows)
     rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])
+    views = [name for name in (*FURTHER_VIEWS, *VIEW_IDS) if name in rows]
+    rows[views] = checked[views]  # without those whose image is missing
     manifest: dict[str, Any] = {
         "version": VERSION,
         "module": type(data).__name__,
@@ -80,8 +87,10 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
         manifest["licences"] = rows["license"].fillna("").value_counts().sort_index().to_dict()
     if "image" not in rows:
         return Plan(rows, [], manifest, {}, 0)
-    numbers, files = pd.factorize(rows["image"])
-    rows["image"] = numbers.astype("int64")
+    columns = image_columns(rows)
+    numbers, files = pd.factorize(pd.concat([rows[name] for name in columns]))  # NA is -1, which is NO_VIEW
+    for name, part in zip(columns, np.split(numbers.astype("int64"), len(columns)), strict=True):
+        rows[name] = part
     starts = range(0, len(files), per_shard)
     shards = {
         f"data-{k:05d}-of-{len(starts):05d}.arrow": slice(start, min(start + per_shard, len(files)))

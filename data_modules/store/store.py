@@ -2,7 +2,8 @@
 
 ```
 <store>/manifest.json                what it was made of and with: options, counts, drops, hashes, versions
-<store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table
+<store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table, and so
+                                     are `lateral` and `prior`, -1 for none
 <store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `images.shards`
 ```
 """
@@ -20,6 +21,7 @@ from data_modules.boundary import boundary, read_json
 from data_modules.errors import UserError
 from data_modules.images.shards import COPY, MANIFEST, image_table
 from data_modules.images.source import stored_references
+from data_modules.index.views import image_columns
 
 _CHOSEN = "rows that balanced, positives, article_disjoint, retrieval_pairs or pinned leave out are not in it"
 OLDER = {
@@ -30,6 +32,8 @@ OLDER = {
 VERSION = 6
 """Raise when the same sources and options give other bytes."""
 ROWS = "rows.parquet"
+NO_VIEW = -1
+"""Number of a further view that a sample does not have."""
 KEYS = {
     "module": str, "phantom": bool, "options": dict, "short_side": int, "label_names": list, "exclusive_classes": bool,
     "box_classes": list, "notes": list, "excluded": dict, "seed": int, "drawn": bool, "counts": dict, "dropped": dict,
@@ -99,11 +103,13 @@ class Store:
     def rows(self) -> pd.DataFrame:
         """As ``read_index`` gives them, with references in ``image``; opens the images, so that workers share them."""
         frame = self.table()
-        if "image" in frame:
+        for name in image_columns(frame):
             count = len(image_table(str(self.folder)))
-            if not pd.api.types.is_integer_dtype(frame["image"]) or not frame["image"].between(0, count - 1).all():
-                raise UserError(f"{self.folder / ROWS}: found image numbers outside 0 to {count - 1}; {COPY}")
-            frame["image"] = stored_references(self.folder, frame["image"])
+            lowest = 0 if name == "image" else NO_VIEW
+            numbers = frame[name]
+            if not pd.api.types.is_integer_dtype(numbers) or not numbers.between(lowest, count - 1).all():
+                raise UserError(f"{self.folder / ROWS}: found {name} numbers outside {lowest} to {count - 1}; {COPY}")
+            frame[name] = stored_references(self.folder, numbers).where(numbers != NO_VIEW, None)
         return frame
 
     def images(self) -> pd.DataFrame:

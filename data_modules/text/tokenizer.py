@@ -50,6 +50,8 @@ class TextOptions:
             phrases) are then nothing new to the text encoder [GLoRIA goes further: one sentence a step].
         from_labels: a sample without a text gets one written from its labels: a sentence for every known label,
             negative ones too, which training words anew every epoch.
+        drop_comparisons: leave out sentences that refer to an earlier study, such as "unchanged since the prior study"
+            (English): one image cannot show what they say. Applied on reading, also of a prepared store.
         length_window: training batches hold texts of similar length, shared out over this many batches; 0 does not.
             Saves the padding, and makes the batch's other reports harder negatives.
     """
@@ -62,6 +64,7 @@ class TextOptions:
     length_window: int = 0
     min_count: int = 5
     from_labels: bool = False
+    drop_comparisons: bool = False
 
 
 DEFAULT_TEXT = TextOptions()

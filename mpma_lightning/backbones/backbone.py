@@ -1,5 +1,6 @@
 """Backbone: image encoder, text encoder, fusion and alignment heads, as far as a task needs them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from data_modules.errors import UserError, expect
 from mpma_lightning.backbones.alignment import AlignmentHeads
 from mpma_lightning.backbones.encoder import ImageEncoder
-from mpma_lightning.backbones.features import Features
+from mpma_lightning.backbones.features import Features, Views
 from mpma_lightning.backbones.fusion import Fusion
 from mpma_lightning.backbones.presets import resolve
 from mpma_lightning.backbones.registry import REGISTRY
@@ -32,6 +33,7 @@ class Backbone(nn.Module):
         parts: any of ``PARTS``; ``fusion`` and the alignment heads also build the encoders they need.
         vocabulary: required by the text encoder.
         text_config: configuration of a published text encoder whose weights a checkpoint holds, see ``published_bert``.
+        views: samples may have further views, whose kind fusion learns to tell.
 
     Raises:
         UserError: an unknown name, an option out of range, or parts that do not work together.
@@ -49,6 +51,7 @@ class Backbone(nn.Module):
         parts: Iterable[str],
         vocabulary: Vocabulary | None = None,
         text_config: dict[str, Any] | None = None,
+        views: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec = resolve(spec)
@@ -71,6 +74,8 @@ class Backbone(nn.Module):
             dropout = spec.text.dropout if spec.fusion.dropout is None else spec.fusion.dropout
             options = replace(spec.fusion, dropout=dropout)
             self.fusion = REGISTRY.build("fusion", spec.fusion.kind, options, self.text.width, self.image.width)
+            if views:
+                self.fusion.tell_views(self.image.width)
         if "align_global" in wanted:
             self.align_global = AlignmentHeads(spec.align, self.image.width, self.text.width)
         self.local_level: int | None = None
@@ -149,6 +154,25 @@ class Backbone(nn.Module):
             return self.image(image, visible)
         return self.image(image, visible, local=self.local_level)
 
+    def with_views(self, image: Features, views: Tensor | None, kinds: Tensor) -> Features:
+        """``image`` with the further views of its samples; ``pooled`` becomes the mean over a sample's views.
+
+        Args:
+            image: features of the first views (B).
+            views: (M, 3, H, W), normalised: the views whose kind is not 0, in their order; ``None`` without any.
+            kinds: (B, V) int64, 0 where a sample lacks the view.
+        """
+        there = kinds > 0
+        pooled = image.pooled.new_zeros(*kinds.shape, self.image.width)
+        count = image.prefix.shape[1] + (image.tokens.shape[1] if image.grid is None else math.prod(image.grid))
+        tokens = image.tokens.new_zeros(*kinds.shape, count, image.tokens.shape[-1])
+        if views is not None:
+            found = self.image(views)
+            pooled[there] = found.pooled.to(pooled.dtype)
+            tokens[there] = torch.cat([found.prefix, found.tokens], dim=1).to(tokens.dtype)
+        further = Views(image.pooled, pooled, tokens, kinds)
+        return replace(image, pooled=further.mean(image.pooled, pooled), views=further)
+
     def embed_patches(self, image: Features) -> Tensor:
         """(B, K, e) L2-normalised local embeddings of the features that :meth:`local_image` gave."""
         patches = image.tokens if self.local_level is None else image.local
@@ -164,7 +188,12 @@ class Backbone(nn.Module):
     def embed_image(self, image: Features) -> Tensor:
         """(B, e) L2-normalised global image embedding."""
         if self.spec.align.pooled == "after":
-            return F.normalize(full(self.align_global.image(image.tokens, normalise=False).mean(1)), dim=-1)
+            embedding = self.align_global.image(image.tokens, normalise=False).mean(1)
+            if image.views is not None:
+                others = image.views.tokens[:, :, image.prefix.shape[1] :]
+                further = self.align_global.image(others, normalise=False).mean(2)
+                embedding = image.views.mean(embedding, further)
+            return F.normalize(full(embedding), dim=-1)
         return self.align_global.image(image.pooled)
 
     def embed_text(self, text: Features) -> Tensor:

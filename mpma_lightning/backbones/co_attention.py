@@ -65,14 +65,16 @@ class CoAttentionFusion(Fusion):
         """H (B, T, D), and the last layer's attention (B, T, P + N) to the image."""
         padding = attention_mask == 0
         x = self.project_text(text.tokens) + self.kinds[0]
-        y = self.project_image(torch.cat([image.prefix, image.tokens], dim=1)) + self.kinds[1]
+        keys, absent = self.image_tokens(image)
+        y = self.project_image(keys) + self.kinds[1]
         for place, layer in enumerate(self.text_layers):
             before = x
-            x, weights = layer(x, y, padding, None)
+            x, weights = layer(x, y, padding, absent)
             if place < len(self.image_layers):
-                y, _ = self.image_layers[place](y, before, None, padding)
+                y, _ = self.image_layers[place](y, before, absent, padding)
         return x, weights
 
     @torch.no_grad()
     def attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
-        return self(image, text, attention_mask)[1][..., image.prefix.shape[1] :]
+        first = image.prefix.shape[1]
+        return self(image, text, attention_mask)[1][..., first : first + image.tokens.shape[1]]

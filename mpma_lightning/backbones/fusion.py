@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from data_modules.contract import FURTHER_VIEWS
 from data_modules.errors import expect
 from mpma_lightning.backbones.features import Features
 from mpma_lightning.backbones.fusion_layer import FusionLayer
@@ -24,6 +25,30 @@ class Fusion(nn.Module):
 
     reads_text_features: ClassVar[bool]
     """Whether :meth:`fuse` needs the output of the text encoder; otherwise it runs the encoder itself."""
+    view_kinds: nn.Parameter | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("view_kinds", None)
+
+    def tell_views(self, image_width: int) -> None:
+        """Add an embedding of the kind of a view to its tokens: the first view's, and one of ``FURTHER_VIEWS``. It is
+        zero at the start."""
+        self.view_kinds = nn.Parameter(torch.zeros(1 + len(FURTHER_VIEWS), image_width))
+
+    def image_tokens(self, image: Features) -> tuple[Tensor, Tensor | None]:
+        """The tokens (B, N, Dv) of all views of the image, the first view's first, and where they are padding
+        (B, N); ``None``: nowhere."""
+        tokens = torch.cat([image.prefix, image.tokens], dim=1)
+        if self.view_kinds is not None:
+            tokens = tokens + self.view_kinds[0]
+        if image.views is None:
+            return tokens, None
+        others, kinds = image.views.flat, image.views.flat_kinds
+        if self.view_kinds is not None:
+            others = others + self.view_kinds[kinds]
+        first = kinds.new_ones(tokens.shape[:2])
+        return torch.cat([tokens, others], dim=1), torch.cat([first, kinds], dim=1) == 0
 
     def fuse(
         self, encoder: TextEncoder, image: Features, text: Features | None, input_ids: Tensor, attention_mask: Tensor
@@ -73,37 +98,40 @@ class CrossFusion(Fusion):
 
     def forward(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
         """Fused text tokens H (B, T, D)."""
-        keys, fused = self._inputs(image, text)
+        keys, fused, absent = self._inputs(image, text)
         padding = attention_mask == 0
         for layer in self.layers:
-            fused, keys, _queries = layer(fused, padding, keys)
+            fused, keys, _queries = layer(fused, padding, keys, absent)
         return self.norm(fused)
 
-    def _inputs(self, image: Features, text: Features) -> tuple[Tensor, Tensor]:
-        keys = torch.cat([image.prefix, image.tokens], dim=1)
-        return (keys, text.tokens) if self.shared is None else self.shared(keys, text.tokens)
+    def _inputs(self, image: Features, text: Features) -> tuple[Tensor, Tensor, Tensor | None]:
+        keys, absent = self.image_tokens(image)
+        keys, texts = (keys, text.tokens) if self.shared is None else self.shared(keys, text.tokens)
+        return keys, texts, absent
 
     @torch.no_grad()
     def _steps(
         self, image: Features, text: Features, attention_mask: Tensor
-    ) -> Iterator[tuple[FusionLayer, Tensor, Tensor, Tensor, Tensor]]:
+    ) -> Iterator[tuple[FusionLayer, Tensor, Tensor, Tensor, Tensor, Tensor | None]]:
         """Every layer and what :meth:`FusionLayer.memory_use` takes."""
-        keys, fused = self._inputs(image, text)
+        keys, fused, absent = self._inputs(image, text)
         padding = attention_mask == 0
         for layer in self.layers:
             assert isinstance(layer, FusionLayer)
             before = keys
-            fused, keys, queries = layer(fused, padding, before)
-            yield layer, queries, padding, before, keys
+            fused, keys, queries = layer(fused, padding, before, absent)
+            yield layer, queries, padding, before, keys, absent
 
     def attention(self, image: Features, text: Features, attention_mask: Tensor) -> Tensor:
-        *_, (layer, queries, _padding, _before, keys) = self._steps(image, text, attention_mask)
+        *_, (layer, queries, _padding, _before, keys, absent) = self._steps(image, text, attention_mask)
         first = image.prefix.shape[1]
-        return layer.cross_attention.attention(queries, keys).mean(1)[..., first : first + image.tokens.shape[1]]
+        weights = layer.cross_attention.attention(queries, keys, absent).mean(1)
+        return weights[..., first : first + image.tokens.shape[1]]
 
     def memory_use(self, image: Features, text: Features, attention_mask: Tensor) -> list[MemoryUse]:
         found = [layer.memory_use(*read) for layer, *read in self._steps(image, text, attention_mask)]
-        return [use.of_patches(image.prefix.shape[1]) for use in found if use is not None]
+        first = image.prefix.shape[1]
+        return [use.of_patches(slice(first, first + image.tokens.shape[1])) for use in found if use is not None]
 
 
 @REGISTRY.register("fusion", "pooled")
@@ -122,5 +150,11 @@ class PooledFusion(Fusion):
         return encoder(input_ids, attention_mask, bias=self(image)).tokens
 
     def forward(self, image: Features) -> Tensor:
-        """The vector (B, D) that is added to the word embeddings."""
-        return self.project(image.tokens.mean(1))
+        """The vector (B, D) that is added to the word embeddings; of several views from the mean of theirs."""
+        mean = image.tokens.mean(1)
+        if image.views is not None:
+            mean = image.views.mean(mean, image.views.tokens[:, :, image.prefix.shape[1] :].mean(2))
+        return self.project(mean)
+
+    def tell_views(self, image_width: int) -> None:
+        """Nothing: views are averaged."""

@@ -53,19 +53,25 @@ class FusionLayer(nn.Module):
             memory = partial(memory_of_regions, spec, width)
             self.regions = RegionLayer(image_width, width, heads, memory, dropout)
 
-    def forward(self, text: Tensor, padding: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The new text and image tokens, and the queries of the cross-attention, for :meth:`memory_use`."""
+    def forward(
+        self, text: Tensor, padding: Tensor, image: Tensor, absent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The new text and image tokens, and the queries of the cross-attention, for :meth:`memory_use`.
+
+        ``padding`` (B, T) and ``absent`` (B, N) are true where tokens of the text and of the image are none."""
         normed = self.norm_self(text)
         attended, _ = self.self_attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)
         text = text + self.drop(attended)
         if self.regions is not None:
-            image = self.regions(image)
+            image = self.regions(image, absent)
         queries = self.norm_cross(text)
-        text = text + self.drop(self.cross_attention(queries, image))
+        text = text + self.drop(self.cross_attention(queries, image, absent))
         return text + self.drop(self.mlp(self.norm_mlp(text))), image, queries
 
     @torch.no_grad()
-    def memory_use(self, queries: Tensor, padding: Tensor, before: Tensor, image: Tensor) -> MemoryUse | None:
+    def memory_use(
+        self, queries: Tensor, padding: Tensor, before: Tensor, image: Tensor, absent: Tensor | None = None
+    ) -> MemoryUse | None:
         """How the slots are used; ``None`` without slots.
 
         Args:
@@ -73,13 +79,14 @@ class FusionLayer(nn.Module):
             padding: (B, T) bool, true at padding.
             before: (B, N, Dv) image tokens that entered the layer.
             image: (B, N, Dv) image tokens that the text reads.
+            absent: (B, N) bool, true at padding of the image tokens.
         """
         tokens = image.shape[1]
-        weights = self.cross_attention.attention(queries, image).masked_fill(padding[:, None, :, None], 0)
+        weights = self.cross_attention.attention(queries, image, absent).masked_fill(padding[:, None, :, None], 0)
         read, to_slots = weights[..., :tokens].mean(1), weights[..., tokens:]
         if self.regions is not None and self.regions.attention.slots:
-            by_region = self.regions.weights(before)[..., tokens:]
-            of_image, of_memory = (x.float().norm(dim=-1) for x in self.regions.added(before))
+            by_region = self.regions.weights(before, absent)[..., tokens:]
+            of_image, of_memory = (x.float().norm(dim=-1) for x in self.regions.added(before, absent))
             at_regions = torch.stack([of_image, of_memory, slot_entropy(by_region)], dim=-1)
             image_at_words, memory_at_words, entropy = (read @ at_regions).unbind(-1)
             by_slot = by_region.mean(1)
@@ -88,6 +95,6 @@ class FusionLayer(nn.Module):
             return None
         words = to_slots.mean(1)
         memory = self.cross_attention.memory
-        regions = memory.reading(before) if isinstance(memory, LatentMemory) else words.transpose(1, 2) @ read
-        of_image, of_memory = (x.float().norm(dim=-1) for x in self.cross_attention.added(queries, image))
+        regions = memory.reading(before, absent) if isinstance(memory, LatentMemory) else words.transpose(1, 2) @ read
+        of_image, of_memory = (x.float().norm(dim=-1) for x in self.cross_attention.added(queries, image, absent))
         return MemoryUse(of_image, of_memory, slot_entropy(to_slots), words, regions.transpose(1, 2))

@@ -12,8 +12,9 @@ class Memory(nn.Module):
 
     slots: int
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, m, D) beside those of the image tokens (B, N, Dv)."""
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, m, D) beside those of the image tokens (B, N, Dv), of which those ``absent`` (B, N) are
+        padding."""
         raise NotImplementedError
 
 
@@ -31,7 +32,7 @@ class SlotMemory(Memory):
         self.memory_keys = nn.Parameter(torch.randn(slots, width) / head_width)
         self.memory_values = nn.Parameter(torch.randn(slots, width) / slots)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keys, values = self.key_scale * self.memory_keys, self.value_scale * self.memory_values
         return keys.expand(len(image), -1, -1), values.expand(len(image), -1, -1)
 
@@ -49,7 +50,7 @@ class DistinctSlots(Memory):
         self.memory_keys = nn.Parameter(orthogonal(slots, width))
         self.memory_values = nn.Parameter(torch.randn(slots, width) / math.sqrt(width))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         keys, values = of_one_length(self.memory_keys, self.heads), self.value_scale * self.memory_values
         return keys.expand(len(image), -1, -1), values.expand(len(image), -1, -1)
 
@@ -74,21 +75,22 @@ class LatentMemory(Memory):
         nn.init.zeros_(self.slot_key.weight)  # equal summands would make the keys alike
         self.gate = Gate(width)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         queries = of_one_length(self.memory_queries, self.heads)
         read = F.scaled_dot_product_attention(
             split_heads(queries.to(image.dtype).expand(len(image), -1, -1), self.heads),
             split_heads(self.key(image), self.heads),
             split_heads(self.value(image), self.heads),
+            _seen(absent),
         )
         held = self.norm(read.transpose(1, 2).flatten(2))
         return of_one_length(queries + self.slot_key(held), self.heads), self.gate(self.slot_value(held))
 
     @torch.no_grad()
-    def reading(self, image: Tensor) -> Tensor:
+    def reading(self, image: Tensor, absent: Tensor | None = None) -> Tensor:
         """Attention (B, m, N) of the slots to the image tokens, mean over heads."""
         queries = split_heads(of_one_length(self.memory_queries, self.heads).expand(len(image), -1, -1), self.heads)
-        return attention_weights(queries, split_heads(self.key(image), self.heads)).mean(1)
+        return attention_weights(queries, split_heads(self.key(image), self.heads), _seen(absent)).mean(1)
 
 
 class ZeroKey(Memory):
@@ -101,7 +103,7 @@ class ZeroKey(Memory):
         super().__init__()
         self.width = width
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         zero = image.new_zeros(len(image), 1, self.width)
         return zero, zero
 
@@ -134,6 +136,15 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
-    """Softmax of scaled products (B, heads, T, N) of (B, heads, T, d_h) and (B, heads, N, d_h)."""
-    return (queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])).float().softmax(-1)
+def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax of scaled products (B, heads, T, N) of (B, heads, T, d_h) and (B, heads, N, d_h).
+
+    ``mask`` (B, 1, 1, N) is true where a key may be attended to.
+    """
+    scores = (queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])).float()
+    return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
+
+
+def _seen(absent: Tensor | None) -> Tensor | None:
+    """(B, 1, 1, N) mask of an attention to image tokens, from where they are padding."""
+    return None if absent is None else ~absent[:, None, None]

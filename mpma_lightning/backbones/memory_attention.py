@@ -43,32 +43,38 @@ class MemoryAttention(nn.Module):
         """Number of learned slots."""
         return 0 if self.memory is None else self.memory.slots
 
-    def _project(self, queries: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(
+        self, queries: Tensor, image: Tensor, absent: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys and values by head, and the mask (B, 1, 1, N + m) of the keys to attend to, if any are not."""
         keys, values = self.key(image), self.value(image)
         if self.memory is not None:
-            more_keys, more_values = self.memory(image)
+            more_keys, more_values = self.memory(image, absent)
             keys = torch.cat([keys, more_keys.to(keys.dtype)], dim=1)
             values = torch.cat([values, more_values.to(values.dtype)], dim=1)
         query, keys, values = (split_heads(x, self.heads) for x in (self.query(queries), keys, values))
-        return query, keys, values
+        mask = (
+            None if absent is None else F.pad(~absent, (0, keys.shape[2] - absent.shape[1]), value=True)[:, None, None]
+        )
+        return query, keys, values, mask
 
-    def forward(self, queries: Tensor, image: Tensor) -> Tensor:
-        """Queries (B, T, Dq) and image tokens (B, N, Dv) to (B, T, Dq)."""
+    def forward(self, queries: Tensor, image: Tensor, absent: Tensor | None = None) -> Tensor:
+        """Queries (B, T, Dq) and image tokens (B, N, Dv) to (B, T, Dq); ``absent`` (B, N) is true at padding."""
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(*self._project(queries, image), dropout_p=dropout)
+        attended = F.scaled_dot_product_attention(*self._project(queries, image, absent), dropout_p=dropout)
         return self.out(attended.transpose(1, 2).flatten(2))
 
     @torch.no_grad()
-    def attention(self, queries: Tensor, image: Tensor) -> Tensor:
+    def attention(self, queries: Tensor, image: Tensor, absent: Tensor | None = None) -> Tensor:
         """Attention weights (B, heads, T, N + m); the last m columns are those of the memory."""
-        query, keys, _ = self._project(queries, image)
-        return attention_weights(query, keys)
+        query, keys, _, mask = self._project(queries, image, absent)
+        return attention_weights(query, keys, mask)
 
     @torch.no_grad()
-    def added(self, queries: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def added(self, queries: Tensor, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the image and what the memory adds to the output, (B, T, Dq) each."""
-        query, keys, values = self._project(queries, image)
-        weights, tokens = attention_weights(query, keys).to(values.dtype), image.shape[1]
+        query, keys, values, mask = self._project(queries, image, absent)
+        weights, tokens = attention_weights(query, keys, mask).to(values.dtype), image.shape[1]
         parts = weights[..., :tokens] @ values[:, :, :tokens], weights[..., tokens:] @ values[:, :, tokens:]
         of_image, of_memory = (F.linear(x.transpose(1, 2).flatten(2), self.out.weight) for x in parts)
         return of_image, of_memory
@@ -88,23 +94,23 @@ class RegionLayer(nn.Module):
         self.gate = Gate(image_width)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Image tokens (B, N, Dv) to (B, N, Dv)."""
+    def forward(self, image: Tensor, absent: Tensor | None = None) -> Tensor:
+        """Image tokens (B, N, Dv) to (B, N, Dv); ``absent`` (B, N) is true at padding."""
         regions = self.norm(image)
-        return image + self.drop(self.gate(self.attention(regions, regions)))
+        return image + self.drop(self.gate(self.attention(regions, regions, absent)))
 
     @torch.no_grad()
-    def added(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def added(self, image: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the image and what the memory adds to the output, (B, N, Dv) each."""
         regions = self.norm(image)
-        of_image, of_memory = map(self.gate, self.attention.added(regions, regions))
+        of_image, of_memory = map(self.gate, self.attention.added(regions, regions, absent))
         return image + of_image, of_memory
 
     @torch.no_grad()
-    def weights(self, image: Tensor) -> Tensor:
+    def weights(self, image: Tensor, absent: Tensor | None = None) -> Tensor:
         """Attention weights (B, heads, N, N + m) of the regions."""
         regions = self.norm(image)
-        return self.attention.attention(regions, regions)
+        return self.attention.attention(regions, regions, absent)
 
 
 @dataclass
@@ -129,9 +135,9 @@ class MemoryUse:
     words: Tensor
     regions: Tensor
 
-    def of_patches(self, first: int) -> "MemoryUse":
-        """Without the ``first`` image tokens, which are no patches."""
-        return replace(self, regions=self.regions[:, first:])
+    def of_patches(self, patches: slice) -> "MemoryUse":
+        """Only with those image tokens: the patches of the first view."""
+        return replace(self, regions=self.regions[:, patches])
 
 
 def slot_entropy(weights: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ class PretrainingState:
     Attributes:
         backbone: the parts built for the configured objectives.
         image: (B, 3, S, S) encoder input, normalised. ``None`` without images.
+        further: what :meth:`Backbone.with_views` takes; ``None`` where samples have one view. Further views are never
+            masked, and image reconstruction does not read them.
         target: (B, C, s·S, s·S) reconstruction target, normalised.
         image_mask: which patches are visible.
         input_ids, attention_mask, word_ids: (B, T) the whole report. ``None`` without reports.
@@ -56,6 +58,7 @@ class PretrainingState:
     sentences: Sentences | None = None
     pairing: Pairing = "joint"
     across_ranks: bool = False
+    further: tuple[Tensor | None, Tensor] | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
@@ -76,14 +79,17 @@ class PretrainingState:
                 "model.masking.image_ratio to 0, or give the objectives of masked input a weight of 0"
             )
         assert self.image is not None
-        return self.backbone.local_image(self.image, self.image_mask.visible)
+        return self._with_views(self.backbone.local_image(self.image, self.image_mask.visible))
 
     @cached_property
     def whole_image(self) -> Features:
         """Features of every patch."""
         self.require("image")
         assert self.image is not None
-        return self.backbone.local_image(self.image)
+        return self._with_views(self.backbone.local_image(self.image))
+
+    def _with_views(self, image: Features) -> Features:
+        return image if self.further is None else self.backbone.with_views(image, *self.further)
 
     @cached_property
     def text_features(self) -> Features:

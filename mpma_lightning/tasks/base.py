@@ -180,6 +180,7 @@ class Task(BackboneModule):
             reads_labels=self.reads_labels,
             encodes_once=self.encodes_once,
             completes_drafts=self.completes_drafts,
+            views=self.reads_views,
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

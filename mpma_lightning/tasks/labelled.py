@@ -1,11 +1,15 @@
 """LabelledTask: the input and the outputs of classification heads."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from data_modules.contract import FURTHER_VIEWS
 from data_modules.errors import UserError
+from mpma_lightning.backbones import Features
 from mpma_lightning.evaluation.classification import classification_scores, exclusive_scores
 from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.heads.linear_head import linear_head
@@ -15,8 +19,23 @@ from mpma_lightning.protocols import label_protocol
 from mpma_lightning.tasks.named_outputs import NamedOutputsTask
 
 
+def change_since_prior(image: Features) -> Tensor:
+    """(B, D) pooled feature of the views of the study less that of the prior one; 0 for a sample without a prior.
+
+    The mean over all views would not tell what came first."""
+    views = image.views
+    if views is None:
+        return torch.zeros_like(image.pooled)
+    is_prior = (views.kinds == 1 + FURTHER_VIEWS.index("prior")).unsqueeze(-1).to(views.pooled.dtype)
+    now = replace(views, kinds=views.kinds * (is_prior.squeeze(-1) == 0))
+    before, having = (views.pooled * is_prior).sum(1), is_prior.sum(1)
+    return (now.mean(views.first, views.pooled) - before) * having
+
+
 class LabelledTask(NamedOutputsTask):
     """Classification from the pooled image, the pooled text, or both.
+
+    Where samples may have a prior, the head also reads the difference of the pooled images of the study and the prior.
 
     Args:
         protocol: evaluation protocol, from ``mpma_lightning/protocols.py``.
@@ -26,6 +45,7 @@ class LabelledTask(NamedOutputsTask):
 
     head_title = "classification head"
     reads_labels = True
+    reads_views = True
 
     def __init__(
         self,
@@ -38,7 +58,7 @@ class LabelledTask(NamedOutputsTask):
         super().__init__(**common)
         self.protocol, self.fixed = protocol, label_protocol(protocol, self.frozen, input)
         self.input, self.pool = input, pool
-        self.exclusive = False
+        self.exclusive = self.prior = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -47,7 +67,7 @@ class LabelledTask(NamedOutputsTask):
     @property
     def feature_width(self) -> int:
         """D of :meth:`features`."""
-        image = 0 if self.input == "text" else self.backbone.image.width
+        image = 0 if self.input == "text" else self.backbone.image.width * (1 + self.prior)
         return image + (0 if self.input == "image" else self.backbone.text.width)
 
     def features(self, batch: dict[str, Any]) -> Tensor:
@@ -58,13 +78,16 @@ class LabelledTask(NamedOutputsTask):
             )
         if self.input == "text":
             return self.backbone.text(batch["input_ids"], batch["attention_mask"]).pooled
-        image = self.backbone.image(self.images(batch))
+        image = self.with_views(self.backbone.image(self.images(batch)), batch)
+        change = [change_since_prior(image)] if self.prior else []
         if self.input == "image":
-            return image.pooled
-        return self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
+            return torch.cat([image.pooled, *change], dim=-1) if change else image.pooled
+        fused = self.backbone.fused_representation(image, batch["input_ids"], batch["attention_mask"], self.pool)
+        return torch.cat([fused, *change], dim=-1) if change else fused
 
     def build_heads(self) -> None:
         self.exclusive = self.data_spec.exclusive
+        self.prior = "prior" in self.data_spec.views and self.input != "text"
         super().build_heads()
 
     def new_head(self) -> nn.Sequential:
@@ -87,10 +110,13 @@ class LabelledTask(NamedOutputsTask):
         return self.fixed.two_outputs and len(self.classes) == 1 and not self.exclusive
 
     def head_entries(self) -> dict[str, Any]:
-        return {"exclusive": self.exclusive}
+        return {"exclusive": self.exclusive} | ({"prior": True} if self.prior else {})
 
     def take_head(self, known: dict[str, Any]) -> None:
-        self.exclusive = known["exclusive"]
+        self.exclusive, before = known["exclusive"], self.prior
+        self.prior = known.get("prior", False)
+        if self.prior != before:
+            self.build_head()
         super().take_head(known)
 
     def likelihoods(self, logits: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from data_modules.contract import DataSpec
 from data_modules.errors import UserError, expect
 from data_modules.index.hashing import stable_hash
 from data_modules.text.tokenizer import Tokenizer
-from mpma_lightning.backbones import Backbone, BackboneSpec, Vocabulary, resolve
+from mpma_lightning.backbones import Backbone, BackboneSpec, Features, Vocabulary, resolve
 from mpma_lightning.backbones.backbone import with_encoders
 from mpma_lightning.backbones.carried import carried_spec, refuse_foreign_sources
 from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint, read_checkpoint
@@ -39,6 +39,8 @@ class BackboneModule(LightningModule):
         std: standard deviation of the gray values; default: MIMIC-CXR's.
     """
 
+    reads_views = False
+    """Whether it reads the further views of samples."""
     target_scale = 1
     """Side of the crop divided by the side of the encoder's input."""
 
@@ -131,7 +133,8 @@ class BackboneModule(LightningModule):
             text_config = self.source.text_config if "text" in filled else None
             if self._spec_is_carried:
                 refuse_foreign_sources(self.source.path, spec, with_encoders(self.parts), filled, text_config)
-        self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config)
+        views = bool(self.data_spec.views) and self.reads_views
+        self.backbone = Backbone(spec, self.parts, self._vocabulary(), text_config, views)
         self.build_heads()
         if self.source is not None:
             load_weights(self.backbone, self.source, self.tokenizer_json, self.checkpoint_parts)
@@ -165,6 +168,20 @@ class BackboneModule(LightningModule):
     def images(self, batch: dict[str, Any]) -> Tensor:
         """(B, 3, s, s) input of the image encoder."""
         return self.encoder_input(self.normalise(batch["image"]))
+
+    def further_views(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor] | None:
+        """What :meth:`Backbone.with_views` takes of a batch; ``None`` where samples have one view each."""
+        if "views" not in batch:
+            return None
+        kinds: Tensor = batch["view_kinds"]
+        there = kinds > 0
+        crops = batch["views"][there] if there.any() else None
+        return None if crops is None else self.encoder_input(self.normalise(crops)), kinds
+
+    def with_views(self, image: Features, batch: dict[str, Any]) -> Features:
+        """``image`` with the further views of its samples, where the batch has some."""
+        further = self.further_views(batch)
+        return image if further is None else self.backbone.with_views(image, *further)
 
     def configure_optimizers(self) -> Any:
         trainer = self.trainer
@@ -210,11 +227,21 @@ class BackboneModule(LightningModule):
                 "run, model.checkpoint starts a new one from weights"
             )
         self._leave_out_unused(checkpoint["state_dict"], str(path))
+        self._settle_view_kinds(checkpoint["state_dict"])
         if "text" in self.modalities and cargo["tokenizer"] != self.tokenizer_json:
             raise UserError(
                 f"ckpt_path {path} was trained with another tokeniser than the data give now; evaluate it with "
                 f"--model.checkpoint {path} --ckpt_path null, which brings its own tokeniser"
             )
+
+    def _settle_view_kinds(self, weights: dict[str, Tensor]) -> None:
+        """A checkpoint of one view a sample is evaluated with several, and the other way round."""
+        built = self.state_dict()
+        for name in [name for name in (*weights, *built) if name.endswith("fusion.view_kinds")]:
+            if name not in built:
+                weights.pop(name, None)
+            else:
+                weights.setdefault(name, built[name])
 
     def _leave_out_unused(self, weights: dict[str, Tensor], path: str) -> None:
         """Remove the weights of an older checkpoint that no encoder uses, such as those of timm's ``head``.

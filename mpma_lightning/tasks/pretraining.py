@@ -61,6 +61,7 @@ class PretrainingTask(Task):
     """
 
     protocol = "pretraining"
+    reads_views = True
     figure_samples = 4
     extra_figures = ("slots",)
     step_metrics = (
@@ -119,6 +120,7 @@ class PretrainingTask(Task):
         if "image" in batch and "image" in self.backbone.parts:
             state.target = self.normalise(batch["image"])
             state.image = self.encoder_input(state.target)
+            state.further = self.further_views(batch)
             patches = (state.image.shape[-1] // self.backbone.image.patch_size) ** 2
             if masks and self.masking.image_ratio > 0:
                 state.image_mask = mask_image(batch["seed"], patches, self.masking.image_ratio)
@@ -143,7 +145,7 @@ class PretrainingTask(Task):
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if self.shuffle_pairs and stage == "train" and "image" in batch:
-            batch = {**batch, "image": batch["image"].roll(1, 0)}
+            batch = batch | {name: batch[name].roll(1, 0) for name in ("image", "views", "view_kinds") if name in batch}
         state = self.state(batch, training=stage == "train")
         outcome: Step = {}
         for name, objective in self.objectives.items():
@@ -169,7 +171,7 @@ class PretrainingTask(Task):
         features: dict[str, Tensor] = {}
         aligned = "align_global" in self.backbone.parts
         if "image" in batch and "image" in self.backbone.parts:
-            image = self.backbone.image(self.images(batch))
+            image = self.with_views(self.backbone.image(self.images(batch)), batch)
             features["image"] = image.pooled
             if aligned:
                 features["image_embedding"] = self.backbone.embed_image(image)

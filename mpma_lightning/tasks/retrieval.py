@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from data_modules.errors import UserError, expect
 from mpma_lightning.evaluation.bootstrap import mean_intervals
@@ -61,6 +60,7 @@ class RetrievalTask(SupervisedTask):
 
     selectable = tuple(hit(name, "r", k) for name in ("i2t", "t2i") for k in (1, 5, 10))
     figure_samples = 4
+    reads_views = True
 
     def __init__(
         self,
@@ -129,6 +129,7 @@ class RetrievalTask(SupervisedTask):
         return PretrainingState(
             self.backbone,
             image=self.images(batch),
+            further=self.further_views(batch),
             input_ids=ids,
             attention_mask=batch["attention_mask"],
             report_mask=ReportMask(ids, torch.zeros_like(ids, dtype=torch.bool)),
@@ -271,8 +272,8 @@ class RetrievalTask(SupervisedTask):
         """Ids and embeddings."""
         found: dict[str, Any] = {"id": batch["id"]}
         if "image" in batch:
-            image: Tensor = self.images(batch)
-            found["image_embedding"] = self.backbone.embed_image(self.backbone.image(image))
+            image = self.with_views(self.backbone.image(self.images(batch)), batch)
+            found["image_embedding"] = self.backbone.embed_image(image)
         if "input_ids" in batch:
             text = self.backbone.text(batch["input_ids"], batch["attention_mask"])
             found["text_embedding"] = self.backbone.embed_text(text)

@@ -50,6 +50,8 @@ class ZeroShotTask(TrainingFreeTask):
             accuracy and macro F1 of the class with the highest score, z-normalised over the images [GLoRIA].
     """
 
+    reads_views = True
+
     def __init__(
         self,
         *,
@@ -127,7 +129,7 @@ class ZeroShotTask(TrainingFreeTask):
 
     def similarity(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """(B, K) scores by similarity: ``global``, ``local``."""
-        return self._scorer(self.backbone.local_image(self.images(batch)))
+        return self._scorer(self.with_views(self.backbone.local_image(self.images(batch)), batch))
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if "labels" not in batch:
