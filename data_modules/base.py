@@ -251,8 +251,8 @@ class DataModule(IndexLoaders):
         touched[told] = (counts > 0).to_numpy()
         short = touched & (frame["text"].fillna("").map(count_words) < self.text.min_tokens)
         self.note(
-            f"{int(counts.sum()):,} sentences of {int(touched.sum()):,} of {int(told.sum()):,} texts refer to an earlier "
-            "study and are left out"
+            f"{int(counts.sum()):,} sentences of {int(touched.sum()):,} of {int(told.sum()):,} texts refer to an "
+            "earlier study and are left out"
         )
         return self.leave_out(frame, short, "text of comparisons alone").reset_index(drop=True)
 

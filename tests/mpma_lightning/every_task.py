@@ -1,5 +1,6 @@
 """Every task with a small backbone, in memory, and the samples it trains and is evaluated on."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from model_fixtures import DECODER
 from own_task import AgeTask
 from torch import nn
 
-from data_modules.contract import DataSpec
+from data_modules.contract import FURTHER_VIEWS, DataSpec
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning import distributed
 from mpma_lightning.backbones import BackboneSpec, ImageSpec, TextSpec
@@ -50,6 +51,8 @@ TRAIN = {
     "text labels": partial(ClassificationTask, backbone=SPEC, input="text", protocol="cls-multimodal"),
     "labels of both": partial(ClassificationTask, backbone=SPEC, input="both", protocol="cls-multimodal"),
     "exclusive labels": partial(ClassificationTask, backbone=SPEC),
+    "pretraining with a prior": partial(PretrainingTask, backbone=SPEC, objectives=OBJECTIVES, target_scale=1),
+    "labels with a prior": partial(ClassificationTask, backbone=SPEC, input="both", protocol="cls-multimodal"),
     "retrieval": partial(RetrievalTask, backbone=SPEC),
     "vqa": partial(VQATask, backbone=SPEC),
     "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
@@ -71,8 +74,8 @@ EVALUATE = TRAIN | {
 }
 
 
-def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
-    """A data module as tasks see it, and its samples as one batch."""
+def data(exclusive: bool, views: Sequence[str] = ()) -> tuple[MemoryData, dict[str, Any]]:
+    """A data module as tasks see it, and its samples as one batch; every other sample has the further ``views``."""
     draw = np.random.default_rng(0)
     texts = [" ".join(draw.choice(WORDS, size=4 + i % 5)) for i in range(SAMPLES)]
     tokenizer = Tokenizer.train(texts, 200, 1)
@@ -118,17 +121,24 @@ def data(exclusive: bool) -> tuple[MemoryData, dict[str, Any]]:
         image_size=32,
         fit="stretch",
         passed_on={"target": "float"},
+        views=list(views),
     )
+    if views:
+        kinds = torch.tensor([[1 + FURTHER_VIEWS.index(view) for view in views]] * SAMPLES)
+        batch["view_kinds"] = kinds * (torch.arange(SAMPLES) % 2).unsqueeze(1)
+        shape = (SAMPLES, len(views), 1, 32, 32)
+        batch["views"] = torch.from_numpy(draw.integers(0, 255, shape, dtype=np.uint8))
     frame = pd.DataFrame({"id": ids, "study": ids, "split": "train", "target": batch["target"].numpy(), "text": texts})
     return MemoryData(spec, frame), batch
 
 
-def build(name: str) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:
+def build(name: str, views: Sequence[str] = ()) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:
     """The task in float64, the samples, its trainer and what it will log."""
+    views = ["prior"] if name.endswith("with a prior") else views
     kind = torch.float32 if name == "rerank" else torch.float64  # which keeps the tokens of all pairs in half precision
     torch.set_default_dtype(kind)
     torch.manual_seed(0)
-    module, batch = data(exclusive=name == "exclusive labels")
+    module, batch = data(name == "exclusive labels", views)
     trainer = SimpleNamespace(
         datamodule=module,
         log_every_n_steps=1,

@@ -1,10 +1,10 @@
 """Several views of a sample: means, padding, gradients and the change since the prior, computed independently."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
-from every_task import SAMPLES, build, rows
+from every_task import build, rows
 from model_fixtures import MASK, VOCABULARY, small_backbone, small_spec
 
 from mpma_lightning.backbones import Backbone, Features, Vocabulary
@@ -122,49 +122,32 @@ def test_value_rows_and_join_keep_views() -> None:
     torch.testing.assert_close(joined.pooled, image.pooled[[0, 1, 2, 3, 0]].float())
 
 
-@pytest.mark.parametrize("name", ["pretraining", "image labels", "labels of both", "retrieval"])
+TASKS = pytest.mark.parametrize("name", ["pretraining", "image labels", "labels of both", "retrieval"])
+
+
+@pytest.fixture
+def usual_kind() -> Iterator[None]:
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@TASKS
+@pytest.mark.usefixtures("usual_kind")
 def test_value_a_batch_without_any_view_is_one_of_one_view(name: str) -> None:
-    try:
-        losses = []
-        for several in (False, True):
-            task, batch, _, _ = with_views(name, prior=False) if several else build(name)
-            if several:
-                batch["view_kinds"] = torch.zeros_like(batch["view_kinds"])
-            losses.append(float(task.training_step(rows(batch, list(range(8))), 0)))
-        assert losses[0] == pytest.approx(losses[1], rel=1e-9)
-    finally:
-        torch.set_default_dtype(torch.float32)
+    losses = []
+    for views in ((), ("lateral",)):
+        task, batch, _, _ = build(name, views)
+        batch |= {"view_kinds": torch.zeros_like(batch["view_kinds"])} if views else {}
+        losses.append(float(task.training_step(rows(batch, list(range(8))), 0)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["pretraining", "image labels", "labels of both", "retrieval"])
-def test_gradient_of_every_parameter_with_views(name: str) -> None:
+@TASKS
+@pytest.mark.usefixtures("usual_kind")
+def test_gradient_of_every_parameter(name: str) -> None:
     """As DDP needs it, whether or not a batch has a view."""
-    try:
-        task, batch, _, _ = with_views(name, prior=True)
-        for kinds in (batch["view_kinds"], torch.zeros_like(batch["view_kinds"])):
-            task.zero_grad()
-            task.training_step(rows(batch | {"view_kinds": kinds}, list(range(8))), 0).backward()
-            assert not [key for key, weight in task.named_parameters() if weight.requires_grad and weight.grad is None]
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def with_views(name: str, prior: bool) -> tuple[Any, ...]:
-    """``build`` of data whose samples have a lateral image or, with ``prior``, a prior."""
-    import every_task
-
-    plain = every_task.data
-
-    def data(exclusive: bool) -> tuple[Any, dict[str, Any]]:
-        module, batch = plain(exclusive)
-        module.spec.views = ["prior" if prior else "lateral"]
-        draw = torch.Generator().manual_seed(5)
-        views = torch.randint(0, 255, (SAMPLES, 1, 1, 32, 32), generator=draw, dtype=torch.uint8)
-        kinds = torch.tensor([[(2 if prior else 1) * (i % 2)] for i in range(SAMPLES)])
-        return module, batch | {"views": views, "view_kinds": kinds}
-
-    every_task.data = data
-    try:
-        return build(name)
-    finally:
-        every_task.data = plain
+    task, batch, _, _ = build(name, ("lateral", "prior"))
+    for kinds in (batch["view_kinds"], torch.zeros_like(batch["view_kinds"])):
+        task.zero_grad()
+        task.training_step(rows(batch | {"view_kinds": kinds}, list(range(8))), 0).backward()
+        assert not [key for key, weight in task.named_parameters() if weight.requires_grad and weight.grad is None]

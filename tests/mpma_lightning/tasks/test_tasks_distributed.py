@@ -69,6 +69,7 @@ def test_value_gradients(name: str, world: int, shared: Shared) -> None:
 EXPECTED: dict[str, Callable[[set[str]], bool]] = {
     "pretraining": lambda names: "val/report_reconstruction_loss" in names,
     "exclusive labels": lambda names: "val/accuracy" in names,
+    "pretraining with a prior": lambda names: "val/report_reconstruction_loss" in names,
     "retrieval": lambda names: {"val/i2t_r1", "val/t2i_r5"} <= names,
     "linear probe": lambda names: "val/fraction_1/auroc" in names,
     "zero-shot": lambda names: any("auroc" in name for name in names),
