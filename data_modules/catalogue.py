@@ -19,6 +19,7 @@ DATA_MODULES = {
     "mimic_cxr_expert": "MIMICCXRExpertDataModule",
     "mimic_cxr_vqa": "MIMICCXRVQADataModule",
     "ms_cxr": "MSCXRDataModule",
+    "ms_cxr_t": "MSCXRTDataModule",
     "nih_chestxray14": "NIHChestXray14DataModule",
     "nih_google": "NIHGoogleDataModule",
     "openi": "OpenIDataModule",

@@ -167,6 +167,11 @@ PROTOCOLS: dict[str, Protocol] = {
     "cls-multimodal": LabelProtocol(
         "as cls-finetune, from image, text or both", encoder_lr=0.1, inputs=("image", "text", "both")
     ),
+    "cls-progression": LabelProtocol(
+        "as cls-finetune: better, same or worse for each finding of two images; macro-accuracy, the mean recall of the "
+        "three states [BioViL-T], trained on other images than theirs",
+        encoder_lr=0.1,
+    ),
     "cls-linear-stored": LabelProtocol(
         "linear probe on stored features of 1, 10, 100 % of the labels: MGCA's optimiser, without its augmentation",
         norm=False,

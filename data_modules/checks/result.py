@@ -20,6 +20,7 @@ OFFICIAL = {
     "chexpert_plus": 223_462,
     "covidx": 30_530,
     "ms_cxr": 1_162,
+    "ms_cxr_t": 1_045,
     "nih_chestxray14": 112_120,
     "nih_google": 4_376,
     "openi": 7_470,

@@ -9,6 +9,8 @@
 <out>/layouts/<name>/               with `--layouts`: the same films as other data sets have them
 <out>/phantom.json                  options, counts and whether the phantom is complete
 ```
+With `--progression true` patients have two or three studies, whose findings grow, shrink, come and go, and reports that
+say so; `layouts/ms_cxr_t` has the exact truth.
 Report labels differ from the exact ones as in reality: doubtful mentions are -1, what is not mentioned is blank.
 """
 

@@ -14,6 +14,7 @@ HEART = {"mild": 0.535, "moderate": 0.58, "severe": 0.64}  # cardiothoracic rati
 _WIDTH = {"mild": 0.195, "marked": 0.24}  # half width of the upper mediastinum
 _FLUID = {"small": 0.20, "moderate": 0.42, "large": 0.72}  # height of an effusion at the chest wall
 _RETRACTION = {"small": 0.24, "moderate": 0.38, "large": 0.58}
+_EXTENT = {None: (0.18, 0.26), "small": (0.11, 0.14), "moderate": (0.18, 0.21), "large": (0.26, 0.3)}
 _WATER = {"mild": 0.30, "moderate": 0.42, "severe": 0.55}
 _ZONES = {"upper": (0.10, 0.36), "mid": (0.36, 0.64), "lower": (0.64, 0.95)}  # of the lung's height
 
@@ -96,7 +97,7 @@ def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator, stre
 
 
 def _consolidation(scene: Scene, finding: Finding, rng: np.random.Generator, strength: float) -> Mask:
-    side, radius = finding.side or "left", rng.uniform(0.18, 0.26)
+    side, radius = finding.side or "left", rng.uniform(*_EXTENT[finding.size])
     centre = _place(scene, side, finding.zone, radius * 0.8, rng)
     opaque = scene.canvas.fill(blob(rng, centre, radius, 0.22), 0.035) * scene.lung[side]
     mottled = opaque * np.clip(0.9 + 0.13 * scene.canvas.texture(rng, 26), 0, 1)

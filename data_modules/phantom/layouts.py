@@ -21,6 +21,7 @@ LAYOUTS = (
     "mimic_cxr_expert",
     "mimic_cxr_vqa",
     "ms_cxr",
+    "ms_cxr_t",
     "nih_chestxray14",
     "nih_google",
     "openi",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_modules.phantom.anatomy import Anatomy, View
 from data_modules.phantom.plan import Finding, presence, sample_findings
+from data_modules.phantom.progression import changes, first_findings, later_findings
 from data_modules.phantom.render import Film, render
 from data_modules.phantom.reporting import phrase, write_report
 from data_modules.phantom.tables import Row
@@ -26,6 +27,7 @@ class Options:
     seed: int
     size: int
     difficulty: str
+    progression: bool = False
 
 
 @dataclass
@@ -49,11 +51,18 @@ def write_patient(out: Path, options: Options, number: int, split: str) -> Rows:
     anatomy = Anatomy.sample(rng)
     subject = 10_000_000 + number % 10 * 1_000_000 + (number // 10 * 37 + int(rng.integers(37))) % 1_000_000
     rows, findings, day = Rows(), list[Finding](), int(rng.integers(0, 20_000))
-    for visit in range(1 + int(rng.random() < 0.5)):
+    for visit in range(1 + options.progression + int(rng.random() < 0.5)):
         study = 50_000_000 + (number * 4 + visit) * 7_654_321 % 10_000_000
-        findings = sample_findings(rng, findings)
+        before, told = findings, dict[str, str]()
+        if not options.progression:
+            findings = sample_findings(rng, before)
+        elif visit == 0:
+            findings = first_findings(rng)
+        else:
+            findings = later_findings(rng, before)
+            told = changes(before, findings, rng)
         day += int(rng.integers(1, 400))
-        _write_study(out, options, rng, anatomy, findings, (subject, study), day, split, rows)
+        _write_study(out, options, rng, anatomy, findings, told, (subject, study), day, split, rows)
     return rows
 
 
@@ -63,6 +72,7 @@ def _write_study(
     rng: np.random.Generator,
     anatomy: Anatomy,
     findings: list[Finding],
+    told: dict[str, str],
     ids: tuple[int, int],
     day: int,
     split: str,
@@ -73,7 +83,7 @@ def _write_study(
     frontal: View = "AP" if rng.random() < (0.45 if ill else 0.25) else "PA"
     views: list[View] = [frontal, "LATERAL"] if rng.random() < (0.5 if frontal == "PA" else 0.06) else [frontal]
     stem = f"files/p{subject // 1_000_000}/p{subject}/s{study}"
-    report = write_report(findings, list(views), anatomy.female, rng)
+    report = write_report(findings, list(views), anatomy.female, rng, told)
     folder = out / "mimic-cxr-jpg" / stem
     folder.mkdir(parents=True, exist_ok=True)
     text = out / "mimic-cxr" / "mimic-cxr-reports" / f"{stem}.txt"

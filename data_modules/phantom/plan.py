@@ -65,8 +65,8 @@ def sample_findings(rng: np.random.Generator, before: list[Finding]) -> list[Fin
         for name in PLANTED:
             if name in kept:
                 found[name] = kept[name]
-            elif rng.random() < _chance(name, found):
-                found[name] = _describe(name, rng, found)
+            elif rng.random() < chance(name, found):
+                found[name] = describe(name, rng, found)
     return list(found.values())
 
 
@@ -80,7 +80,8 @@ def presence(findings: list[Finding]) -> dict[str, int]:
     return truth
 
 
-def _chance(name: str, found: dict[str, Finding]) -> float:
+def chance(name: str, found: dict[str, Finding]) -> float:
+    """Chance of a finding in a study that is not normal, beside those already ``found``."""
     chance = _CHANCE[name]
     if name == "Edema" and "Cardiomegaly" in found:
         chance += 0.25
@@ -93,7 +94,8 @@ def _chance(name: str, found: dict[str, Finding]) -> float:
     return chance
 
 
-def _describe(name: str, rng: np.random.Generator, found: dict[str, Finding]) -> Finding:
+def describe(name: str, rng: np.random.Generator, found: dict[str, Finding]) -> Finding:
+    """A finding of that name: side, zone, size and kind, as they go with those already ``found``."""
     side = str(rng.choice(["left", "right"]))
     fluid = found.get("Pleural Effusion")
     wet = fluid.side if fluid else None

@@ -1,7 +1,9 @@
 """Writes the radiologist's report of a study and the 14 labels that follow from what it mentions."""
 
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -43,8 +45,17 @@ class _Prose:
         return bool(self.rng.random() < probability)
 
 
-def write_report(findings: list[Finding], views: list[str], female: bool, rng: np.random.Generator) -> Report:
-    """The report of a study; every report has FINDINGS, an IMPRESSION, or both."""
+def write_report(
+    findings: list[Finding],
+    views: list[str],
+    female: bool,
+    rng: np.random.Generator,
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
+    """The report of a study; every report has FINDINGS, an IMPRESSION, or both.
+
+    ``changes`` are sentences by finding that end its FINDINGS, or else its IMPRESSION.
+    """
     present = {finding.name for finding in findings}  # never negated, even if left out
     told = [finding for finding in findings if rng.random() >= _SILENT]
     doubt = {finding.name for finding in told if rng.random() < _DOUBT}
@@ -60,6 +71,11 @@ def write_report(findings: list[Finding], views: list[str], female: bool, rng: n
         prose = _Prose(rng, labels=labels)
         _impression(prose, told, doubt, present, alone=shape == "impression")
         sections["impression"] = " ".join(prose.sentences)
+    if changes:
+        first = next(iter(sections))
+        sections[first] = " ".join([sections[first], *changes.values()])
+        for name in changes:
+            labels.setdefault(name, int(name in present))
     if not any(value for label, value in labels.items() if label not in ("Support Devices", "No Finding")):
         labels["No Finding"] = 1
     return Report(_layout(sections, views, female, rng), sections, {k: labels[k] for k in LABELS if k in labels})

@@ -35,6 +35,7 @@ def write_phantom(
     difficulty: Literal["normal", "hard"] = "normal",
     workers: int | None = None,
     layouts: str = "",
+    progression: bool = False,
 ) -> dict[str, int]:
     """Write a phantom under `out` and return its counts; a complete one of the same options is left as it is.
 
@@ -46,15 +47,20 @@ def write_phantom(
         difficulty: "hard" has stronger shifts, uneven exposure and weaker contrast.
         workers: processes; None = one per available core.
         layouts: other data sets' layouts of the same films, into `out`/layouts: names with commas between, or all.
+        progression: two or three studies a patient, whose findings grow, shrink, come and go, and reports that say so;
+            the layout ms_cxr_t has the exact truth.
 
     Raises:
         UserError: an option is out of range, or `out` holds something else.
     """
     out = Path(out)
-    options = Options(patients, seed, size, difficulty)
+    options = Options(patients, seed, size, difficulty, progression)
     _check(options)
     names = chosen_layouts([name for name in layouts.split(",") if name])
-    marker = {"phantom": VERSION, "options": asdict(options)}
+    written = asdict(options)
+    if not progression:
+        del written["progression"]  # phantoms of earlier versions have no such option
+    marker = {"phantom": VERSION, "options": written}
     counts = _existing(out, marker) or _write(out, options, marker, workers)
     write_layouts(out, names)
     return counts

@@ -24,6 +24,7 @@ WARNED = {
     "chestx_det": {"class without a positive"},
     "chexpert": {"class without a positive"},
     "nih_chestxray14": {"class without a positive"},
+    "ms_cxr_t": {"class without a positive"},
     "padchest": {"class without a positive"},
     "vindr_cxr": {"class without a positive"},
 }
@@ -31,6 +32,8 @@ WARNED = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
 }
+OF_MIMIC = ("ms_cxr", "ms_cxr_t")
+"""Sets whose images are those of MIMIC-CXR-JPG."""
 SHORT_SIDE = 64
 FROM_LABELS = TextOptions(vocab_size=600, from_labels=True)
 
@@ -53,8 +56,9 @@ def make(name: str, root: Path, **options: Any) -> DataModule:
 def test_value_checked_prepared_and_read_alike(name: str, phantom: Path, tmp_path: Path) -> None:
     root = phantom if name == "mimic_cxr" else phantom / "layouts" / name
     store = tmp_path / "store"
-    raw = {"image_root": str(phantom / "mimic-cxr-jpg")} if name == "ms_cxr" else {}
-    there = {"mimic_cxr": {"report_root": str(phantom / "mimic-cxr")}, "ms_cxr": {"image_root": str(store)}}
+    raw = {"image_root": str(phantom / "mimic-cxr-jpg")} if name in OF_MIMIC else {}
+    there = {key: {"image_root": str(store)} for key in OF_MIMIC}
+    there["mimic_cxr"] = {"report_root": str(phantom / "mimic-cxr")}
     result = check(name, root, make(name, root, **raw), decode_all=True)
     kinds = {finding.kind for finding in result.findings if finding.severity != "info"}
     assert not result.failed and kinds == WARNED.get(name, set())
@@ -83,7 +87,7 @@ def test_value_every_argument_of_its_own_is_compared_with_that_of_a_store(name: 
             super().__init__(**common)
             self.extra = extra
 
-    raw = {"masks": "masks"} if name == "annotated" else {"image_root": "none"} if name == "ms_cxr" else {}
+    raw = {"masks": "masks"} if name == "annotated" else {"image_root": "none"} if name in OF_MIMIC else {}
     options = kind.from_root(Path("none"), **raw).index_options()
     assert options.keys() == (own - {*kind.sampling_options}) | {"text.min_tokens"}
     assert kind.sampling_options == (("study_sampling",) if name == "mimic_cxr" else ())
@@ -132,7 +136,7 @@ def test_value_texts_from_labels_of_every_label_only_set(name: str, phantom: Pat
 
 @pytest.mark.parametrize("name", ["roco", "vqa_rad", "slake", "ms_cxr"])
 def test_error_texts_from_labels_of_a_set_without_labels(name: str, phantom: Path) -> None:
-    more = {"image_root": str(phantom / "mimic-cxr-jpg")} if name == "ms_cxr" else {}
+    more = {"image_root": str(phantom / "mimic-cxr-jpg")} if name in OF_MIMIC else {}
     options: dict[str, Any] = {"image_size": 32, "num_workers": 0, "text": FROM_LABELS, **more}
     data = data_module(name).from_root(phantom / "layouts" / name, **options)
     with pytest.raises(UserError, match=r"data\.text\.from_labels is true, but the data have no labels"):

@@ -36,6 +36,12 @@ SELECTABLE = ("CheXpertDataModule", "MIMICCXRDataModule", "NIHChestXray14DataMod
 OVERRIDES: dict[str, dict[str, str]] = {
     "mimic_cxr": {"image_root": "{phantom}/mimic-cxr-jpg", "report_root": "{phantom}/mimic-cxr"},
     "ms_cxr": {"root": "{layout}", "image_root": "{phantom}/mimic-cxr-jpg"},
+    "ms_cxr_t": {
+        "root": "{layout}",
+        "image_root": "{phantom}/mimic-cxr-jpg",
+        "split": "mimic_cxr",
+        "labels": "[Edema, Pleural Effusion]",
+    },
     "chexpert": {"root": "{layout}", "val_share": "0.2"},
     "vindr_cxr": {"root": "{layout}", "labels": "[Cardiomegaly, Pleural effusion]"},
     "chestx_det": {"root": "{layout}", "labels": "[Cardiomegaly, Effusion]"},

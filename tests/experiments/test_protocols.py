@@ -23,6 +23,7 @@ EXPECTED = {
     "classification/siim_pneumothorax_benchx": ("cls-finetune-benchx", *F1),
     "classification/covidx_benchx": ("cls-finetune-benchx", *F1),
     "classification/*_multimodal": ("cls-multimodal", *AUROC),
+    "classification/progression": ("cls-progression", "val/macro_accuracy", "max"),
     "classification/own": ("cls-finetune", *AUROC),
     "detection/annotated": ("det-coco", "val/map_50", "max"),
     "detection/vindr_cxr": ("det-coco", "val/map", "max"),

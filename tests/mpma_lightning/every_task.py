@@ -29,6 +29,7 @@ from mpma_lightning.tasks.detection import DetectionTask
 from mpma_lightning.tasks.grounding import GroundingTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask
 from mpma_lightning.tasks.pretraining import PretrainingTask
+from mpma_lightning.tasks.progression import STATES, ProgressionTask
 from mpma_lightning.tasks.report_generation import ReportGenerationTask
 from mpma_lightning.tasks.retrieval import RetrievalTask
 from mpma_lightning.tasks.segmentation import SegmentationTask
@@ -52,6 +53,7 @@ TRAIN = {
     "labels of both": partial(ClassificationTask, backbone=SPEC, input="both", protocol="cls-multimodal"),
     "exclusive labels": partial(ClassificationTask, backbone=SPEC),
     "pretraining with a prior": partial(PretrainingTask, backbone=SPEC, objectives=OBJECTIVES, target_scale=1),
+    "progression": partial(ProgressionTask, backbone=SPEC),
     "labels with a prior": partial(ClassificationTask, backbone=SPEC, input="both", protocol="cls-multimodal"),
     "retrieval": partial(RetrievalTask, backbone=SPEC),
     "vqa": partial(VQATask, backbone=SPEC),
@@ -134,11 +136,13 @@ def data(exclusive: bool, views: Sequence[str] = ()) -> tuple[MemoryData, dict[s
 
 def build(name: str, views: Sequence[str] = ()) -> tuple[Task, dict[str, Any], SimpleNamespace, dict[str, float]]:
     """The task in float64, the samples, its trainer and what it will log."""
-    views = ["prior"] if name.endswith("with a prior") else views
+    views = ["prior"] if name.endswith(("with a prior", "progression")) else views
     kind = torch.float32 if name == "rerank" else torch.float64  # which keeps the tokens of all pairs in half precision
     torch.set_default_dtype(kind)
     torch.manual_seed(0)
-    module, batch = data(name == "exclusive labels", views)
+    module, batch = data(name in ("exclusive labels", "progression"), views)
+    if name == "progression":
+        module.spec.classes = [f"Edema {state}" for state in STATES]
     trainer = SimpleNamespace(
         datamodule=module,
         log_every_n_steps=1,

@@ -101,6 +101,7 @@ HEADLINES = {
     "segmentation": {"dice", "dice_positive", "dice_empty_prediction", "dice_positive_mean_mask"},
     "detection": {"map", "map_50", "map_40_75_mgca"},
     "number": {"age_error"},
+    "progression": {"macro_accuracy", "accuracy"},
     "reports": {"finding_f1", "finding_f1_macro", "bleu_4", "rouge_l", "cider"},
     "grounding": {"pointing_game", "signed_cnr", "absolute_cnr", "random_patch", "centre_of_named_lung"},
     "vqa": {"accuracy", "accuracy/open", "accuracy/closed", "accuracy/contrasted", "question_only"},
