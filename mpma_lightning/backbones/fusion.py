@@ -129,7 +129,10 @@ class CrossFusion(Fusion):
         return weights[..., first : first + image.tokens.shape[1]]
 
     def memory_use(self, image: Features, text: Features, attention_mask: Tensor) -> list[MemoryUse]:
-        found = [layer.memory_use(*read) for layer, *read in self._steps(image, text, attention_mask)]
+        steps = self._steps(image, text, attention_mask)
+        found = [
+            layer.memory_use(q, padding, before, keys, absent) for layer, q, padding, before, keys, absent in steps
+        ]
         first = image.prefix.shape[1]
         return [use.of_patches(slice(first, first + image.tokens.shape[1])) for use in found if use is not None]
 
