@@ -134,7 +134,9 @@ class PairedEvaluation(Callback):
         labels: list[Tensor] = []
         for chosen in torch.arange(len(samples)).split(task.data.batch_size):
             batch = collate([samples[i] for i in chosen.tolist()])
-            seen = {name: batch[name].to(task.device) for name in ("image", "views", "view_kinds") if name in batch}
+            seen: dict[str, Any] = {
+                name: batch[name].to(task.device) for name in ("image", "views", "view_kinds") if name in batch
+            }
             features.append(task.encode(seen)["image"].float().cpu())
             labels.append(batch["labels"])
         train = (torch.cat(features).numpy(), torch.cat(labels).numpy())
