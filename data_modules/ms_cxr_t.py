@@ -68,7 +68,8 @@ class MSCXRTDataModule(DataModule):
         def problem(row: int) -> str:
             where = f"{path}: {row_name(path, row)}"
             if strange.iloc[row]:
-                found = " and ".join(table.loc[row, ["dicom_id", "previous_dicom_id"]].fillna("nothing"))
+                cells = (table[name].iloc[row] for name in ("dicom_id", "previous_dicom_id"))
+                found = " and ".join("nothing" if pd.isna(cell) else str(cell) for cell in cells)
                 return f"{where}: found images {found}, expected two p10/p10000032/s50414267/<dicom_id> of one patient"
             return f"{where}: found {states.iloc[row].dropna().tolist()}, expected {', '.join(STATES)} or blank"
 

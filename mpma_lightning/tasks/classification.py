@@ -16,7 +16,7 @@ from mpma_lightning.evaluation.classification import (
     auroc_interval,
     best_thresholds,
 )
-from mpma_lightning.evaluation.metric import Scores, with_interval
+from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.tasks.base import Step
@@ -37,7 +37,7 @@ class ClassificationTask(LabelledTask):
     """
 
     monitor = AUROC
-    selectable = (AP, F1, ACCURACY, F1_LIKELIEST)
+    selectable: tuple[Metric, ...] = (AP, F1, ACCURACY, F1_LIKELIEST)
 
     def __init__(self, *, protocol: str = "cls-finetune", **common: Any) -> None:
         super().__init__(protocol=protocol, **common)

@@ -79,8 +79,8 @@ class ProgressionTask(ClassificationTask):
             scores = self.likelihoods(logits)
             self.check_finite(scores=scores)
             self.keep(batch, labels=labels, scores=scores)
-        by_finding = [self.by_finding(values).flatten(0, 1) for values in (logits, labels)]
-        return {"label_loss": label_loss(*by_finding, exclusive=True)}
+        flat_logits, flat_labels = (self.by_finding(values).flatten(0, 1) for values in (logits, labels))
+        return {"label_loss": label_loss(flat_logits, flat_labels, exclusive=True)}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         labels, scores = (self.by_finding(torch.from_numpy(rows[name])) for name in ("labels", "scores"))
