@@ -52,6 +52,7 @@ from mpma_lightning.runs.owner import owned
 from mpma_lightning.runs.record import RunRecord
 from mpma_lightning.tasks.base import Task
 
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HOLDING_CLASSES = ("mpma_lightning.tasks", "mpma_lightning.callbacks", "data_modules")
 _FIT_CALLBACKS: dict[str, type[Callback]] = {
     "non_finite": NonFinite,
@@ -70,7 +71,7 @@ class TrainingCLI(LightningCLI):
     ) -> None:
         self.owner, self.words = owner, list(argv)
         self.run_folder = run_folder(config_arguments(argv))
-        subcommand = argv[0]
+        self.only = subcommand = argv[0]
         super().__init__(
             task,
             data,
@@ -93,6 +94,10 @@ class TrainingCLI(LightningCLI):
             },
         )
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # Lightning's is static, and called by self
+        """The one of this command: parsers of the others would be built and searched for nothing."""
+        return {self.only: super().subcommands()[self.only]}
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
@@ -110,6 +115,12 @@ class TrainingCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Keep the config: Lightning would overwrite it with the hyper-parameters of the checkpoint."""
+
+    def _dump_config(self) -> None:
+        """Like Lightning's, without checking again what has just been parsed."""
+        if not hasattr(self, "config_dump"):
+            text = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, skip_validation=True)
+            self.config_dump = yaml.load(text, Loader=SafeLoader)[self.only]
 
     def before_instantiate_classes(self) -> None:
         """Lock the run folder, choose the checkpoint, and refuse to continue or evaluate a run of other settings."""
@@ -147,9 +158,10 @@ class TrainingCLI(LightningCLI):
         """``settings`` with the defaults of arguments that they lack; unchanged where they cannot be parsed."""
         parser = self._parser(self.subcommand)
         try:
-            complete: dict[str, Any] = yaml.safe_load(parser.dump(parser.parse_object(settings), skip_none=False))
+            text = parser.dump(parser.parse_object(settings), skip_none=False, skip_validation=True)
         except ArgumentError:
             return settings
+        complete: dict[str, Any] = yaml.load(text, Loader=SafeLoader)
         return complete
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -231,7 +243,8 @@ class CommandReader(TrainingCLI):
             config = self.parser.parse_args(name_backbones(take_flag(argv)[0]))[self.name]
             remove_callbacks_without_use(config.trainer)
             parser = self._parser(self.name)
-            settings: dict[str, Any] = yaml.safe_load(parser.dump(config, skip_none=False))
+            text = parser.dump(config, skip_none=False, skip_validation=True)
+            settings: dict[str, Any] = yaml.load(text, Loader=SafeLoader)
             return settings
 
 

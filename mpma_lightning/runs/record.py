@@ -37,7 +37,7 @@ class RunRecord(SaveConfigCallback):
         self.allow_random = allow_random
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.content = self.parser.dump(self.config, skip_none=False)
+        self.content = self.parser.dump(self.config, skip_none=False, skip_validation=True)  # parsed, hence valid
         self.settings = yaml.load(self.content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         self.sizes = Sizes(attached_data(trainer).batch_size, trainer.world_size, trainer.accumulate_grad_batches)
         super().setup(trainer, pl_module, stage)

@@ -13,7 +13,7 @@ from mpma_lightning.cli.main import main
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(out, patients=60, seed=3, size=128, layouts="all")
+    write_phantom(out, patients=60, seed=3, size=128, workers=1, layouts="all")
     return out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shipped import EXPERIMENTS, SHIPPED, data_arguments, merged, results, shipped, start, subcommand
+from shipped import EXPERIMENTS, SHIPPED, TINY, data_arguments, merged, results, shipped, start, subcommand
 
 from mpma_lightning.lab.sweeps.plan import read_sweep
 
@@ -38,11 +38,31 @@ PAPER_SCALE = (
 )
 
 
+LARGE = [
+    EXPERIMENTS / name
+    for name in (
+        "pretraining/mpma_vit_b16_mimic_cxr.yaml",
+        "pretraining/corpora.yaml",
+        "report_generation/pairs.yaml",
+        "retrieval/pairs.yaml",
+    )
+]
+"""Of as many layers as they say in the full suite, of one layer in the other."""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", shipped(LARGE, ()))
+def test_every_layer_is_built(path: Path, phantom: Path, pairs: Path, tmp_path: Path) -> None:
+    start(path, phantom, pairs, tmp_path, "--trainer.max_steps", "0")
+    assert (tmp_path / "config.yaml").is_file()
+
+
 @pytest.mark.parametrize("path", shipped(SHIPPED, PAPER_SCALE))
 def test_every_experiment_is_built(
     path: Path, phantom: Path, pairs: Path, trained: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     weights = ["--model.checkpoint", str(trained[0])] if "checkpoint: runs/" in path.read_text() else []
+    weights += TINY if path in LARGE else []
     start(path, phantom, pairs, tmp_path, "--trainer.max_steps", "0", *weights)
     written = "config.yaml" if subcommand(path) == "fit" else f"{subcommand(path)}.yaml"
     assert (tmp_path / written).is_file()

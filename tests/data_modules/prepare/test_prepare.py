@@ -3,17 +3,15 @@
 import csv
 import hashlib
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections import namedtuple
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -32,7 +30,6 @@ from data_modules.store.store import open_store
 from data_modules.text.tokenizer import TextOptions
 from mpma_lightning.cli.main import main
 
-ROOT = Path(__file__).parents[3]
 TEXT = TextOptions(max_tokens=48, vocab_size=400, min_count=1)
 Usage = namedtuple("Usage", "total used free")
 
@@ -307,20 +304,14 @@ def kill_and_restart(phantom: Path, folder: Path, kills: int, seed: int) -> None
     """Kill `prepare` at ``kills`` random moments of its writing, then let it end; compare with an undisturbed one."""
     options = Options(short_side=96)
     prepare(mimic(phantom), folder / "whole", options, workers=1, per_shard=2)
-    code = f"""
-if __name__ == "__main__":
-    from pathlib import Path
-    from data_modules.mimic_cxr import MIMICCXRDataModule
-    from data_modules.prepare import Options, prepare
-    data = MIMICCXRDataModule.from_root(Path({str(phantom)!r}))
-    prepare(data, Path({str(folder / "killed")!r}), Options(short_side=96), workers=2, per_shard=2)
-"""
-    script = folder / "run.py"
-    script.write_text(code)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
-    def start() -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    def written() -> int:
+        data = MIMICCXRDataModule.from_root(phantom)
+        prepare(data, folder / "killed", options, workers=2, per_shard=2)
+        return 0
+
+    def start() -> BaseProcess:
+        return forked.start(1, written)[0]
 
     def shards() -> int:
         return len(list(folder.glob("killed*/images/*.arrow")))
@@ -330,15 +321,15 @@ if __name__ == "__main__":
         victim = start()
         target, deadline = shards() + int(rng.integers(0, 3)), time.monotonic() + 600
         while not (folder / "killed.part" / "images").is_dir() or shards() < target:
-            assert victim.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
+            assert victim.is_alive() and time.monotonic() < deadline, "ended before it could be killed"
             time.sleep(0.001)
         time.sleep(float(rng.random()) * 0.02)
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
+        victim.kill()
+        victim.join()
         assert not (folder / "killed").exists(), "the kill came too late to test anything"
         reached.append(shards())
     assert reached[-1] > 0
-    assert start().wait(300) == 0
+    assert forked.end([start()], 300) == [0]
     assert content(folder / "killed") == content(folder / "whole")
     assert not (folder / "killed.part").exists()
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from full_disk import full_disk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import AUROC as MACRO_AUROC
 from report_runs import cell, declare, only_table, planned, row, samples, seeds_of, write_run
@@ -311,7 +311,6 @@ ODD = st.recursive(
 """Anything a JSON file may hold."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_error_odd_records_are_remarks(data: st.DataObject, tmp_path: Path) -> None:
     top = tmp_path / uuid4().hex

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_modules.errors import UsageError
@@ -13,10 +13,13 @@ from mpma_lightning.cli.main import main
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.lab.sweeps.check import Checked
 from mpma_lightning.lab.sweeps.plan import Method, Stage, Sweep, read_sweep
+from mpma_lightning.lab.sweeps.trial import Slot, Step, Trial
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
-SLOW = ("paper", "phantom")
+QUICK = ("place", "search")
+IN_ORDER = ("ablation", "settle", "variants", "phantom")
+"""Sweeps that share settings, those of many others first."""
 SWEEP = f"""
 runs: out
 seeds: [0, 1]
@@ -136,12 +139,36 @@ def test_error_data_are_missed_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.full] * (p.stem in SLOW)) for p in SHIPPED]
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.full] * (p.stem not in QUICK)) for p in SHIPPED]
 )
 def test_smoke_every_line_of_shipped_sweeps(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", str(path), "--print-commands"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("python -m mpma_lightning")]
     assert len(lines) == len(read_sweep(path).trials)
+
+
+def new_lines(sweep: Sweep, known: set[tuple[str | Slot, str | Slot]]) -> list[tuple[Trial, Step]]:
+    """Lines with a config file or the value of a setting that no line before them has; ``known`` grows by these."""
+    lines = {step.words: (trial, step) for trial in sweep.trials for step in trial.steps}
+    made = []
+    for words in sorted(lines, key=len, reverse=True):
+        settings = set(zip(words[1::2], words[2::2], strict=True))
+        if not settings <= known:
+            made.append(lines[words])
+        known |= settings
+    return made
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_smoke_every_setting_of_shipped_sweeps(name: str) -> None:
+    """Of each config file and setting one line is read; ``test_smoke_every_line_of_shipped_sweeps`` reads all."""
+    known: set[tuple[str | Slot, str | Slot]] = set()
+    for before in IN_ORDER[: IN_ORDER.index(name) + 1]:
+        lines = new_lines(read_sweep(ROOT / "experiments" / "sweeps" / f"{before}.yaml"), known)
+    assert 5 < len(lines) < 25
+    checked = Checked()
+    for trial, step in lines:
+        assert checked.settings(trial, step)["seed_everything"] == trial.seed
 
 
 def test_value_runs_of_the_phantom() -> None:
@@ -186,7 +213,6 @@ def odd(kind: type) -> st.SearchStrategy:
     return st.dictionaries(st.sampled_from(keys), VALUES, max_size=2)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sweep=odd(Sweep), stage=odd(Stage), method=odd(Method))
 def test_error_odd_sweep_files_are_one_line(tmp_path: Path, sweep: dict, stage: dict, method: dict) -> None:
     file = f"{ROOT}/experiments/ablations/mpma.yaml"
