@@ -76,10 +76,9 @@ class Figures(Callback):
         """Write what ``draw(task, stage, samples)`` returns; where that fails, warn and let the run continue."""
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        if not self.due:
+        if not self.due or not isinstance(task, Task):
             return
         begun = time.monotonic()
-        assert isinstance(task, Task)
         try:
             self._write(trainer, draw(task, "test" if trainer.testing else "val", self.samples or task.figure_samples))
         except Exception as error:

@@ -9,10 +9,10 @@ from PIL import Image
 
 
 def sends_away(logger: Logger) -> bool:
-    """Whether what the logger takes can leave this machine: of MLflow, unless its address is a folder (``file:…``); of
-    W&B always, as an offline run is uploaded later."""
+    """Whether what the logger takes can leave this machine: of MLflow, unless its address is a folder (``file:…``)
+    or a file (``sqlite:…``); of W&B always, as an offline run is uploaded later."""
     if isinstance(logger, MLFlowLogger):
-        return urlparse(logger.experiment.tracking_uri).scheme != "file"
+        return urlparse(logger.experiment.tracking_uri).scheme not in ("file", "sqlite")
     return isinstance(logger, WandbLogger)
 
 

@@ -188,6 +188,7 @@ def test_value_loggers_get_pictures_and_servers_only_if_told(
     loggers = (board, wandb, here, there, CSVLogger(tmp_path))
     assert [sends_away(logger) for logger in loggers] == [False, True, False, True, False]
     assert sends_away(made(MLFlowLogger, experiment=Client("databricks")))
+    assert not sends_away(made(MLFlowLogger, experiment=Client("sqlite:///runs/a/mlflow.db")))
     task, _, _, _ = build("segmentation")
     draw = lambda *_: {"one": canvas(1, 1)[0]}  # noqa: E731
     for callback in (Figures(), Figures(send=True)):
