@@ -25,9 +25,9 @@ def reach(encoder: ImageEncoder, image: Tensor) -> tuple[int, int]:
         encoder: with feature maps.
         image: (B, 3, H, W) sets the size; what is looked at is noise.
     """
-    draw = torch.Generator().manual_seed(0)
-    noise = torch.randn((2, *image.shape[1:]), generator=draw).to(image).requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        draw = torch.Generator().manual_seed(0)
+        noise = torch.randn((2, *image.shape[1:]), generator=draw).to(image).requires_grad_()
         first = encoder.local_levels.indices[0]
         found = encoder(noise, levels=encoder.levels.indices[:1], local=first)
         corner = found.levels[0][:, :, 0, 0] if found.local is None else found.local[:, 0]

@@ -84,7 +84,7 @@ def test_error_an_old_run_of_other_settings(
 
 
 def test_value_an_old_run_is_tested_and_started_from(phantom: Path, old_run: Path, tmp_path: Path) -> None:
-    assert main(["test", *demo_arguments(phantom, old_run, *SHORT[:-1], "--ckpt_path", "last")]) == 0
+    assert main(["test", *demo_arguments(phantom, old_run, *SHORT[:-1], "--ckpt_path", "last", BEFORE[-1])]) == 0
     assert (old_run / "results_test.json").is_file()
-    start = ("--model.checkpoint", str(old_run))
+    start = ("--model.checkpoint", str(old_run), BEFORE[-1])
     assert main(["fit", *demo_arguments(phantom, tmp_path / "new", *SHORT, "1", *start)]) == 0
