@@ -44,6 +44,8 @@ def report_cards(images: Tensor, references: Sequence[str], drafts: Sequence[Seq
     lines = int(HEIGHT / sheet().line) - 1 if sheet().width is None else _needed(references, drafts, inches[2:])
     figure, axes = canvas(len(references), 4, height=HEIGHT, widths=WIDTHS, square=HEIGHT, lines=lines)
     for (film, evidence, left, right), image, reference, draft in zip(axes, images, references, drafts, strict=True):
+        film.set_anchor("N")
+        evidence.set_anchor("N")
         show(film, image)
         best = _best(draft)
         if best is not None and best.map is not None:
