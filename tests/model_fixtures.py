@@ -19,7 +19,7 @@ SMALL = BackboneSpec(
     ImageSpec(size=32, stem="linear", options={"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}),
     TextSpec(width=24, depth=1, heads=2, dropout=0.0),
     FusionSpec(depth=1, heads=2),
-    AlignSpec(hidden=16, width=8),
+    AlignSpec(hidden=16, width=8, local_level=-1),
 )
 
 NAMES = {type(options): name for name, options in vars(Objectives()).items()}

@@ -7,7 +7,7 @@ from data_modules.catalogue import DATA_MODULES
 
 TASKS = (
     *("PretrainingTask", "ClassificationTask", "LinearProbeTask", "ZeroShotTask", "RetrievalTask", "GroundingTask"),
-    *("SegmentationTask", "DetectionTask", "VQATask", "ReportGenerationTask"),
+    *("SegmentationTask", "DetectionTask", "VQATask", "ReportGenerationTask", "ProgressionTask"),
 )
 """Classes that `--model` takes; the tests compare them with those there are."""
 ABOUT = {

@@ -38,7 +38,7 @@ def pairs(phantom: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The demo's pre-training for four steps, and its arguments."""
+    """The demo's pre-training with memory for four steps, and its arguments."""
     run = tmp_path_factory.mktemp("run") / "pretraining"
     path = EXPERIMENTS / "demo" / "pretraining.yaml"
     arguments = [
@@ -49,6 +49,7 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         *TINY,
         "--data.batch_size",
         "8",
+        "--model.backbone.fusion.memory=text",  # the recipe has none: what is logged of slots is looked at too
     ]
     arguments += ["--trainer.default_root_dir", str(run)]
     steps = ["--trainer.max_steps", "4", "--trainer.val_check_interval", "2", "--model.check_every", "2"]

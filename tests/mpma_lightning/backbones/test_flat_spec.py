@@ -49,6 +49,7 @@ NEW = resolve(
         ImageSpec(options={"depth": 3}),
         TextSpec(dropout=0.0),
         FusionSpec(memory="shared", shared_slots=256, shared_width=64),
+        AlignSpec(local_level=-1),
     )
 )
 
