@@ -7,14 +7,13 @@ from collections.abc import Iterable
 import pandas as pd
 
 DRAWN = ("runs", "boxes", "box_labels")
-VIEW_IDS = ("lateral_id", "prior_id")
-"""Ids of the further views of a sample, beside the columns of ``FURTHER_VIEWS``, which say where they lie."""
 
 
 def manifest_hash(frame: pd.DataFrame, label_names: list[str], passed_on: Iterable[str] = ()) -> str:
-    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes, the ids of
-    further views, the columns ``passed_on`` and labels; not where images and mask files lie."""
-    known = ("id", "patient", "study", "split", "text", "answer", "answer_type", *VIEW_IDS, *DRAWN)
+    """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes, the columns
+    ``passed_on`` and labels; not where images and mask files lie, nor which further views a sample has: with and without
+    them, the samples are the same."""
+    known = ("id", "patient", "study", "split", "text", "answer", "answer_type", *DRAWN)
     columns = [name for name in (*known, *sorted(passed_on)) if name in frame]
     texts = frame.sort_values("id")[columns].copy()
     for name in DRAWN:

@@ -12,7 +12,7 @@ import pandas as pd
 from data_modules.base import DataModule
 from data_modules.contract import FURTHER_VIEWS
 from data_modules.errors import UserError
-from data_modules.index.manifest import VIEW_IDS, manifest_hash
+from data_modules.index.manifest import manifest_hash
 from data_modules.index.passed_on import as_declared
 from data_modules.index.splits import SPLITS, has_splits
 from data_modules.index.views import image_columns
@@ -62,7 +62,7 @@ def make_plan(data: DataModule, options: Options, per_shard: int) -> Plan:
     checked = checked.sort_values(["split", "study", "id"], kind="stable", ignore_index=True)
     drawn = not has_splits(rows)
     rows = rows.set_index("id", drop=False).loc[checked["id"]].reset_index(drop=True).assign(split=checked["split"])
-    views = [name for name in (*FURTHER_VIEWS, *VIEW_IDS) if name in rows]
+    views = [column for name in FURTHER_VIEWS if name in rows for column in (name, f"{name}_id")]
     rows[views] = checked[views]  # without those whose image is missing
     manifest: dict[str, Any] = {
         "version": VERSION,
