@@ -11,8 +11,8 @@ DRAWN = ("runs", "boxes", "box_labels")
 
 def manifest_hash(frame: pd.DataFrame, label_names: list[str], passed_on: Iterable[str] = ()) -> str:
     """SHA-256 over the rows sorted by id: id, patient, study, split, text, answer, run lengths, boxes, the columns
-    ``passed_on`` and labels; not where images and mask files lie, nor which further views a sample has: with and without
-    them, the samples are the same."""
+    ``passed_on`` and labels; not where images and mask files lie, nor which further views a sample has: the samples are
+    the same without them."""
     known = ("id", "patient", "study", "split", "text", "answer", "answer_type", *DRAWN)
     columns = [name for name in (*known, *sorted(passed_on)) if name in frame]
     texts = frame.sort_values("id")[columns].copy()
