@@ -12,21 +12,21 @@ ABOVE_LEFT, BELOW_RIGHT = (1, 0, 1, 0), (0, 1, 0, 1)
 
 
 class Halving(nn.Module):
-    """(B, C, 2h, 2w) to (B, D, h, w): a 3×3 convolution of stride 2 and a 1×1 convolution, each with norm and ReLU.
+    """(B, C, 2h, 2w) to (B, D, h, w): a 3×3 convolution of stride 2 and, but for the first stage, a 1×1 convolution, each
+    with norm and ReLU.
 
     The norm is over the channels of each position by itself: a norm over positions would tell every patch of the whole
     image before any attention. The border repeats its pixels: zeros would mark the patches along it.
     """
 
-    def __init__(self, channels: int, out: int, border: tuple[int, int, int, int]) -> None:
+    def __init__(self, channels: int, out: int, border: tuple[int, int, int, int], mixes: bool) -> None:
         super().__init__()
         self.border = border
-        self.halve, self.halve_norm = nn.Conv2d(channels, out, 3, 2), LayerNorm2d(out)
-        self.mix, self.mix_norm = nn.Conv2d(out, out, 1), LayerNorm2d(out)
+        self.halve = nn.Sequential(nn.Conv2d(channels, out, 3, 2), LayerNorm2d(out), nn.ReLU())
+        self.mix = nn.Sequential(nn.Conv2d(out, out, 1), LayerNorm2d(out), nn.ReLU()) if mixes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.halve(F.pad(x, self.border, mode="replicate"))
-        return F.relu(self.mix_norm(self.mix(F.relu(self.halve_norm(x)))))
+        return self.mix(self.halve(F.pad(x, self.border, mode="replicate")))
 
 
 class ConvolutionalStem(nn.Module):
@@ -63,7 +63,8 @@ class ConvolutionalStem(nn.Module):
         stages = patch_size.bit_length() - 1
         widths = [channels, *(min(width * 2**stage, out) for stage in range(stages))]
         borders = [ABOVE_LEFT] * (stages - 1) + [BELOW_RIGHT]
-        self.stages = nn.ModuleList(map(Halving, widths, widths[1:], borders))
+        mixes = [stage > 0 for stage in range(stages)]
+        self.stages = nn.ModuleList(map(Halving, widths, widths[1:], borders, mixes))
         self.project = nn.Conv2d(widths[-1], out, 1)
 
     def forward(self, image: Tensor, visible: Tensor | None = None) -> Tensor:
