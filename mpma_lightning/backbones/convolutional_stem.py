@@ -12,8 +12,7 @@ ABOVE_LEFT, BELOW_RIGHT = (1, 0, 1, 0), (0, 1, 0, 1)
 
 
 class Halving(nn.Module):
-    """(B, C, 2h, 2w) to (B, D, h, w): a 3×3 convolution of stride 2 and, but for the first stage, a 1×1 convolution, each
-    with norm and ReLU.
+    """(B, C, 2h, 2w) to (B, D, h, w): a 3×3 convolution of stride 2 and perhaps a 1×1 convolution, with norms and ReLU.
 
     The norm is over the channels of each position by itself: a norm over positions would tell every patch of the whole
     image before any attention. The border repeats its pixels: zeros would mark the patches along it.
