@@ -119,8 +119,7 @@ class TrainingCLI(LightningCLI):
     def _dump_config(self) -> None:
         """Like Lightning's, without checking again what has just been parsed."""
         if not hasattr(self, "config_dump"):
-            text = self.parser.dump(self.config, skip_link_targets=False, skip_none=False, skip_validation=True)
-            self.config_dump = yaml.load(text, Loader=SafeLoader)[self.only]
+            self.config_dump = plain(self.parser, self.config, skip_link_targets=False)[self.only]
 
     def before_instantiate_classes(self) -> None:
         """Lock the run folder, choose the checkpoint, and refuse to continue or evaluate a run of other settings."""
@@ -158,11 +157,9 @@ class TrainingCLI(LightningCLI):
         """``settings`` with the defaults of arguments that they lack; unchanged where they cannot be parsed."""
         parser = self._parser(self.subcommand)
         try:
-            text = parser.dump(parser.parse_object(settings), skip_none=False, skip_validation=True)
+            return plain(parser, parser.parse_object(settings))
         except ArgumentError:
             return settings
-        complete: dict[str, Any] = yaml.load(text, Loader=SafeLoader)
-        return complete
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Like Lightning's, with errors about a setting, such as an accelerator that is absent, as one line."""
@@ -242,10 +239,14 @@ class CommandReader(TrainingCLI):
         with one_line_errors(argv[0], partial(explainer, argv[0])):
             config = self.parser.parse_args(name_backbones(take_flag(argv)[0]))[self.name]
             remove_callbacks_without_use(config.trainer)
-            parser = self._parser(self.name)
-            text = parser.dump(config, skip_none=False, skip_validation=True)
-            settings: dict[str, Any] = yaml.load(text, Loader=SafeLoader)
-            return settings
+            return plain(self._parser(self.name), config)
+
+
+def plain(parser: LightningArgumentParser, config: Any, **options: bool) -> dict[str, Any]:
+    """A parsed config as plain types, nulls too; not checked again."""
+    text = parser.dump(config, skip_none=False, skip_validation=True, **options)
+    found: dict[str, Any] = yaml.load(text, Loader=SafeLoader)
+    return found
 
 
 class _ParserBuilt(Exception):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mpma_lightning.backbones.families import is_plain_vit
 from mpma_lightning.evaluation.classification import (
@@ -59,7 +60,11 @@ class ClassificationTask(LabelledTask):
             scores = self.likelihoods(logits)
             self.check_finite(scores=scores)
             self.keep(batch, labels=labels, scores=scores)
-        return {"label_loss": label_loss(logits, labels, self.exclusive)}
+        return {"label_loss": self.label_loss(logits, labels)}
+
+    def label_loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the loss over what is labelled, and its number."""
+        return label_loss(logits, labels, self.exclusive)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         """Metrics; in ``fit``, also set the thresholds."""

@@ -12,7 +12,6 @@ from mpma_lightning.evaluation.progression import MACRO_ACCURACY, PROGRESSION_AC
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.objectives.labels import label_loss
 from mpma_lightning.precision import full
-from mpma_lightning.tasks.base import Step
 from mpma_lightning.tasks.classification import ClassificationTask
 
 STATES = ("improving", "stable", "worsening")
@@ -73,14 +72,9 @@ class ProgressionTask(ClassificationTask):
         """(B, 3 F) probabilities; the three of a finding add up to 1."""
         return self.by_finding(full(logits)).softmax(-1).flatten(-2)
 
-    def step(self, batch: dict[str, Any], stage: str) -> Step:
-        logits, labels = self.head(self.features(batch)), self.aligned(batch["labels"])
-        if stage != "train":
-            scores = self.likelihoods(logits)
-            self.check_finite(scores=scores)
-            self.keep(batch, labels=labels, scores=scores)
+    def label_loss(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         flat_logits, flat_labels = (self.by_finding(values).flatten(0, 1) for values in (logits, labels))
-        return {"label_loss": label_loss(flat_logits, flat_labels, exclusive=True)}
+        return label_loss(flat_logits, flat_labels, exclusive=True)
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         labels, scores = (self.by_finding(torch.from_numpy(rows[name])) for name in ("labels", "scores"))
