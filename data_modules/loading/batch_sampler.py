@@ -16,7 +16,8 @@ class ShardedBatchSampler:
 
     Training: batch k of the ranks together, in rank order, is batch k of a single process with
     ``batch_size * world_size``; the ragged last global batch is dropped, so all ranks have as many batches.
-    Evaluation: rank r takes r, r + world_size, ... of epoch 0: nothing padded, nothing twice; lengths may differ.
+    Evaluation: the batches of a single process in turn, rank r takes r, r + world_size, ...: nothing padded, nothing
+    twice, and what is measured within a batch is the same for any number of ranks; lengths may differ by one.
 
     Args:
         num_samples: samples in the data set.
@@ -57,14 +58,14 @@ class ShardedBatchSampler:
         """Batches in a whole epoch on this rank, whatever the starting batch."""
         if self.train:
             return self.shown // (self.per_rank * self.world_size)
-        return -(-len(range(self.rank, self.num_samples, self.world_size)) // self.per_rank)
+        return len(range(self.rank * self.per_rank, self.num_samples, self.world_size * self.per_rank))
 
     def __iter__(self) -> Iterator[Pairs]:
-        if not self.train:
-            order = [(0, i) for i in range(self.rank, self.num_samples, self.world_size)]
-            yield from (order[k : k + self.per_rank] for k in range(0, len(order), self.per_rank))
-            return
         first = self.rank * self.per_rank
+        if not self.train:
+            for start in range(first, self.num_samples, self.world_size * self.per_rank):
+                yield [(0, i) for i in range(start, min(start + self.per_rank, self.num_samples))]
+            return
         for batch in islice(self._global_batches(), self.start_batch, len(self)):
             yield batch[first : first + self.per_rank]
 

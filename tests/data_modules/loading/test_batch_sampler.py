@@ -44,13 +44,14 @@ def test_value_start_batch() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 1, 5, 16, 17])
-def test_value_evaluation_neither_pads_nor_repeats(samples: int) -> None:
+def test_value_evaluation_deals_out_the_batches_of_a_single_process(samples: int) -> None:
     ranks = [ShardedBatchSampler(samples, 4, rank=r, world_size=3, train=False) for r in range(3)]
     for sampler in ranks:
         sampler.set_epoch(7)
         assert len(list(sampler)) == len(sampler)
-    seen = [pair for sampler in ranks for batch in sampler for pair in batch]
-    assert sorted(seen) == [(0, i) for i in range(samples)]
+    single = list(ShardedBatchSampler(samples, 4, train=False))
+    assert [pair for batch in single for pair in batch] == [(0, i) for i in range(samples)]
+    assert sorted(chain(*ranks)) == single
 
 
 def test_value_weights_say_how_often_a_sample_is_shown() -> None:

@@ -15,9 +15,7 @@ from mpma_lightning.tasks.dense import DenseTask
 from mpma_lightning.tasks.linear_probe import LinearProbeTask
 
 TRAINED = 8
-LOSSES = ("contrast_loss", "global_alignment_loss", "mask_loss")
-"""Of the batch as a whole: negatives, Dice. In evaluation no step waits for other ranks, so that is a rank's batch."""
-OF_THE_LOCAL_BATCH = (*LOSSES, "in_batch_retrieval", "matching_", "local_gap", "_alpha")
+UNSETTLED = "_alpha"
 """α of rerank is chosen among equal ones by what half precision leaves of the tokens."""
 
 
@@ -42,8 +40,7 @@ def metrics(name: str) -> dict[str, float]:
             shard = rows(batch, [place for _, place in places])
             _ = task.training_step(shard, 0) if training else task.validation_step(shard, 0)
     task.on_validation_epoch_end()
-    skipped = (*OF_THE_LOCAL_BATCH, "val/loss") if any("val/" + key in logged for key in LOSSES) else OF_THE_LOCAL_BATCH
-    return {key: value for key, value in logged.items() if not any(part in key for part in skipped)}
+    return {key: value for key, value in logged.items() if UNSETTLED not in key}
 
 
 def everything() -> dict[str, Any]:
