@@ -15,6 +15,7 @@ DATA_MODULES = {
     "chexpert_500": "CheXpert500DataModule",
     "chexpert_plus": "CheXpertPlusDataModule",
     "covidx": "COVIDxDataModule",
+    "cxr_lt": "CXRLTDataModule",
     "mimic_cxr": "MIMICCXRDataModule",
     "mimic_cxr_expert": "MIMICCXRExpertDataModule",
     "mimic_cxr_vqa": "MIMICCXRVQADataModule",

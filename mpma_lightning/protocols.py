@@ -41,6 +41,8 @@ class LabelProtocol(Protocol):
         frozen: only the head is trained (``LinearProbeTask``); otherwise all weights (``ClassificationTask``).
         inputs: values that ``model.input`` may have.
         own_probe: ``model.probe`` may differ from its defaults, which are MGCA's.
+        long_tail: classes whose positives are more than the first share of the training samples are the head, less than
+            the second the tail, and AUROC and AP are also reported for head, medium and tail; None: they are not.
     """
 
     norm: bool = True
@@ -55,6 +57,7 @@ class LabelProtocol(Protocol):
     frozen: bool = False
     inputs: tuple[str, ...] = ("image",)
     own_probe: bool = False
+    long_tail: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,12 @@ PROTOCOLS: dict[str, Protocol] = {
         "as cls-finetune: better, same or worse for each finding of two images; macro-accuracy, the mean recall of the "
         "three states [BioViL-T], trained on other images than theirs",
         encoder_lr=0.1,
+    ),
+    "cls-cxr-lt": LabelProtocol(
+        "as cls-finetune; AUROC and AP of all classes, and of those positive in over 10 %, 1 to 10 % and under 1 % of "
+        "the training images",
+        encoder_lr=0.1,
+        long_tail=(0.1, 0.01),
     ),
     "cls-linear-stored": LabelProtocol(
         "linear probe on stored features of 1, 10, 100 % of the labels: MGCA's optimiser, without its augmentation",

@@ -19,6 +19,7 @@ OFFICIAL = {
     "chexpert_500": 500,
     "chexpert_plus": 223_462,
     "covidx": 30_530,
+    "cxr_lt": 377_110,
     "ms_cxr": 1_162,
     "ms_cxr_t": 1_045,
     "nih_chestxray14": 112_120,
@@ -101,7 +102,11 @@ class CheckResult:
 
 def examine_rows(data: DataModule, result: CheckResult) -> pd.DataFrame:
     """The rows of the data module, with findings about what it drops. UserError where it cannot read."""
-    frame = data.read_index().reset_index(drop=True)
+    return told_rows(data, data.read_index().reset_index(drop=True), result)
+
+
+def told_rows(data: DataModule, frame: pd.DataFrame, result: CheckResult) -> pd.DataFrame:
+    """``frame``, the rows that ``data`` read, with findings about what was dropped and about their number."""
     for reason, count in sorted(data.dropped.items()):
         result.left_out(reason, count)
     listed, official = len(frame) + sum(data.dropped.values()), OFFICIAL.get(result.dataset)

@@ -14,6 +14,7 @@ SPLIT_NAMES = {
     "validate": "val",
     "validation": "val",
     "dev": "val",
+    "development": "val",
     "test": "test",
     "testing": "test",
 }

@@ -18,6 +18,7 @@ LAYOUTS = (
     "chexpert_500",
     "chexpert_plus",
     "covidx",
+    "cxr_lt",
     "mimic_cxr_expert",
     "mimic_cxr_vqa",
     "ms_cxr",

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.errors import UserError
 from mpma_lightning.backbones.families import is_plain_vit
 from mpma_lightning.evaluation.classification import (
     ACCURACY,
@@ -17,6 +18,7 @@ from mpma_lightning.evaluation.classification import (
     auroc_interval,
     best_thresholds,
 )
+from mpma_lightning.evaluation.long_tail import long_tail_scores
 from mpma_lightning.evaluation.metric import Metric, Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
 from mpma_lightning.objectives.labels import label_loss
@@ -34,7 +36,8 @@ class ClassificationTask(LabelledTask):
 
     Args:
         protocol: ``cls-finetune``, ``cls-finetune-benchx`` or ``cls-finetune-mrm``, which set the norm before the head,
-            its initialisation, the encoder's learning rate and drop-path; ``cls-multimodal`` for any ``input``.
+            its initialisation, the encoder's learning rate and drop-path; ``cls-multimodal`` for any ``input``;
+            ``cls-cxr-lt`` for scores of frequent and rare classes apart.
     """
 
     monitor = AUROC
@@ -49,6 +52,11 @@ class ClassificationTask(LabelledTask):
         if self.fixed.norm_after_pool and image.pool == "mean" and is_plain_vit(image.encoder):
             image = replace(image, pool="mean_before_norm")
         self.spec = replace(self.spec, image=image)
+
+    def build_heads(self) -> None:
+        super().build_heads()
+        samples = self.data_spec.counts.get("train", 0)
+        self.shares = {name: n / samples for name, n in self.data_spec.train_positives.items() if samples}
 
     def build_head(self) -> None:
         self.head = self.new_head()
@@ -73,6 +81,8 @@ class ClassificationTask(LabelledTask):
             best = best_thresholds(labels, scores, default=0.5)
             self.thresholds = torch.as_tensor(best, dtype=torch.float32, device=self.device)
         found = self.class_metrics(labels, scores, self.thresholds.cpu().double().numpy())
+        if self.fixed.long_tail is not None:
+            found = long_tail_scores(found, labels, self.classes, self.shares, self.fixed.long_tail)
         if stage == "test":
             self.samples = SampleTable(
                 rows["id"], rows["patient"], classes=self.classes, labels=labels, scores={(AUROC, ""): scores}
@@ -80,6 +90,18 @@ class ClassificationTask(LabelledTask):
             if AUROC in found:
                 found |= with_interval(AUROC, auroc_interval(labels, scores, rows["patient"]))
         return found
+
+    def head_entries(self) -> dict[str, Any]:
+        return super().head_entries() | ({"shares": self.shares} if self.fixed.long_tail else {})
+
+    def take_head(self, known: dict[str, Any]) -> None:
+        super().take_head(known)
+        if self.fixed.long_tail is not None and "shares" not in known:
+            raise UserError(
+                f"the checkpoint was trained under another protocol than {self.protocol} and does not know how "
+                "frequent its classes were; test it under its own protocol"
+            )
+        self.shares = dict(known.get("shares", {}))
 
     def predict(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ids and a score for each class."""

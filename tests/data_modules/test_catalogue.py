@@ -23,6 +23,7 @@ WARNED = {
     "vqa_rad": {"frame questions"},
     "chestx_det": {"class without a positive"},
     "chexpert": {"class without a positive"},
+    "cxr_lt": {"class without a positive"},
     "nih_chestxray14": {"class without a positive"},
     "ms_cxr_t": {"class without a positive"},
     "padchest": {"class without a positive"},
@@ -32,7 +33,7 @@ WARNED = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "annotated": {"masks": "masks", "mask_class": "Cardiomegaly", "boxes": "boxes.json", "table": "metadata.csv"},
 }
-OF_MIMIC = ("ms_cxr", "ms_cxr_t")
+OF_MIMIC = ("cxr_lt", "ms_cxr", "ms_cxr_t")
 """Sets whose images are those of MIMIC-CXR-JPG."""
 SHORT_SIDE = 64
 FROM_LABELS = TextOptions(vocab_size=600, from_labels=True)

@@ -42,6 +42,11 @@ OVERRIDES: dict[str, dict[str, str]] = {
         "split": "mimic_cxr",
         "labels": "[Edema, Pleural Effusion]",
     },
+    "cxr_lt": {
+        "root": "{layout}",
+        "image_root": "{phantom}/mimic-cxr-jpg",
+        "labels": "[Cardiomegaly, Edema, Pleural Effusion]",
+    },
     "chexpert": {"root": "{layout}", "val_share": "0.2"},
     "vindr_cxr": {"root": "{layout}", "labels": "[Cardiomegaly, Pleural effusion]"},
     "chestx_det": {"root": "{layout}", "labels": "[Cardiomegaly, Effusion]"},

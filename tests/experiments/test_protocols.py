@@ -25,6 +25,7 @@ EXPECTED = {
     "classification/*_multimodal": ("cls-multimodal", *AUROC),
     "classification/progression": ("cls-progression", "val/macro_accuracy", "max"),
     "classification/own": ("cls-finetune", *AUROC),
+    "classification/cxr_lt": ("cls-cxr-lt", "val/ap", "max"),
     "detection/annotated": ("det-coco", "val/map_50", "max"),
     "detection/vindr_cxr": ("det-coco", "val/map", "max"),
     "detection/chestx_det": ("det-coco", "val/map", "max"),

@@ -113,7 +113,7 @@ def data(exclusive: bool, views: Sequence[str] = ()) -> tuple[MemoryData, dict[s
         channels=1,
         classes=CLASSES,
         exclusive=exclusive,
-        train_positives={},
+        train_positives={name: int((labels[:, k] == 1).sum()) for k, name in enumerate(CLASSES)},
         counts={"train": SAMPLES, "val": SAMPLES, "test": SAMPLES},
         label_fraction=1.0,
         answers=["yes", "no"],
