@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from data_modules.errors import expect
+from mpma_lightning.places import places
 
 IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM = range(1, 6)
 OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7
@@ -57,16 +58,33 @@ class ImageMask:
     visible: Tensor
     masked: Tensor
 
+    @property
+    def hidden(self) -> int:
+        """Number L - K of hidden patches, the same in every sample."""
+        return self.masked.shape[1] - self.visible.shape[1]
+
 
 @dataclass
 class ReportMask:
-    """``input_ids`` (B, T) with [MASK]; ``masked`` (B, T) bool: true at every word piece of a masked word.
+    """``input_ids`` (B, T) with [MASK]; ``masked`` (B, T) bool: true at every word piece of a masked word; ``count``:
+    number of masked pieces in the batch.
 
     After :func:`soften_like_bert` some of the masked pieces are random or the original ones instead of [MASK].
     """
 
     input_ids: Tensor
     masked: Tensor
+    count: int
+
+    @staticmethod
+    def nothing(input_ids: Tensor) -> "ReportMask":
+        """No piece is masked."""
+        return ReportMask(input_ids, torch.zeros_like(input_ids, dtype=torch.bool), 0)
+
+    @property
+    def places(self) -> Tensor:
+        """(count,) positions of the masked pieces in the flattened batch, ascending."""
+        return places(self.masked, self.count)
 
 
 def mask_image(seed: Tensor, num_patches: int, ratio: float) -> ImageMask:
@@ -87,7 +105,8 @@ def mask_image(seed: Tensor, num_patches: int, ratio: float) -> ImageMask:
 def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float, mask_id: int) -> ReportMask:
     """Replace whole words by [MASK] [MRM]: ``max(1, round(ratio · n))`` of the n words of a report.
 
-    At least two words stay visible when n ≥ 3, since alignment needs words. Special tokens are never masked.
+    At least two words stay visible when n ≥ 3, since alignment needs words. Special tokens are never masked. The masked
+    pieces are counted, which waits for the device: call it while the batch is in the host's memory.
 
     Args:
         seed: (B,) int64.
@@ -98,7 +117,7 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
     """
     expect(0 <= ratio < 1, "masking.report_ratio", ratio, "0 <= ratio < 1")
     if ratio == 0:
-        return ReportMask(input_ids, torch.zeros_like(input_ids, dtype=torch.bool))
+        return ReportMask.nothing(input_ids)
     words = word_ids.max(dim=1).values + 1
     chosen = (ratio * words.double() + 0.5).floor().long().clamp(min=1)
     chosen = torch.where(words >= 3, torch.minimum(chosen, words - 2), chosen)
@@ -108,7 +127,7 @@ def mask_report(seed: Tensor, input_ids: Tensor, word_ids: Tensor, ratio: float,
     rank = noise.masked_fill(~exists, 2.0).argsort(dim=1).argsort(dim=1)
     word_masked = (rank < chosen.unsqueeze(1)) & exists
     masked = word_masked.gather(1, word_ids.clamp(min=0)) & (word_ids >= 0)
-    return ReportMask(input_ids.masked_fill(masked, mask_id), masked)
+    return ReportMask(input_ids.masked_fill(masked, mask_id), masked, int(masked.sum()))
 
 
 def mask_pieces(seed: Tensor, content: Tensor) -> Tensor:
@@ -140,17 +159,17 @@ def soften_like_bert(seed: Tensor, input_ids: Tensor, mask: ReportMask, vocabula
     draw = hashed_uniform(seed, length, STYLE_STREAM)
     piece = (hashed_uniform(seed, length, PIECE_STREAM) * vocabulary).long()
     ids = torch.where(mask.masked & (draw >= 0.8), piece, mask.input_ids)
-    return ReportMask(torch.where(mask.masked & (draw >= 0.9), input_ids, ids), mask.masked)
+    return ReportMask(torch.where(mask.masked & (draw >= 0.9), input_ids, ids), mask.masked, mask.count)
 
 
-def choose_predicted(seed: Tensor, masked: Tensor, share: float) -> Tensor:
+def choose_predicted(seed: Tensor, mask: ImageMask, share: float) -> Tensor:
     """Ids (B, M), ascending, of ``max(1, round(share · hidden))`` hidden patches of each sample [CrossMAE].
 
     Args:
         seed: (B,) int64.
-        masked: (B, L) bool, with the same number of hidden patches in every sample, at least one.
+        mask: with at least one hidden patch.
         share: in (0, 1].
     """
-    count = max(1, int(share * int(masked[0].sum()) + 0.5))
-    noise = hashed_uniform(seed, masked.shape[1], PREDICTED_STREAM).masked_fill(~masked, 2.0)
+    count = max(1, int(share * mask.hidden + 0.5))
+    noise = hashed_uniform(seed, mask.masked.shape[1], PREDICTED_STREAM).masked_fill(~mask.masked, 2.0)
     return noise.argsort(dim=1)[:, :count].sort(dim=1).values

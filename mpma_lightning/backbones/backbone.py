@@ -20,6 +20,7 @@ from mpma_lightning.backbones.representation import mean_over_text, token_at, wi
 from mpma_lightning.backbones.spec import BackboneSpec, Vocabulary
 from mpma_lightning.backbones.spec_check import check_spec
 from mpma_lightning.backbones.text import TextEncoder
+from mpma_lightning.places import places
 from mpma_lightning.precision import full
 
 PARTS = ("image", "text", "fusion", "align_global", "align_local")
@@ -162,14 +163,14 @@ class Backbone(nn.Module):
             views: (M, 3, H, W), normalised: the views whose kind is not 0, in their order; ``None`` without any.
             kinds: (B, V) int64, 0 where a sample lacks the view.
         """
-        there = kinds > 0
-        pooled = image.pooled.new_zeros(*kinds.shape, self.image.width)
+        pooled = image.pooled.new_zeros(kinds.numel(), self.image.width)
         count = image.prefix.shape[1] + (image.tokens.shape[1] if image.grid is None else math.prod(image.grid))
-        tokens = image.tokens.new_zeros(*kinds.shape, count, image.tokens.shape[-1])
+        tokens = image.tokens.new_zeros(kinds.numel(), count, image.tokens.shape[-1])
         if views is not None:
-            found = self.image(views)
-            pooled[there] = found.pooled.to(pooled.dtype)
-            tokens[there] = torch.cat([found.prefix, found.tokens], dim=1).to(tokens.dtype)
+            found, there = self.image(views), places(kinds > 0, len(views))
+            pooled = pooled.index_copy(0, there, found.pooled.to(pooled.dtype))
+            tokens = tokens.index_copy(0, there, torch.cat([found.prefix, found.tokens], dim=1).to(tokens.dtype))
+        pooled, tokens = (of.unflatten(0, kinds.shape) for of in (pooled, tokens))
         further = Views(image.pooled, pooled, tokens, kinds)
         return replace(image, pooled=further.mean(image.pooled, pooled), views=further)
 

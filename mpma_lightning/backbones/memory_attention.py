@@ -1,5 +1,6 @@
 """Attention to image tokens and a memory, and what each of the two adds."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -144,4 +145,4 @@ def slot_entropy(weights: Tensor) -> Tensor:
     """Entropy (B, T) of attention (B, heads, T, m) to slots as a share of ln m, mean over heads."""
     share = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
     entropy = torch.special.entr(share).sum(-1).mean(1)
-    return entropy / torch.tensor(float(max(2, weights.shape[-1]))).log().to(entropy.device)
+    return entropy / math.log(max(2, weights.shape[-1]))

@@ -1,5 +1,7 @@
 """From stored pixels to the input of the image encoder."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,16 @@ def normalised(image: Tensor, normalisation: Normalisation) -> Tensor:
     """
     kind = torch.promote_types(torch.float32, torch.get_default_dtype())
     mean, std = (
-        image.new_tensor(each, dtype=kind)[:, None, None] if isinstance(each, list) else each for each in normalisation
+        _by_channel(tuple(each), kind, image.device) if isinstance(each, list) else each for each in normalisation
     )
     return (image.to(kind) / 255 - mean) / std
+
+
+@lru_cache(maxsize=8)
+def _by_channel(values: tuple[float, ...], kind: torch.dtype, device: torch.device) -> Tensor:
+    """(C, 1, 1), copied to the device once: a copy in every step would make the step wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=kind, device=device)[:, None, None]
 
 
 def in_three_channels(image: Tensor) -> Tensor:

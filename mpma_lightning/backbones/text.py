@@ -1,7 +1,7 @@
 """Text encoders from transformers: a BERT of any depth with random weights, or a published one."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from mpma_lightning.backbones.registry import REGISTRY
 from mpma_lightning.backbones.representation import mean_over_text, token_at
 from mpma_lightning.backbones.spec import TextSpec, Vocabulary
 
+BIDIRECTIONAL = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+"""Types of model whose tokens attend to all that are no padding; they take a mask that is made already."""
 MAX_TOKENS = 512
 MAX_SIZE = 1 << 20
 
@@ -72,17 +74,27 @@ class TextEncoder(nn.Module):
             )
         if bias is None:
             several = self.layers > 1
-            found = self.bert(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=several)
+            seen = self._seen(attention_mask)
+            found = self.bert(input_ids=input_ids, attention_mask=seen, output_hidden_states=several)
             tokens = torch.stack(found.hidden_states[-self.layers :]).sum(0) if several else found.last_hidden_state
         else:
             shifted = self.bert.embeddings(input_ids=input_ids) + bias.unsqueeze(1)
-            mask = create_bidirectional_mask(self.bert.config, shifted, attention_mask)
-            tokens = self.bert.encoder(shifted, attention_mask=mask).last_hidden_state
+            tokens = self.bert.encoder(shifted, attention_mask=self._seen(attention_mask)).last_hidden_state
         if self.pool == "last":
             pooled = token_at(tokens, attention_mask.sum(1, keepdim=True) - 1)
         else:
             pooled = tokens[:, 0] if self.pool == "cls" else mean_over_text(tokens, attention_mask)
         return Features(pooled, tokens, tokens[:, :0])
+
+    def _seen(self, attention_mask: Tensor) -> Tensor:
+        """The mask that the layers take. transformers leaves it out where nothing is padding: to know, it waits for the
+        device."""
+        config = self.bert.config
+        if config.model_type not in BIDIRECTIONAL:
+            return attention_mask
+        like = self.word_embeddings[:1, :1].expand(*attention_mask.shape, 1)
+        mask = create_bidirectional_mask(config, like, attention_mask, allow_is_bidirectional_skip=False)
+        return cast(Tensor, mask)
 
 
 @REGISTRY.register("text", "bert")

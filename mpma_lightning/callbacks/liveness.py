@@ -42,7 +42,8 @@ class Liveness(Callback):
             return
         norms = pl_module.gradient_norms if isinstance(pl_module, Watched) else {}
         self._known |= set(norms)
-        self._alive |= {name for name, norm in norms.items() if norm > 0}
+        # one that lives already is not read again: reading waits for the device
+        self._alive |= {name for name, norm in norms.items() if name not in self._alive and norm > 0}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._done:

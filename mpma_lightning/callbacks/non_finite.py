@@ -36,8 +36,7 @@ class NonFinite(Callback):
         self.skip = skip
         self.skipped = 0
         self._ids: list[str] = []
-        self._losses: dict[str, float] = {}
-        self._broken_loss = False
+        self._seen: list[tuple[Tensor, dict[str, Tensor]]] = []
 
     def state_dict(self) -> dict[str, int]:
         return {"skipped": self.skipped}
@@ -49,31 +48,28 @@ class NonFinite(Callback):
         self._ids += batch["id"] if isinstance(batch, dict) and "id" in batch else []
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        if torch.isfinite(sum_over_ranks(loss.detach().float())):
-            return
-        mine = pl_module.rank_losses if isinstance(pl_module, Watched) else {"loss": loss}
-        self._losses = {name: float(value.detach()) for name, value in mine.items()}
-        self._broken_loss = True
-        if self.skipped >= self.skip and not torch.is_anomaly_enabled():  # anomaly mode reports the operation
-            self._report(trainer)
+        mine = dict(pl_module.rank_losses) if isinstance(pl_module, Watched) else {"loss": loss.detach()}
+        self._seen.append((torch.isfinite(sum_over_ranks(loss.detach().float())), mine))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if self._broken_loss or self._broken_gradient(trainer, pl_module):
-            self._report(trainer)
+        flags = [finite for finite, _ in self._seen]
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+            flags.append(torch.isfinite(get_total_norm(gradients)).to(flags[0].device))
+        finite = torch.stack(flags).tolist()  # the one place of a step that waits for the device
+        if not all(finite):
+            broken = [losses for (_, losses), sound in zip(self._seen, finite, strict=False) if not sound]
+            self._report(trainer, broken[-1] if broken else None)
             for parameter in pl_module.parameters():
                 parameter.grad = None
-        self._ids, self._losses, self._broken_loss = [], {}, False
+        self._ids, self._seen = [], []
 
-    def _broken_gradient(self, trainer: Trainer, module: LightningModule) -> bool:
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            return False
-        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-        return not bool(torch.isfinite(get_total_norm(gradients)))
-
-    def _report(self, trainer: Trainer) -> None:
-        """Write a line to the file, then warn or raise UserError; a collective."""
-        what, step = "loss" if self._broken_loss else "gradient", trainer.global_step
-        ranks = gather_objects((self._losses, self._ids))
+    def _report(self, trainer: Trainer, broken: dict[str, Tensor] | None) -> None:
+        """Write a line to the file, then warn or raise UserError; a collective. ``broken``: the losses of this process
+        where one is not finite; None where the gradient is not."""
+        what, step = "gradient" if broken is None else "loss", trainer.global_step
+        mine = {name: float(value) for name, value in (broken or {}).items()}
+        ranks = gather_objects((mine, self._ids))
         path = Path(trainer.default_root_dir) / FILE
         if trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Progress of a command: a bar on a terminal, a line now and then in a log."""
 
+import math
 import time
 from typing import Any
 
@@ -20,7 +21,15 @@ def progress() -> ProgressBar:
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, which counts steps where the run has no number of epochs."""
+    """Lightning's bar, which counts steps where the run has no number of epochs. It reads the metrics once a second,
+    as reading waits for the device."""
+
+    _read = -math.inf
+
+    def _update_metrics(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if time.monotonic() - self._read >= 1:
+            self._read = time.monotonic()
+            super()._update_metrics(trainer, pl_module)
 
     def _get_train_description(self, current_epoch: int) -> str:
         of = f"/{self.trainer.max_epochs}" if (self.trainer.max_epochs or -1) > 0 else ""

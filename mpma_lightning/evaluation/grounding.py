@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.evaluation.metric import Metric, count, reference
-from mpma_lightning.objectives.state import whole_words
+from mpma_lightning.objectives.words import whole_words
 from mpma_lightning.precision import full
 from mpma_lightning.protocols import GroundingProtocol
 

@@ -13,7 +13,7 @@ from data_modules.index.labels import same_class
 from data_modules.yaml_files import read_yaml
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
-from mpma_lightning.objectives.state import whole_words
+from mpma_lightning.objectives.words import whole_words
 from mpma_lightning.precision import full
 
 PROMPTS = Path(__file__).with_name("prompts")

@@ -48,19 +48,22 @@ def bounded(log_scale: Tensor) -> Tensor:
     return log_scale
 
 
-def group_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor) -> Tensor:
+def group_contrast(logits: Tensor, row_group: Tensor, column_group: Tensor, counted: Tensor | None = None) -> Tensor:
     """Cross-entropy of each row to the uniform target over its group's columns, less its floor log|P|.
 
     Args:
-        logits: (b, n) similarities over τ.
+        logits: (b, n) similarities over τ, finite.
         row_group, column_group: (b,) and (n,) int64.
+        counted: (n,) bool, the columns that there are; None: all.
 
     Returns:
-        (b,) losses, 0 at best.
+        (b,) losses, 0 at best; without meaning for a row without a column of its group.
     """
-    log_probability = logits.log_softmax(dim=1)
     positive = row_group.unsqueeze(1) == column_group.unsqueeze(0)
-    count = positive.sum(1)
+    if counted is not None:
+        logits, positive = logits.masked_fill(~counted, torch.finfo(logits.dtype).min), positive & counted
+    log_probability = logits.log_softmax(dim=1)
+    count = positive.sum(1).clamp(min=1)
     return -(log_probability * positive).sum(1) / count - count.to(logits.dtype).log()
 
 
@@ -109,11 +112,11 @@ class GlobalAlignment(Objective):
         else:
             first = first_local_row(len(image)) if state.across_ranks else 0
             loss = own_contrast(to_text, group, all_groups, first) + own_contrast(to_image, group, all_groups, first)
-        return loss.sum() / 2, torch.tensor(float(len(image)), device=image.device)
+        return loss.sum() / 2, torch.full((), float(len(image)), device=image.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
         """In-batch retrieval accuracy (local batch): the best report of an image is one of its group."""
         assert state.group is not None
         best = (state.global_image @ state.global_text.T).argmax(1)
         right = state.group[best] == state.group
-        return {"in_batch_retrieval": (right.sum().float(), torch.tensor(float(len(right)), device=best.device))}
+        return {"in_batch_retrieval": (right.sum().float(), torch.full((), float(len(right)), device=best.device))}

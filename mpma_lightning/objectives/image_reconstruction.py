@@ -112,7 +112,7 @@ class ImageReconstruction(Objective):
         state.require("seed")
         assert state.image_mask is not None and state.seed is not None and features.visible is not None
         masked = state.image_mask.masked
-        chosen = choose_predicted(state.seed, masked, self.share if self.training else 1.0)
+        chosen = choose_predicted(state.seed, state.image_mask, self.share if self.training else 1.0)
         some = self.decoder(features.tokens, features.visible, features.grid, prefix, chosen)
         everywhere = some.new_zeros(*masked.shape, some.shape[-1])
         index = chosen.unsqueeze(-1).expand_as(some)

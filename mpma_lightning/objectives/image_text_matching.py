@@ -65,7 +65,8 @@ class ImageTextMatching(Objective):
         self.head = nn.Linear(backbone.text.width, 1)
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor, Tensor]:
-        """(M,) rows of images, rows of reports, and whether they match: all pairs, then the negatives."""
+        """(3 B,) rows of images, rows of reports, and whether they count: all pairs, then the negatives, some of which
+        a batch with other pairs of the same group lacks."""
         assert state.group is not None and state.seed is not None
         own = torch.arange(len(state.group), device=state.group.device)
         similarity = torch.zeros(len(own), len(own), device=own.device)
@@ -74,20 +75,22 @@ class ImageTextMatching(Objective):
         report = draw_negatives(similarity, state.group, state.seed).squeeze(1)
         image = draw_negatives(similarity.T, state.group, state.seed, stream=OTHER_IMAGE_STREAM).squeeze(1)
         some = report >= 0
-        images, reports = torch.cat([own, own[some], image[some]]), torch.cat([own, report[some], own[some]])
-        return images, reports, torch.arange(len(images), device=own.device) < len(own)
+        images, reports = torch.cat([own, own, image.clamp(min=0)]), torch.cat([own, report.clamp(min=0), own])
+        return images, reports, torch.cat([torch.ones_like(some), some, some])
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum of binary cross-entropies over matching and negative pairs, and their number."""
         state.require("image", "report_mask", "group", "seed")
-        images, reports, match = self._pairs(state)
+        images, reports, counted = self._pairs(state)
         fused = state.fused_pairs(images, reports)
         logits = full(self.head(fused[:, 0])).squeeze(-1)
-        state.outputs["matching_right"] = (logits.detach() > 0) == match
-        loss = F.binary_cross_entropy_with_logits(logits, match.to(logits.dtype), reduction="sum")
-        return loss, torch.tensor(float(len(match)), device=loss.device)
+        match = torch.arange(len(images), device=images.device) < len(images) // 3
+        state.outputs["matching_right"] = ((logits.detach() > 0) == match) & counted
+        state.outputs["matching_counted"] = counted
+        loss = F.binary_cross_entropy_with_logits(logits, match.to(logits.dtype), reduction="none")
+        return (loss * counted).sum(), counted.sum().float()
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
         """Accuracy over pairs; with both negatives of every pair, predicting no match reaches two thirds."""
-        right = state.outputs["matching_right"]
-        return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}
+        right, counted = state.outputs["matching_right"], state.outputs["matching_counted"]
+        return {"matching_accuracy": (right.sum().float(), counted.sum().float())}

@@ -17,8 +17,8 @@ def label_loss(logits: Tensor, labels: Tensor, exclusive: bool) -> tuple[Tensor,
     logits = full(logits)
     if exclusive:
         certain = labels.nan_to_num().sum(1) == 1
-        truth = labels[certain].nan_to_num().argmax(1)
-        return F.cross_entropy(logits[certain], truth, reduction="sum"), certain.sum()
+        truth = labels.nan_to_num().argmax(1).masked_fill(~certain, -100)
+        return F.cross_entropy(logits, truth, ignore_index=-100, reduction="sum"), certain.sum()
     known = ~labels.isnan()
     losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
     return (losses * known).sum(), known.sum()

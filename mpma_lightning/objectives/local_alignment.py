@@ -12,7 +12,8 @@ from mpma_lightning.objectives.global_alignment import group_contrast
 from mpma_lightning.objectives.local_matching import Matching, MatchingOptions
 from mpma_lightning.objectives.local_scores import against, attend, pair_scores, sigmoid_contrast, token_contrast
 from mpma_lightning.objectives.sentence_alignment import SentenceAlignment
-from mpma_lightning.objectives.state import PretrainingState, Words
+from mpma_lightning.objectives.state import PretrainingState
+from mpma_lightning.objectives.words import Words
 from mpma_lightning.precision import full_precision
 
 
@@ -65,23 +66,22 @@ class LocalAlignment(Matching):
         """(B,) loss of each sample; 0 for a sample without an unmasked word."""
         some = words.valid.any(1)
         if self.negatives == "batch":
-            kept, both = group[some], self._logits(words, patches, some)
+            both = self._logits(words, patches, some)
             if self.bias is not None:
-                loss = sigmoid_contrast(both + self.bias, kept.unsqueeze(1) == kept.unsqueeze(0))
+                loss = sigmoid_contrast(both + self.bias, group.unsqueeze(1) == group.unsqueeze(0), some)
             else:
-                loss = (group_contrast(both, kept, kept) + group_contrast(both.T, kept, kept)) / 2
-            return torch.zeros(len(some), dtype=loss.dtype, device=loss.device).masked_scatter(some, loss)
+                loss = (group_contrast(both, group, group, some) + group_contrast(both.T, group, group, some)) / 2
+            return torch.where(some, loss, 0)
         query, tau, attention = words.embeddings, self.temperature, self.attention_temperature
-        same = words.identity.unsqueeze(1) == words.identity.unsqueeze(2)
-        word = token_contrast(query, attend(query, patches, None, attention), words.valid, same, tau)
+        word = token_contrast(query, attend(query, patches, None, attention), words.valid, words.same, tau)
         everything = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
         patch = token_contrast(patches, attend(patches, query, words.valid, attention), everything, None, tau)
         return (word + patch) * some
 
     def _logits(self, words: Words, patches: Tensor, some: Tensor) -> Tensor:
-        """(images, reports) scores over τ of the samples in ``some`` (B,)."""
-        kept = Words(words.embeddings[some], words.valid[some], words.identity[some])
-        return pair_scores(kept, patches[some], self.grouping, self.chunk) / self.temperature
+        """(images, reports) scores over τ; 0 for samples that are not in ``some`` (B,)."""
+        scores = pair_scores(words, patches, self.grouping, self.chunk)
+        return scores.masked_fill(~(some.unsqueeze(1) & some), 0) / self.temperature
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
         """Sum over the samples that have an unmasked word, and their number."""
@@ -101,15 +101,22 @@ class LocalAlignment(Matching):
         some = words.valid.any(1)
         with full_precision(patches):
             if self.negatives == "batch":
-                gap, group = swapped_gap(self._logits(words, patches, some), group[some]), group[some]
-                other = group != group.roll(1)
+                gap = swapped_gap(self._logits(words, patches, some), group, some)
+                other = (group != group[one_before(some)]) & some
             else:
                 gap = self.losses(words, patches.roll(1, 0), group) - self.losses(words, patches, group)
                 other = (group != group.roll(1)) & some
         return {"local_gap": ((gap * other).sum(), other.sum().to(torch.float32))}
 
 
-def swapped_gap(logits: Tensor, group: Tensor) -> Tensor:
+def one_before(some: Tensor) -> Tensor:
+    """(B,) the place in ``some`` (B,) bool of the true value before each true one; before the first comes the last."""
+    order = some.logical_not().to(torch.uint8).argsort(stable=True)
+    number = some.long().cumsum(0) - 1
+    return order[torch.where(number > 0, number - 1, some.sum().clamp(min=1) - 1)]
+
+
+def swapped_gap(logits: Tensor, group: Tensor, some: Tensor) -> Tensor:
     """(B,) loss with the image of the sample before in place of the own, less the loss with the own.
 
     The own and the other image (report) are both left out of the negatives, so that the gap is 0 on average where the
@@ -118,11 +125,11 @@ def swapped_gap(logits: Tensor, group: Tensor) -> Tensor:
     Args:
         logits: (B images, B reports) scores over τ.
         group: (B,).
+        some: (B,) bool, the samples that there are.
     """
-    index = torch.arange(len(group), device=logits.device)
-    before = index.roll(1)
+    index, before = torch.arange(len(group), device=logits.device), one_before(some)
     same = group.unsqueeze(1) == group.unsqueeze(0)
-    negative = ~(same | same[before])
+    negative = ~(same | same[before]) & some
     gaps = [
         against(rows[index, before], rows, negative) - against(rows[index, index], rows, negative)
         for rows in (logits, logits.T)

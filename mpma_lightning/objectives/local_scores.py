@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mpma_lightning.objectives.state import Words
+from mpma_lightning.objectives.words import Words
 
 Grouping = Callable[[Tensor], Tensor]
 """Weights (…, K) of the patches for each query, from their cosines (…, K); they sum to 1."""
@@ -56,7 +56,8 @@ def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -
     """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
 
     GLoRIA sums over words, here they are averaged, so that long reports do not score higher; it also does not divide
-    by the sharpness: its logits are five times as large. Every report must have a word.
+    by the sharpness: its logits are five times as large. The scores of a report without words have no meaning; they are
+    finite.
 
     Args:
         words: of the reports.
@@ -65,13 +66,14 @@ def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -
         chunk: images compared at once; limits memory.
     """
     sharpness = 5.0
-    query, valid = words.embeddings[words.valid], words.valid
+    valid, there = words.valid, words.places
+    query, lengths = words.embeddings.flatten(0, 1).index_select(0, there), valid.sum(1).clamp(min=1)
     columns = []
     for block in patches.split(chunk):
         cosine = context_cosines(query, block, grouping)
-        filled = cosine.new_full((len(block), *valid.shape), -torch.inf)
-        filled = filled.masked_scatter(valid.expand_as(filled), sharpness * cosine)
-        columns.append(filled.logsumexp(-1) - valid.sum(1).log())
+        filled = cosine.new_full((len(block), valid.numel()), torch.finfo(cosine.dtype).min)
+        filled = filled.index_copy(1, there, sharpness * cosine).view(len(block), *valid.shape)
+        columns.append(filled.logsumexp(-1) - lengths.log())
     return torch.cat(columns) / sharpness
 
 
@@ -106,11 +108,13 @@ def against(own: Tensor, logits: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(rest - own) * negative.any(1)
 
 
-def sigmoid_contrast(logits: Tensor, positive: Tensor) -> Tensor:
+def sigmoid_contrast(logits: Tensor, positive: Tensor, counted: Tensor | None = None) -> Tensor:
     """(N,) sums over columns of the binary cross-entropy of each pair by itself [SigLIP].
 
     Args:
         logits: (N, M) similarities over τ, plus the bias.
         positive: (N, M) bool.
+        counted: (M,) bool, the columns that there are; None: all.
     """
-    return F.softplus(torch.where(positive, -logits, logits)).sum(1)
+    loss = F.softplus(torch.where(positive, -logits, logits))
+    return (loss if counted is None else loss * counted).sum(1)

@@ -48,12 +48,15 @@ class MatchRanking(Objective):
         self.head = nn.Linear(backbone.text.width, 1)
 
     def _pairs(self, state: PretrainingState) -> tuple[Tensor, Tensor]:
-        """(B, 1 + negatives) rows of images and of reports, the true pair first; -1 where the batch has no negative."""
+        """(B, 1 + N) rows of images and of reports, the true pair first; -1 where the batch has no negative. N is the
+        number of negatives, or what a small batch has of them."""
         assert state.group is not None and state.seed is not None
         own = torch.arange(len(state.group), device=state.group.device).unsqueeze(1)
         similarity = state.global_image.detach() @ state.global_text.detach().T
-        reports = draw_negatives(similarity, state.group, state.seed, (self.negatives + 1) // 2)
-        images = draw_negatives(similarity.T, state.group, state.seed, self.negatives // 2, OTHER_IMAGE_STREAM)
+        most = max(1, len(own) - 1)
+        of_reports, of_images = min((self.negatives + 1) // 2, most), min(self.negatives // 2, most)
+        reports = draw_negatives(similarity, state.group, state.seed, of_reports)
+        images = draw_negatives(similarity.T, state.group, state.seed, of_images, OTHER_IMAGE_STREAM)
         image_rows = torch.cat([own, torch.where(reports < 0, -1, own), images], 1)
         return image_rows, torch.cat([own, reports, torch.where(images < 0, -1, own)], 1)
 
@@ -61,17 +64,16 @@ class MatchRanking(Objective):
         """Sum of the cross-entropy to the true pair, and the number of pairs."""
         state.require("image", "report_mask", "group", "seed")
         images, reports = self._pairs(state)
-        there = images >= 0
-        fused = state.fused_pairs(images[there], reports[there])
-        scores = full(self.head(fused[:, 0])).squeeze(-1)
-        logits = scores.new_full(images.shape, -torch.inf).masked_scatter(there, scores)
+        fused = state.fused_pairs(images.clamp(min=0).flatten(), reports.clamp(min=0).flatten())
+        scores = full(self.head(fused[:, 0])).view(images.shape)
+        logits = scores.masked_fill(images < 0, -torch.inf)
         state.outputs["matched"] = logits.detach().argmax(1) == 0
         loss = F.cross_entropy(
             logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device), reduction="sum"
         )
-        return loss, torch.tensor(float(len(logits)), device=loss.device)
+        return loss, torch.full((), float(len(logits)), device=loss.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
         """Share of pairs that score higher than all their negatives."""
         right = state.outputs["matched"]
-        return {"matching_accuracy": (right.sum().float(), torch.tensor(float(len(right)), device=right.device))}
+        return {"matching_accuracy": (right.sum().float(), torch.full((), float(len(right)), device=right.device))}

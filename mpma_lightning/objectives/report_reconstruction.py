@@ -54,17 +54,19 @@ class ReportReconstruction(Objective):
         """Sum of cross-entropies over word-pieces, and their number."""
         state.require("input_ids", "report_mask")
         assert state.input_ids is not None and state.report_mask is not None
-        masked = state.report_mask.masked
-        counted = masked if self.loss_on == "masked" else torch.ones_like(masked)
-        hidden = state.fused if self.assisted else state.text_features.tokens
-        logits = full(self.head(hidden[counted], state.backbone.text.word_embeddings))
-        state.outputs["report_prediction"] = logits.detach().argmax(-1)[masked[counted]]
-        loss = F.cross_entropy(logits, state.input_ids[counted], reduction="sum")
-        return loss, counted.sum().to(torch.float32)
+        hidden = (state.fused if self.assisted else state.text_features.tokens).flatten(0, 1)
+        truth, masked, all_count = state.input_ids.flatten(), state.report_mask.places, self.loss_on == "all"
+        if not all_count:
+            hidden, truth = hidden.index_select(0, masked), truth.index_select(0, masked)
+        logits = full(self.head(hidden, state.backbone.text.word_embeddings))
+        guess = logits.detach().argmax(-1)
+        state.outputs["report_prediction"] = guess.index_select(0, masked) if all_count else guess
+        loss = F.cross_entropy(logits, truth, reduction="sum")
+        return loss, torch.full((), float(len(truth)), device=loss.device)
 
     def monitor(self, state: PretrainingState) -> dict[str, tuple[Tensor, Tensor]]:
         """Accuracy at masked positions."""
         assert state.input_ids is not None and state.report_mask is not None
-        masked = state.report_mask.masked
-        right = state.outputs["report_prediction"] == state.input_ids[masked]
-        return {"masked_word_accuracy": (right.sum().float(), masked.sum().float())}
+        truth = state.input_ids.flatten().index_select(0, state.report_mask.places)
+        right = state.outputs["report_prediction"] == truth
+        return {"masked_word_accuracy": (right.sum().float(), state.report_mask.masked.sum().float())}

@@ -12,7 +12,7 @@ from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import ImageMask, ReportMask
 from mpma_lightning.objectives.sentences import Sentences
-from mpma_lightning.precision import full
+from mpma_lightning.objectives.words import WordCounts, Words, whole_words, words_of
 
 Pairing = Literal["joint", "separate", "unmasked_align"]
 
@@ -43,6 +43,8 @@ class PretrainingState:
         sentences: of the whole reports; ``None`` unless an objective reads them.
         pairing: see above.
         across_ranks: gather negatives of all ranks, in training; evaluation reads the local batch only.
+        word_counts: of the words that :attr:`local_words` holds, where they were counted before the batch reached the
+            device; ``None``: they are counted when first read.
     """
 
     backbone: Backbone
@@ -59,6 +61,7 @@ class PretrainingState:
     pairing: Pairing = "joint"
     across_ranks: bool = False
     further: tuple[Tensor | None, Tensor] | None = None
+    word_counts: WordCounts | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def require(self, *names: str) -> None:
@@ -175,75 +178,16 @@ class PretrainingState:
         return F.normalize((words.embeddings * words.valid.unsqueeze(-1)).sum(1), dim=-1)
 
     @cached_property
-    def local_words(self) -> "Words":
+    def local_words(self) -> Words:
         """The words of the report in the local alignment space; without masked words under ``joint``."""
         self.require("report_mask", "word_ids")
         assert self.report_mask is not None and self.word_ids is not None and self.input_ids is not None
         pieces = self.backbone.align_local.text(self.aligned_text.tokens, normalise=False)
-        masked = self.report_mask.masked
-        seen = ~masked if self.pairing == "joint" else torch.ones_like(masked)
-        return words_of(pieces, self.input_ids, self.word_ids, seen)
+        seen = aligned_pieces(self.report_mask, self.pairing)
+        counts = self.word_counts or WordCounts.of(self.word_ids, seen)
+        return words_of(pieces, self.input_ids, self.word_ids, seen, counts)
 
 
-@dataclass
-class Words:
-    """Words of a batch: ``embeddings`` (B, W, e) normalised, ``valid`` (B, W) bool, ``identity`` (B, W): equal numbers
-    for words of equal word-pieces only."""
-
-    embeddings: Tensor
-    valid: Tensor
-    identity: Tensor
-
-
-def words_of(pieces: Tensor, input_ids: Tensor, word_ids: Tensor, keep: Tensor) -> Words:
-    """Average the word-pieces of each word, without those whose ``keep`` is false and those of no word.
-
-    Args:
-        pieces: (B, T, e).
-        input_ids, word_ids: (B, T).
-        keep: (B, T) bool.
-    """
-    pieces, belongs = full(pieces), keep & (word_ids >= 0)
-    slots = int(word_ids.max().clamp(min=0)) + 1
-    index = word_ids.clamp(min=0)
-    weight = belongs.to(pieces.dtype)
-    batch, _, width = pieces.shape
-    zeros = pieces.new_zeros(batch, slots, width)
-    total = zeros.scatter_add(1, index.unsqueeze(-1).expand_as(pieces), pieces * weight.unsqueeze(-1))
-    count = pieces.new_zeros(batch, slots).scatter_add(1, index, weight)
-    mean = total / count.clamp(min=1).unsqueeze(-1)
-    place = torch.arange(word_ids.shape[1], device=word_ids.device).expand_as(word_ids)
-    first = torch.full((batch, slots), word_ids.shape[1], device=word_ids.device)
-    first = first.scatter_reduce(1, index, place.masked_fill(~belongs, word_ids.shape[1]), "amin")
-    within = (place - first.gather(1, index)).masked_fill(~belongs, 0)
-    spelled = _spell(input_ids, slots, index, within, belongs)
-    identity = spelled.flatten(0, 1).unique(dim=0, return_inverse=True)[1].view(batch, slots)
-    return Words(F.normalize(mean, dim=-1), count > 0, identity)
-
-
-def whole_words(backbone: Backbone, tokens: Tensor, input_ids: Tensor, word_ids: Tensor) -> Words:
-    """All words of texts in the local alignment space.
-
-    Args:
-        backbone: with ``align_local``.
-        tokens: (B, T, D) of the text encoder.
-        input_ids, word_ids: (B, T).
-    """
-    pieces = backbone.align_local.text(tokens, normalise=False)
-    return words_of(pieces, input_ids, word_ids, torch.ones_like(input_ids, dtype=torch.bool))
-
-
-def _spell(input_ids: Tensor, slots: int, index: Tensor, within: Tensor, belongs: Tensor) -> Tensor:
-    """(B, W, L) ids plus 1 of the pieces of each of ``slots`` words, in order, then zeros.
-
-    Args:
-        input_ids: (B, T).
-        slots: W.
-        index: (B, T) the word of each piece.
-        within: (B, T) its place in the word.
-        belongs: (B, T) bool, whether it counts.
-    """
-    longest = int(within.max()) + 1
-    pieces = (input_ids + 1).masked_fill(~belongs, 0)
-    spelled = pieces.new_zeros(len(pieces), slots * longest)
-    return spelled.scatter_add(1, index * longest + within, pieces).view(len(pieces), slots, longest)
+def aligned_pieces(mask: ReportMask, pairing: Pairing) -> Tensor:
+    """(B, T) bool: the pieces that local alignment reads; special tokens, which are of no word, among them."""
+    return ~mask.masked if pairing == "joint" else torch.ones_like(mask.masked)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.utilities.throughput import get_available_flops
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.machine import peak_resident_mib
@@ -28,7 +29,8 @@ class CostCard(Callback):
         self._reset()
 
     def _reset(self) -> None:
-        self._batches = self._samples = self._tokens = 0
+        self._batches = self._samples = 0
+        self._tokens: int | Tensor = 0  # a tensor stays on its device until the end
         self._seconds, self._flops, self._begin, self._fit_start = 0.0, 0, 0.0, time.monotonic()
         self._counter: FlopCounterMode | None = None
         self._counting = ExitStack()
@@ -53,7 +55,7 @@ class CostCard(Callback):
         self._batches += 1
         if isinstance(batch, dict) and "id" in batch:
             self._samples += len(batch["id"])
-            self._tokens += int(batch["attention_mask"].sum()) if "attention_mask" in batch else 0
+            self._tokens = self._tokens + (batch["attention_mask"].sum() if "attention_mask" in batch else 0)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._counting.close()
@@ -68,7 +70,7 @@ class CostCard(Callback):
         hours = world * (time.monotonic() - self._fit_start) / 3600
         return {
             "samples_per_second": round(world * self._samples / seconds, 2),
-            "text_tokens_per_second": round(world * self._tokens / seconds, 1),
+            "text_tokens_per_second": round(world * int(self._tokens) / seconds, 1),
             "data_wait_share": round(waited / seconds, 4),
             "peak_memory_mib": round(peak_memory_mib()),
             "flops_per_second": float(f"{world * flops:.4g}") if flops else None,

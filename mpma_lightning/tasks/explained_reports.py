@@ -120,7 +120,7 @@ class ExplainedReports(SupervisedTask):
             input_ids=ids,
             attention_mask=batch["attention_mask"],
             word_ids=batch["word_ids"],
-            report_mask=ReportMask(ids, torch.zeros_like(ids, dtype=torch.bool)),
+            report_mask=ReportMask.nothing(ids),
             group=batch["group"],
             seed=batch["seed"],
             pairing="separate",

@@ -22,6 +22,8 @@ from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.optim import Optim
 
 GRAY_MEAN, GRAY_STD = 0.4978, 0.2449  # MIMIC-CXR [MRM]
+VIEW_PLACES = "view_places"
+"""Of a batch on its way to the device: (M,) which of its B · V further views there are."""
 
 
 class BackboneModule(LightningModule):
@@ -174,9 +176,16 @@ class BackboneModule(LightningModule):
         if "views" not in batch:
             return None
         kinds: Tensor = batch["view_kinds"]
-        there = kinds > 0
-        crops = batch["views"][there] if there.any() else None
+        there = batch[VIEW_PLACES] if VIEW_PLACES in batch else _places_of_views(kinds)
+        crops = batch["views"].flatten(0, 1).index_select(0, there) if len(there) else None
         return None if crops is None else self.encoder_input(self.normalise(crops)), kinds
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note which further views there are while the batch is in the host's memory: a step that asked the device for
+        their number would wait for it."""
+        if isinstance(batch, dict) and "view_kinds" in batch:
+            return batch | {VIEW_PLACES: _places_of_views(batch["view_kinds"])}
+        return batch
 
     def with_views(self, image: Features, batch: dict[str, Any]) -> Features:
         """``image`` with the further views of its samples, where the batch has some."""
@@ -257,3 +266,7 @@ class BackboneModule(LightningModule):
             )
         for name in unused:
             del weights[name]
+
+
+def _places_of_views(kinds: Tensor) -> Tensor:
+    return (kinds > 0).flatten().nonzero().squeeze(1)

@@ -20,8 +20,10 @@ from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
 from mpma_lightning.objectives.sentences import Sentences
-from mpma_lightning.objectives.state import Pairing, whole_words
+from mpma_lightning.objectives.state import Pairing, aligned_pieces
+from mpma_lightning.objectives.words import WordCounts, whole_words
 from mpma_lightning.tasks.base import Step, Task
+from mpma_lightning.tasks.module import VIEW_PLACES
 
 _tokenizer = lru_cache(maxsize=2)(Tokenizer.from_json)
 
@@ -112,27 +114,45 @@ class PretrainingTask(Task):
                 channels = 3 if isinstance(self.normalisation[0], list) else self.data_spec.channels
                 objective.set_target(self.target_scale, channels)
 
+    @property
+    def _masks(self) -> bool:
+        return any(option.masks for option in self.options.values())
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Mask the reports while they are in the host's memory: a step that counted masked words on the device would
+        wait for it."""
+        batch = super().on_before_batch_transfer(batch, dataloader_idx)
+        reads_text = "input_ids" in batch and "text" in self.backbone.parts
+        return self._with_masked_report(batch) if reads_text else batch
+
+    def _with_masked_report(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """``batch`` with ``report_mask`` and ``word_counts``."""
+        vocabulary, ratio = self.backbone.vocabulary, self.masking.report_ratio if self._masks else 0.0
+        assert vocabulary is not None
+        mask = mask_report(batch["seed"], batch["input_ids"], batch["word_ids"], ratio, vocabulary.mask if ratio else 0)
+        counts = WordCounts.of(batch["word_ids"], aligned_pieces(mask, self.masking.pairing))
+        return batch | {"report_mask": mask, "word_counts": counts}
+
     def state(self, batch: dict[str, Any], training: bool = False) -> PretrainingState:
         """Input of the objectives; masks are determined by the samples' seeds."""
         state = PretrainingState(self.backbone, group=batch["group"], seed=batch["seed"], across_ranks=training)
         state.pairing = self.masking.pairing
-        masks = any(option.masks for option in self.options.values())
         if "image" in batch and "image" in self.backbone.parts:
             state.target = self.normalise(batch["image"])
             state.image = self.encoder_input(state.target)
             state.further = self.further_views(batch)
             patches = (state.image.shape[-1] // self.backbone.image.patch_size) ** 2
-            if masks and self.masking.image_ratio > 0:
+            if self._masks and self.masking.image_ratio > 0:
                 state.image_mask = mask_image(batch["seed"], patches, self.masking.image_ratio)
         if "input_ids" in batch and "text" in self.backbone.parts:
             state.input_ids, state.word_ids = batch["input_ids"], batch["word_ids"]
             state.attention_mask = batch["attention_mask"]
-            vocabulary, ratio = self.backbone.vocabulary, self.masking.report_ratio if masks else 0.0
-            assert vocabulary is not None
-            state.report_mask = mask_report(
-                batch["seed"], batch["input_ids"], batch["word_ids"], ratio, vocabulary.mask if ratio else 0
-            )
+            if "report_mask" not in batch:
+                batch = self._with_masked_report(batch)
+            state.report_mask, state.word_counts = batch["report_mask"], batch["word_counts"]
             if training and self.masking.report_style == "bert":
+                vocabulary = self.backbone.vocabulary
+                assert vocabulary is not None
                 state.report_mask = soften_like_bert(
                     batch["seed"], batch["input_ids"], state.report_mask, vocabulary.size
                 )
@@ -145,7 +165,8 @@ class PretrainingTask(Task):
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:
         if self.shuffle_pairs and stage == "train" and "image" in batch:
-            batch = batch | {name: batch[name].roll(1, 0) for name in ("image", "views", "view_kinds") if name in batch}
+            rolled = {name: batch[name].roll(1, 0) for name in ("image", "views", "view_kinds") if name in batch}
+            batch = {name: values for name, values in batch.items() if name != VIEW_PLACES} | rolled
         state = self.state(batch, training=stage == "train")
         outcome: Step = {}
         for name, objective in self.objectives.items():

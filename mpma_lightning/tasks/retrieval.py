@@ -132,7 +132,7 @@ class RetrievalTask(SupervisedTask):
             further=self.further_views(batch),
             input_ids=ids,
             attention_mask=batch["attention_mask"],
-            report_mask=ReportMask(ids, torch.zeros_like(ids, dtype=torch.bool)),
+            report_mask=ReportMask.nothing(ids),
             group=batch["group"],
             seed=batch["seed"],
             pairing="separate",

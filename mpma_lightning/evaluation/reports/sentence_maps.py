@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.evaluation.reports.evidence import standardised
-from mpma_lightning.objectives.state import whole_words
+from mpma_lightning.objectives.words import whole_words
 from mpma_lightning.precision import full
 
 TEMPERATURE = 0.1

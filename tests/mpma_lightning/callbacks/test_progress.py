@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from memory_data import MemoryData
 from torch.utils.data import DataLoader
 from toy_run import ToyTask
@@ -69,3 +70,12 @@ def test_value_what_suits_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_value_duration() -> None:
     assert [duration(seconds) for seconds in (45, 720, 12000)] == ["45 s", "12 min", "3 h 20 min"]
+
+
+def test_value_the_bar_reads_metrics_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, bar, read = [50.0], Bar(), []
+    monkeypatch.setattr("mpma_lightning.callbacks.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(RichProgressBar, "_update_metrics", lambda *_: read.append(now[0]))
+    for now[0] in (50.0, 50.5, 50.9, 51.0, 51.9, 53.0):
+        bar._update_metrics(None, None)  # type: ignore[arg-type]
+    assert read == [50.0, 51.0, 53.0]

@@ -12,13 +12,15 @@ from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
 
 
 def test_choose_predicted_value() -> None:
-    masked = mask_image(torch.arange(500), 16, 0.75).masked
-    chosen = choose_predicted(torch.arange(500), masked, 1 / 3)
+    mask = mask_image(torch.arange(500), 16, 0.75)
+    masked, chosen = mask.masked, choose_predicted(torch.arange(500), mask, 1 / 3)
     assert chosen.shape == (500, 4) and masked.gather(1, chosen).all() and (chosen.diff(dim=1) > 0).all()
-    assert torch.equal(choose_predicted(torch.arange(250, 500), masked[250:], 1 / 3), chosen[250:])
+    assert torch.equal(
+        choose_predicted(torch.arange(250, 500), mask_image(torch.arange(250, 500), 16, 0.75), 1 / 3), chosen[250:]
+    )
     share = torch.zeros(500, 16).scatter(1, chosen, 1).sum(0) / masked.sum(0)
     assert (share - 1 / 3).abs().max() < 0.1
-    assert choose_predicted(torch.arange(500), masked, 1.0).shape == (500, 12)
+    assert choose_predicted(torch.arange(500), mask, 1.0).shape == (500, 12)
 
 
 def test_cross_decoder_value() -> None:
@@ -32,7 +34,7 @@ def test_cross_decoder_value() -> None:
     everything, all_masked = objective(whole)
     assert float(count) == 4 * 4 and float(all_masked) == 4 * 12
     chosen = torch.zeros(4, 16, dtype=torch.bool)
-    chosen.scatter_(1, choose_predicted(state.seed, state.image_mask.masked, 1 / 3), True)
+    chosen.scatter_(1, choose_predicted(state.seed, state.image_mask, 1 / 3), True)
     some, every = state.outputs["image_prediction"], whole.outputs["image_prediction"]
     assert torch.allclose(some[chosen], every[chosen]) and not some[~chosen].any()
     expected = 0.0
@@ -88,7 +90,7 @@ def test_soften_like_bert_value() -> None:
     ids = torch.arange(10, 26).repeat(2000, 1)
     masked = torch.arange(16).remainder(2).bool().repeat(2000, 1)
     seed = torch.arange(2000)
-    soft = soften_like_bert(seed, ids, ReportMask(ids.masked_fill(masked, MASK), masked), VOCABULARY)
+    soft = soften_like_bert(seed, ids, ReportMask(ids.masked_fill(masked, MASK), masked, int(masked.sum())), VOCABULARY)
     assert torch.equal(soft.input_ids[~masked], ids[~masked]) and torch.equal(soft.masked, masked)
     shown, true = soft.input_ids[masked], ids[masked]
     hidden, kept = (shown == MASK).double().mean(), (shown == true).double().mean()
@@ -96,6 +98,9 @@ def test_soften_like_bert_value() -> None:
     assert float(hidden) == pytest.approx(0.8 + 0.1 / VOCABULARY, abs=0.01)
     assert float(kept) == pytest.approx(0.1 + 0.1 / VOCABULARY, abs=0.01)
     half = soften_like_bert(
-        seed[1000:], ids[1000:], ReportMask(ids.masked_fill(masked, MASK)[1000:], masked[1000:]), VOCABULARY
+        seed[1000:],
+        ids[1000:],
+        ReportMask(ids.masked_fill(masked, MASK)[1000:], masked[1000:], int(masked[1000:].sum())),
+        VOCABULARY,
     )
     assert torch.equal(half.input_ids, soft.input_ids[1000:])

@@ -79,6 +79,8 @@ def share(state: PretrainingState, first: int, last: int) -> PretrainingState:
     for mask, names in ((state.image_mask, ("visible", "masked")), (state.report_mask, ("input_ids", "masked"))):
         for field in names:
             setattr(mask, field, getattr(mask, field)[first:last])
+    assert state.report_mask is not None
+    state.report_mask.count = int(state.report_mask.masked.sum())
     return state
 
 

@@ -228,14 +228,17 @@ def test_swapped_gap_value() -> None:
             own, other = (np.logaddexp.reduce(rows[i, [*rest, k]]) - rows[i, k] for k in (i, j))
             both.append(other - own)
         expected.append(np.mean(both))
-    assert swapped_gap(logits, torch.tensor(group)).tolist() == pytest.approx(expected)
+    assert swapped_gap(logits, torch.tensor(group), torch.ones(len(group), dtype=torch.bool)).tolist() == pytest.approx(
+        expected
+    )
 
 
 def test_value_gap_is_zero_on_average_where_scores_ignore_the_pair() -> None:
     logits = torch.randn(400, 8, 8, generator=torch.Generator().manual_seed(0)) * 3
-    gaps = torch.stack([swapped_gap(one, torch.arange(8)).mean() for one in logits])
+    own, every = torch.arange(8), torch.ones(8, dtype=torch.bool)
+    gaps = torch.stack([swapped_gap(one, own, every).mean() for one in logits])
     assert abs(float(gaps.mean())) < 3 * float(gaps.std()) / math.sqrt(len(gaps))
-    paired = torch.stack([swapped_gap(one + 4 * torch.eye(8), torch.arange(8)).mean() for one in logits])
+    paired = torch.stack([swapped_gap(one + 4 * torch.eye(8), own, every).mean() for one in logits])
     assert 0 < float(paired.mean()) <= 4
 
 

@@ -9,6 +9,7 @@ import torch
 from model_fixtures import EACH, MASK, small_backbone, small_state
 
 from data_modules.errors import UserError
+from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.global_alignment import GlobalAlignmentOptions, group_contrast
 from mpma_lightning.objectives.image_reconstruction import (
@@ -18,7 +19,7 @@ from mpma_lightning.objectives.image_reconstruction import (
 )
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
 from mpma_lightning.objectives.local_scores import attend, token_contrast
-from mpma_lightning.objectives.state import words_of
+from mpma_lightning.objectives.words import WordCounts, words_of
 
 BUILT = EACH | {
     "global_alignment": GlobalAlignmentOptions(learn_temperature=True),
@@ -240,13 +241,17 @@ def test_equal_words_are_not_negatives() -> None:
 def test_words_of_value() -> None:
     pieces = torch.tensor([[[9.0, 9], [1, 0], [3, 0], [0, 5], [0, 5]]])
     ids, owners = torch.tensor([[2, 10, 11, 10, 11]]), torch.tensor([[-1, 0, 0, 1, 1]])
-    words = words_of(pieces, ids, owners, torch.tensor([[True, True, True, True, True]]))
+    every = torch.ones(1, 5, dtype=torch.bool)
+    counts = WordCounts.of(owners, every)
+    words = words_of(pieces, ids, owners, every, counts)
+    assert counts == WordCounts(slots=2, longest=2, valid=2)
     assert words.embeddings[0].tolist() == [[1, 0], [0, 1]] and words.valid.all()
-    assert words.identity[0, 0] == words.identity[0, 1]
-    swapped = words_of(pieces, torch.tensor([[2, 11, 10, 10, 11]]), owners, torch.ones(1, 5, dtype=torch.bool))
-    assert swapped.identity[0, 0] != swapped.identity[0, 1]
-    partly = words_of(pieces, ids, owners, torch.tensor([[True, True, True, False, False]]))
-    assert partly.valid.tolist() == [[True, False]]
+    assert words.same[0, 0, 1]
+    swapped = words_of(pieces, torch.tensor([[2, 11, 10, 10, 11]]), owners, every, counts)
+    assert not swapped.same[0, 0, 1]
+    some = torch.tensor([[True, True, True, False, False]])
+    partly = words_of(pieces, ids, owners, some, WordCounts.of(owners, some))
+    assert partly.valid.tolist() == [[True, False]] and partly.count == 1
 
 
 def test_local_gap_value() -> None:
@@ -280,7 +285,7 @@ def test_unmasked_align_reads_whole_inputs_value(name: str) -> None:
     joint = objective(small_state(backbone))[0]
     state.pairing = "unmasked_align"
     bare.image_mask = None
-    bare.report_mask.input_ids, bare.report_mask.masked = bare.input_ids, torch.zeros_like(bare.report_mask.masked)
+    bare.report_mask = ReportMask.nothing(bare.input_ids)
     total = objective(state)[0]
     assert torch.allclose(total, objective(bare)[0]) and not torch.allclose(total, joint)
     assert objective.reads(state, "image") is state.aligned_image is not state.image_features

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpma_lightning.objectives.state import words_of
+from mpma_lightning.objectives.words import WordCounts, words_of
 
 
 @given(st.data())
@@ -17,8 +17,9 @@ def test_value_words_are_equal_only_if_all_their_pieces_are(data: st.DataObject)
     for row, report in enumerate(reports):
         pieces = [(piece, word) for word, found in enumerate(report) for piece in found]
         ids[row, : len(pieces)], owners[row, : len(pieces)] = torch.tensor(pieces).T
-    words = words_of(torch.ones(*ids.shape, 2), ids, owners, torch.ones_like(ids, dtype=torch.bool))
+    every = torch.ones_like(ids, dtype=torch.bool)
+    words = words_of(torch.ones(*ids.shape, 2), ids, owners, every, WordCounts.of(owners, every))
     for row, report in enumerate(reports):
         for i, one in enumerate(report):
             for j, other in enumerate(report):
-                assert bool(words.identity[row, i] == words.identity[row, j]) == (one == other)
+                assert bool(words.same[row, i, j]) == (one == other)
