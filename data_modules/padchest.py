@@ -12,7 +12,7 @@ from data_modules.index.faulty import drop_faulty
 from data_modules.index.files import files_below, require_folder
 from data_modules.index.tables import find_table, read_table, row_name
 from data_modules.index.words import count_words
-from data_modules.text.sections import clean
+from data_modules.text.named_sections import NamedSections, extract_named
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19"
 SOURCE = "it comes with PadChest (bimcv.cipf.es/bimcv-projects/padchest); set data.root to its folder"
@@ -51,6 +51,8 @@ class PadChestDataModule(DataModule):
         physician: only images whose labels a physician gave (``MethodLabel``).
         split: ``drawn``, or ``test``: every image tests.
         reports: read the reports; without them, only images and labels.
+        sections: text of a report, by the Spanish headings of ``text/languages/es.yaml``; of "findings+impression" one
+            suffices.
 
     The other arguments are those of ``DataModule``.
     """
@@ -63,11 +65,13 @@ class PadChestDataModule(DataModule):
         physician: bool = False,
         split: Literal["drawn", "test"] = "drawn",
         reports: bool = True,
+        sections: NamedSections = "whole",
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.root, self.views, self.physician, self.split = Path(root), list(views), physician, split
         self.labels, self.label_names, self.reports = list(labels), list(labels), reports
+        self.sections = sections
 
     def read_index(self) -> pd.DataFrame:
         require_folder(self.root, "PadChest")
@@ -97,7 +101,10 @@ class PadChestDataModule(DataModule):
         frame["study"] = table["StudyID"].fillna(frame["id"])
         frame = frame.assign(image=self._located(table), **{n: self._class(n, terms) for n in self.label_names})
         if self.reports:
-            frame["text"] = table["Report"].fillna("").map(clean)
+            texts = table["Report"].fillna("").map(lambda report: extract_named(report, self.sections, "es"))
+            told = table["Report"].notna() & texts.isna()
+            frame = self.leave_out(frame, told, f"report without {self.sections.replace('+', ' or ')}")
+            frame["text"] = texts[~told].fillna("")
             words = frame["text"].map(count_words)
             frame = self.leave_out(frame, words < max(self.text.min_tokens, 1), "no report")
         if self.split == "test":

@@ -23,7 +23,8 @@ from data_modules.index.pair_tables import (
 )
 from data_modules.index.records import holds_images
 from data_modules.index.words import count_words
-from data_modules.text.sections import clean
+from data_modules.text.languages import headings
+from data_modules.text.named_sections import NamedSections, extract_named
 
 TARGET = "target"
 
@@ -51,6 +52,9 @@ class PairsDataModule(DataModule):
         uncertain: what -1 in ``label_columns`` becomes, as in CheXpert's tables; without it -1 is an error.
         target_column: column of a number a sample, blank where unknown, for tasks that predict one; in a batch it is
             ``target``, float32 (B,), NaN where blank.
+        sections: of texts that are whole reports, what is read, by the headings of ``language``; of
+            "findings+impression" one suffices.
+        language: table of headings, ``en`` or ``es``: a file of ``data_modules/text/languages``.
         images_only: read no texts, and need none: for pre-training by image reconstruction alone, as in
             ``ablations/mae.yaml``.
 
@@ -70,6 +74,8 @@ class PairsDataModule(DataModule):
         uncertain: Uncertain | None = None,
         target_column: str | None = None,
         images_only: bool = False,
+        sections: NamedSections = "whole",
+        language: str = "en",
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -79,6 +85,8 @@ class PairsDataModule(DataModule):
         named = isinstance(label_columns, Mapping)
         self.label_columns = dict(label_columns) if named else list(label_columns)  # type: ignore[arg-type]
         self.uncertain, self.target_column, self.images_only = uncertain, target_column, images_only
+        self.sections, self.language = sections, language
+        headings(language)
         if images_only and text_column is not None:
             raise UserError(f"found data.images_only with data.text_column {text_column}; leave one of them out")
         if target_column is not None:
@@ -129,7 +137,10 @@ class PairsDataModule(DataModule):
         return found.set_axis(list(self.label_columns), axis=1)
 
     def _with_texts(self, frame: pd.DataFrame, texts: pd.Series) -> pd.DataFrame:
-        frame["text"] = texts.fillna("").map(clean)
+        extracted = texts.fillna("").map(lambda text: extract_named(text, self.sections, self.language))
+        frame["text"] = extracted.fillna("")
+        told = texts.notna() & extracted.isna()
+        frame = self.leave_out(frame, told, f"report without {self.sections.replace('+', ' or ')}")
         words = frame["text"].map(count_words)
         frame = self.leave_out(frame, words == 0, "no text")
         words = words[words > 0]

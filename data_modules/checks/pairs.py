@@ -8,7 +8,7 @@ from data_modules.index.pair_tables import IMAGE, TEXT, find_column, read_pairs
 from data_modules.index.tables import row_names
 from data_modules.index.words import count_words
 from data_modules.pairs import PairsDataModule
-from data_modules.text.sections import clean
+from data_modules.text.named_sections import extract_named
 
 
 def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
@@ -22,9 +22,12 @@ def examine(data: DataModule, result: CheckResult) -> pd.DataFrame:
     if text is None or data.images_only:
         return frame
     rows = pd.Series([f"{path}: {row}" for row in row_names(path, table.index)], index=table.index)
-    words = table[text].fillna("").map(clean).map(count_words)
+    texts = table[text].fillna("").map(lambda told: extract_named(told, data.sections, data.language))
+    without = table[text].notna() & texts.isna()
+    words = texts.fillna("").map(count_words).mask(without)
     few = max(data.text.min_tokens, 1)
     result.found("warning", "row without an image", rows[table[image].isna()], "left out")
     result.found("warning", "row without a text", rows[words == 0], "left out")
+    result.found("info", f"report without {data.sections.replace('+', ' or ')}", rows[without], "left out")
     result.found("info", f"text under {few} words", rows[(words > 0) & (words < few)], "left out")
     return frame

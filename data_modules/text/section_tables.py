@@ -3,32 +3,10 @@
 Source: github.com/MIT-LCP/mimic-cxr, ``txt/section_parser.py`` (MIT licence).
 """
 
-_SYNONYMS = {
-    "preamble": "preamble",
-    "impression": (
-        "impression conclusion findings_and_impression findings/impression findings/_impression ndication impresson "
-        "imprression imoression impressoin imprssion impresion imperssion mpression impession"
-    ),
-    "findings": (
-        "findings finding findins findindgs findgings findngs findnings finidngs reference_findings chest,_two_views"
-    ),
-    "comparison": (
-        "comparison comparisons reference_exam comparison_exam comparison_film comparision comparsion comparrison "
-        "comparisions"
-    ),
-    "indication": "indication reason_for_examination reason_for_exam clinical_indication idication",
-    "history": "history clinical_history clinical_information patient_history pfi",
-    "examination": "examination exam type_of_examination",
-    "technique": "technique",
-    "notification": "notification",
-    "recommendations": "recommendation(s) recommendations recommendation",
-    "addendum": "addendum",
-    "date": "date",
-    "comment": "comment",
-    "wet read": "wet_read wetread",
-}
-SECTION_NAMES = {word.replace("_", " "): name for name, words in _SYNONYMS.items() for word in words.split()}
-"""Header in lower case -> section. ``ndication`` -> impression is odd and official."""
+from data_modules.text.languages import headings
+
+SECTION_NAMES = headings("en")
+"""Header in lower case -> section."""
 
 _VIEWS = (
     "chest, portable, pa and lateral, lateral and pa, ap and lateral, lateral and ap, frontal and, two views, "
