@@ -101,10 +101,10 @@ class PadChestDataModule(DataModule):
         frame["study"] = table["StudyID"].fillna(frame["id"])
         frame = frame.assign(image=self._located(table), **{n: self._class(n, terms) for n in self.label_names})
         if self.reports:
-            texts = table["Report"].fillna("").map(lambda report: extract_named(report, self.sections, "es"))
-            told = table["Report"].notna() & texts.isna()
+            reports = table["Report"].fillna("").map(lambda report: extract_named(report, self.sections, "es"))
+            told = table["Report"].notna() & reports.isna()
             frame = self.leave_out(frame, told, f"report without {self.sections.replace('+', ' or ')}")
-            frame["text"] = texts[~told].fillna("")
+            frame["text"] = reports[~told].fillna("")
             words = frame["text"].map(count_words)
             frame = self.leave_out(frame, words < max(self.text.min_tokens, 1), "no report")
         if self.split == "test":
