@@ -46,6 +46,7 @@ COMMANDS = {
         "write tables and a web page of the results below a folder", "mpma_lightning.lab.reports.command:main"
     ),
     "figure": Command("draw one figure of a run for a paper", "mpma_lightning.lab.figures.command:main"),
+    "app": Command("open a page on this computer to try a run on images", "mpma_lightning.lab.app.command:main"),
     "demo": Command("run the whole method on synthetic data, on a CPU", "mpma_lightning.cli.demo:main"),
     "phantom": Command("write synthetic radiographs and reports", "mpma_lightning.cli.commands:phantom"),
     "check": Command(

@@ -23,7 +23,7 @@ from mpma_lightning.evaluation.zero_shot import Prompts, ZeroShotEvaluator, Zero
 from mpma_lightning.inference.images import Image, Preparation, as_list
 from mpma_lightning.inference.questions import answer_head_of
 from mpma_lightning.precision import full
-from mpma_lightning.runs.folder import Run
+from mpma_lightning.runs.folder import Run, record_beside
 
 GRAY = (0.4978, 0.2449)  # MIMIC-CXR [MRM]
 BATCH = 32
@@ -54,9 +54,8 @@ def load(path: str | Path, device: str | torch.device | None = None, tokenizer: 
     if tokenizer is not None:
         checkpoint.tokenizer = Tokenizer.load(tokenizer).to_json()
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    record = Run(source.parent.parent).record
-    known = source.parent.name == "checkpoints" and record.is_file()
-    return Model(checkpoint, torch.device(chosen), read_yaml(record) if known else {})
+    record = record_beside(source)
+    return Model(checkpoint, torch.device(chosen), read_yaml(record) if record else {})
 
 
 class Model:
@@ -86,6 +85,11 @@ class Model:
         self.preparation = Preparation(side, augment.get("fit") or "crop", augment.get("short_side"), channels)
         if self._head is not None:
             self._head.module.to(device).eval()
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether the checkpoint has a head for answers."""
+        return self._head is not None
 
     @torch.inference_mode()
     def embed_images(self, images: Image | Sequence[Image], aligned: bool | None = None) -> np.ndarray:

@@ -105,6 +105,12 @@ class Run:
         raise UserError(f"{last} knows no best checkpoint: {why}; give --ckpt_path last")
 
 
+def record_beside(checkpoint: Path) -> Path | None:
+    """The record of the run in whose folder ``checkpoint`` lies; None for files elsewhere."""
+    record = Run(checkpoint.parent.parent).record
+    return record if checkpoint.parent.name == CHECKPOINTS and record.is_file() else None
+
+
 def _best_files(last: Path) -> list[str]:
     """The best file of each ``ModelCheckpoint`` with a ``monitor``, as ``last`` has it; '' before the first one."""
     states = read_file(last, mmap=True).get("callbacks", {})

@@ -19,10 +19,19 @@ def phrase(wanted: Wanted) -> Drawn:
     assert wanted.image is not None and wanted.text is not None
     model = load(wanted.runs[0], tokenizer=wanted.tokenizer)
     pixels = model.preparation.read(wanted.image)
-    heat, label, how = _map(model, pixels, wanted.text)
-    told = [f"{how} Weights: {weights_said(model.path)} of {wanted.runs[0].resolve().name}.",
-            f"Image: {wanted.image.name}. No protocol: one image and one sentence."]  # fmt: skip
-    return Drawn(phrase_map(pixels, heat, wanted.text, label), told, patients=True)
+    return sentence_map(model, pixels, wanted.text, wanted.image.name, wanted.runs[0].resolve().name)
+
+
+def sentence_map(model: Model, pixels: np.ndarray, text: str, image: str, run: str) -> Drawn:
+    """Where ``pixels``, uint8 (H, W) or (H, W, 3), show what ``text`` says; ``image`` and ``run`` are their names.
+
+    Raises:
+        UserError: the checkpoint compares no texts with images.
+    """
+    heat, label, how = _map(model, pixels, text)
+    told = [f"{how} Weights: {weights_said(model.path)} of {run}.",
+            f"Image: {image}. No protocol: one image and one sentence."]  # fmt: skip
+    return Drawn(phrase_map(pixels, heat, text, label), told, patients=True)
 
 
 def _map(model: Model, pixels: np.ndarray, text: str) -> tuple[np.ndarray, str, str]:

@@ -1,0 +1,1 @@
+"""The command `app`: a page on this computer to look through a checkpoint."""
