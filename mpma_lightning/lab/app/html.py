@@ -37,7 +37,7 @@ def figure(drawn: Drawn) -> str:
 
 def table(values: pd.DataFrame) -> str:
     """Numbers with bars: from 0, each column on a scale of its own."""
-    styled = values.rename_axis(columns=values.index.name).rename_axis(index=None).style
+    styled = values.rename_axis(columns=str(values.index.name)).rename_axis(index=None).style
     styled.format("{:.3f}").format_index(escape="html")
     for column in values:
         most = float(values[column].abs().max()) or 1.0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,10 +110,11 @@ class Reports:
         cosines = texts @ embedding
         best = np.argsort(-cosines, kind="stable")[:count]
         how = self.model.preparation.channels, self.model.preparation.short_side
-        found = [
-            Near(str(row.id), row.text, float(cosine), image_source(row.image).read(*how), int(row.times) - 1)
-            for row, cosine in zip(rows.iloc[best].itertuples(), cosines[best], strict=True)
-        ]
+        found = []
+        for place in best.tolist():
+            row: dict[str, Any] = rows.iloc[place].to_dict()
+            pixels, others = image_source(row["image"]).read(*how), int(row["times"]) - 1
+            found.append(Near(str(row["id"]), row["text"], float(cosines[place]), pixels, others))
         return Found(found, said)
 
     @cached_property

@@ -96,7 +96,7 @@ class Viewer:
             raise UserError("found no class; type some, separated by commas, such as: Edema, Pleural Effusion")
         film = self.film(path)
         table = self.model.zero_shot(film.pixels, {name: self._prompts_of(name) for name in names})
-        kinds = {column.partition("/")[0]: None for column in table}
+        kinds = {str(column).partition("/")[0]: None for column in table}
         rows = {kind: [float(table[f"{kind}/{name}"].iloc[0]) for name in names] for kind in kinds}
         return pd.DataFrame(rows, pd.Index(names, name="class")).sort_values("global", ascending=False)
 
