@@ -38,6 +38,7 @@ DATA_MODULES = {
     "vindr_cxr": "VinDrCXRDataModule",
     "vqa_med_2019": "VQAMed2019DataModule",
     "vqa_rad": "VQARADDataModule",
+    "web_shards": "WebShardsDataModule",
 }
 """Module of this package -> its class."""
 

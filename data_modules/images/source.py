@@ -1,7 +1,8 @@
-"""Where an image lies: in a file, in a row of an Arrow or Parquet table, or in a row of a prepared store.
+"""Where an image lies: in a file, a tar file, a row of an Arrow or Parquet table, or a row of a prepared store.
 
-The index is a table, so its ``image`` column holds references: a path, ``<folder>::<split>::<row>`` of a table, or
-``prepared:<folder>#<row>`` of a store. They are written and read here only.
+The index is a table, so its ``image`` column holds references: a path, ``<folder>::<split>::<row>`` of a table,
+``tar:<file>#<offset>+<size>`` of a tar file, or ``prepared:<folder>#<row>`` of a store. They are written and read here
+only.
 """
 
 import io
@@ -19,8 +20,10 @@ from data_modules.images.decode import decode, encoded_size, with_channels
 from data_modules.images.opened import Source, opened
 from data_modules.images.shards import image_table
 from data_modules.index.hub import image_bytes
+from data_modules.index.tar_members import read_member
 
 _ROW = re.compile(r"(?P<folder>.*)::(?P<split>[^:]+)::(?P<row>\d+)", re.DOTALL)
+_IN_TAR = re.compile(r"tar:(?P<path>.*)#(?P<offset>\d+)\+(?P<size>\d+)", re.DOTALL)
 _STORED = re.compile(r"prepared:(?P<folder>.*)#(?P<row>\d+)", re.DOTALL)
 
 
@@ -94,6 +97,21 @@ class TableImage(ImageSource):
 
 
 @dataclass(frozen=True)
+class TarImage(ImageSource):
+    """An image file inside a tar file, read by its place."""
+
+    path: str
+    offset: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"tar:{self.path}#{self.offset}+{self.length}"
+
+    def bytes(self) -> bytes:
+        return read_member(Path(self.path), self.offset, self.length)
+
+
+@dataclass(frozen=True)
 class StoredImage(ImageSource):
     """An image of a prepared store: a JPEG file, or pixels that are read from the memory map without a copy."""
 
@@ -139,6 +157,8 @@ def image_source(reference: str | Path) -> ImageSource:
     text = str(reference)
     if found := _STORED.fullmatch(text):
         return StoredImage(found["folder"], int(found["row"]))
+    if found := _IN_TAR.fullmatch(text):
+        return TarImage(found["path"], int(found["offset"]), int(found["size"]))
     if found := _ROW.fullmatch(text):
         return TableImage(found["folder"], found["split"], int(found["row"]))
     return ImageFile(text)

@@ -40,6 +40,7 @@ LAYOUTS = (
     "vindr_cxr",
     "vqa_med_2019",
     "vqa_rad",
+    "web_shards",
 )
 
 

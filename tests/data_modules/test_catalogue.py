@@ -91,7 +91,7 @@ def test_value_every_argument_of_its_own_is_compared_with_that_of_a_store(name: 
     raw = {"masks": "masks"} if name == "annotated" else {"image_root": "none"} if name in OF_MIMIC else {}
     options = kind.from_root(Path("none"), **raw).index_options()
     assert options.keys() == (own - {*kind.sampling_options}) | {"text.min_tokens"}
-    assert kind.sampling_options == (("study_sampling",) if name == "mimic_cxr" else ())
+    assert kind.sampling_options == (("study_sampling",) if name in ("mimic_cxr", "web_shards") else ())
     assert Derived.from_root(Path("none"), **raw).index_options() == {**options, "extra": 3}
 
 

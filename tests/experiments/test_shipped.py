@@ -27,6 +27,7 @@ PAPER_SCALE = (
     "openi_reports",
     "chexpert_plus",
     "rexgradient",
+    "web_shards",
     "questions",
     "path_vqa",
     "pmc_vqa",
