@@ -7,7 +7,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 -
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full check bench constraints
+.PHONY: help setup demo test test-full check docs bench constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ check: $(STAMP) ## ruff, mypy and the direction of imports
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
+
+docs: $(STAMP) ## the pages and the docstrings as a site, docs/_build/index.html
+	@$(PIP) install --no-build-isolation -e ".[docs]"
+	@$(BIN)/python -m sphinx -q --fail-on-warning -c docs . docs/_build
+	@echo "docs/_build/index.html"
 
 bench: $(STAMP) ## every script of benchmarks/, one after another
 	@set -e; for script in benchmarks/*.py; do \

@@ -92,7 +92,7 @@ class QuestionsDataModule(VQADataModule):
         answer_type_column: OPEN or CLOSED; without one, yes, no and questions with choices are CLOSED.
         question_type_column: any names; accuracy is reported by each.
         choices_column: a column of lists (in CSV, with | between), or several columns of one choice each. A letter
-            before a choice (``A: ``) is not part of it.
+            before a choice (``A:``) is not part of it.
         split_column, language_column: as they are named.
         patient_column: without one every image is a patient; no patient is in two splits.
         language: keep only the questions of this language; the split of each is its own.

@@ -30,7 +30,7 @@ USUAL = {
 """Usual names of the columns, by role; of several the first one that is there."""
 ENDINGS = (".jsonl", ".json", ".csv", ".csv.gz", ".tsv", ".parquet")
 CHOICE = re.compile(r"\s*[A-Ha-h]\s*[:.)]\s*(?=\S)")
-"""``A: `` before the text of a choice."""
+"""``A:`` before the text of a choice, with the space around it."""
 
 
 def find_tables(root: Path, name: str | None) -> dict[Path, str | None]:
