@@ -1,9 +1,11 @@
-"""A prepared store: rows in Parquet, images once each in memory-mapped Arrow shards; `prepare` writes it::
+"""A prepared store: rows in Parquet, images once each in memory-mapped Arrow shards; `prepare` writes it.
 
-<store>/manifest.json                what it was made of and with: options, counts, drops, hashes, versions
-<store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table, and so
-                                     are `lateral` and `prior`, -1 for none
-<store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `images.shards`
+Layout::
+
+  <store>/manifest.json                what it was made of and with: options, counts, drops, hashes, versions
+  <store>/rows.parquet                 what `read_index` gave, with a split; `image` is a row of the image table, and so
+                                       are `lateral` and `prior`, -1 for none
+  <store>/images/data-00000-of-00004.arrow     columns: `SCHEMA` of `images.shards`
 """
 
 import hashlib
