@@ -1,12 +1,14 @@
 """Which evaluation protocol, and which metric of the best checkpoint, each shipped experiment's results go by."""
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
-from shipped import EXPERIMENTS, SHIPPED, subcommand
+from shipped import EXPERIMENTS, ROOT, SHIPPED, merged, subcommand
 
+from data_modules.catalogue import DATA_MODULES
 from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.cli.training import CommandReader
 from mpma_lightning.tasks.vqa import VQATask
@@ -97,3 +99,18 @@ def test_value_protocol_and_best_checkpoint(path: Path, readers: dict[str, Comma
     ]
     assert (protocol, *(monitoring[0][:2] if monitoring else NONE)) == found[0]
     assert all(filename == "best" for _, _, filename in monitoring) and len(monitoring) <= 1
+
+
+def test_value_the_page_of_data_sets_lists_the_protocol_of_every_experiment() -> None:
+    page = (ROOT / "docs" / "data_sets.md").read_text()
+    listed = {
+        row[1]: re.findall(r"`([^`]+)`", row[0].split("|")[4]) for row in re.finditer(r"^\| `(\w+)` \|.*$", page, re.M)
+    }
+    of_class = {kind: name for name, kind in DATA_MODULES.items()}
+    for path in SHIPPED:
+        name = path.relative_to(EXPERIMENTS).with_suffix("")
+        set_name = of_class.get(merged(path)["data"]["class_path"])
+        [(protocol, *_)] = [v for key, v in EXPECTED.items() if fnmatchcase(str(name), key) or str(name.parent) == key]
+        known = listed[set_name] if set_name else [protocol]  # several corpora have no line of their own
+        fitting = [it for it in known if it == protocol or (it.endswith("…") and protocol.startswith(it[:-1]))]
+        assert fitting, f"{name} is of {protocol}: add it to the line of {set_name} in docs/data_sets.md"
