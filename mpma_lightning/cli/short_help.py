@@ -36,7 +36,7 @@ _OPTIONS = [
     ("--data.seed N", "of order, augmentation, masks and a drawn split"),
     ("--trainer.default_root_dir DIR", "the run folder; default: runs/<name of the last config>"),
     ("--trainer.accelerator WHICH", "auto (default), cpu or gpu; also .devices N .strategy ddp"),
-    ("--trainer.precision WHICH", "32-true (default), bf16-mixed or, on GPUs, 16-mixed"),
+    ("--trainer.precision WHICH", "32-true (default), bf16-mixed, on GPUs 16-mixed, or auto: bf16 where it is fast"),
 ]
 _OF = {
     "fit": [

@@ -32,6 +32,7 @@ from mpma_lightning.cli.config_files import config_arguments, defaults_file
 from mpma_lightning.cli.explain import Explainer
 from mpma_lightning.cli.faults import explain_fault
 from mpma_lightning.cli.mistakes import one_line_errors
+from mpma_lightning.cli.precision_choice import allow_auto, chosen_precision
 from mpma_lightning.cli.quiet import silence_noise
 from mpma_lightning.cli.trainer_parts import (
     listed,
@@ -100,6 +101,7 @@ class TrainingCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        allow_auto(parser)
         parser.set_defaults({"trainer.default_root_dir": str(self.run_folder), "weights_only": True})
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are written batch by batch
@@ -171,6 +173,7 @@ class TrainingCLI(LightningCLI):
                     callback.to = self.config_init[self.subcommand].to or callback.to
             callbacks += progress_for(settings, callbacks)
             more = {"plugins": plugins_for(settings.plugins), "logger": loggers_for(settings.logger)}
+            more["precision"] = chosen_precision(settings.precision, settings.accelerator)
             trainer = super().instantiate_trainer(callbacks=callbacks, **more, **kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:
             raise UserError(f"trainer: {' '.join(str(error).split())}{remedy(settings, str(error))}") from None

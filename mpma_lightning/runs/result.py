@@ -109,6 +109,7 @@ class ResultRecord(Callback):
             **_weights(trainer, random=source is None and initialisation(task) == "random"),
             "backbone": task.spec.plain(),
             "parameters": task.backbone.count_parameters(),
+            "precision": str(trainer.precision),
             "steps": trainer.global_step,
             **measured,
             "seconds": round(seconds, 1),
