@@ -8,7 +8,8 @@ import pandas as pd
 
 from data_modules.base import DataModule
 from data_modules.errors import UserError
-from data_modules.images.source import table_references
+from data_modules.images.source import row_references
+from data_modules.index.hub_folder import local_folder
 from data_modules.index.labels import Uncertain, refuse_taken
 from data_modules.index.pair_tables import (
     IMAGE,
@@ -16,12 +17,12 @@ from data_modules.index.pair_tables import (
     column_of_numbers,
     describe_samples,
     find_column,
+    has_inside,
     holds_lists,
     label_columns_to_numbers,
     locate_images,
     read_pairs,
 )
-from data_modules.index.records import holds_images
 from data_modules.index.words import count_words
 from data_modules.text.languages import headings
 from data_modules.text.named_sections import NamedSections, extract_named
@@ -32,6 +33,10 @@ TARGET = "target"
 class PairsDataModule(DataModule):
     """Images with a text each; splits, patients, groups and labels where the table has them.
 
+    The root may be a name on the hub, ``hf://datasets/<owner>/<name>``: it is then downloaded to the user's cache. Data
+    in the hub's form (Parquet shards by split, or what ``datasets`` saved) have their images inside, in a column
+    ``image``.
+
     A table may name its columns otherwise, separate them by commas, semicolons or tabs, and list several images or
     several sentences in a cell (JSON, Parquet): an image is a sample, sentences are one text. In Parquet the images may
     be inside, in a column ``image`` of bytes or of the hub's structs. R2Gen's
@@ -39,7 +44,7 @@ class PairsDataModule(DataModule):
     ``images_only``, the table needs none.
 
     Args:
-        root: folder of the table; image paths are relative to it, or to its ``images`` folder.
+        root: folder of the table, or a name on the hub; image paths are relative to it, or to its ``images`` folder.
         table: file name; default: the first of pairs.jsonl, pairs.csv, pairs.parquet, metadata.csv, metadata.jsonl,
             annotation.json.
         image_column, text_column: default: the first usual name there is.
@@ -79,7 +84,7 @@ class PairsDataModule(DataModule):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.root, self.table = Path(root), table
+        self._root, self.table = root, table
         self.image_column, self.text_column, self.split_column = image_column, text_column, split_column
         self.patient_column, self.group_column = patient_column, group_column
         named = isinstance(label_columns, Mapping)
@@ -91,6 +96,11 @@ class PairsDataModule(DataModule):
             raise UserError(f"found data.images_only with data.text_column {text_column}; leave one of them out")
         if target_column is not None:
             self.passed_on = {TARGET: "float"}
+
+    @property
+    def root(self) -> Path:
+        """The folder, which a name on the hub is downloaded to."""
+        return local_folder(self._root)
 
     def read_index(self) -> pd.DataFrame:
         labelled = list(self.label_columns.values() if isinstance(self.label_columns, dict) else self.label_columns)
@@ -109,9 +119,9 @@ class PairsDataModule(DataModule):
         table = self.leave_out(table, table[image].isna(), "no image")
         given = {"group": self.group_column, "patient": self.patient_column, "split": self.split_column}
         frame = describe_samples(path, table, image, given)
-        inside = path.suffix == ".parquet" and holds_images(path)
-        references = table_references(path.parent, pd.Series(path.stem, table.index)) if inside else None
-        frame["image"] = locate_images(self.root, table[image]) if references is None else references
+        frame["image"] = (
+            row_references(path, table[image]) if has_inside(path) else locate_images(self.root, table[image])
+        )
         self.label_names = labels.columns.tolist()
         named = len(self.label_columns) == 1 and self.label_names != list(self.label_columns)
         self.exclusive_classes = named and not holds_lists(table[labelled[0]])

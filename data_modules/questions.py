@@ -15,6 +15,7 @@ from data_modules.images.source import image_source, table_references
 from data_modules.index.draws import hold_out_units, random_splits
 from data_modules.index.files import existing_file, require_folder
 from data_modules.index.hub import is_hub_form, read_columns
+from data_modules.index.hub_folder import local_folder
 from data_modules.index.records import holds_images
 from data_modules.index.splits import has_splits, normalise_splits
 from data_modules.text.answers import contrasted, majority_answers, split_answers, vocabulary
@@ -86,7 +87,7 @@ class QuestionsDataModule(VQADataModule):
     the training images validate; without any split, 80/10/10 by image. Neither depends on the seed.
 
     Args:
-        root: folder of the tables.
+        root: folder of the tables, or a name on the hub, ``hf://datasets/<owner>/<name>``.
         table: file name; by default ``questions`` in any format, else one table a split.
         image_column, question_column, answer_column: default: the first usual name.
         answer_type_column: OPEN or CLOSED; without one, yes, no and questions with choices are CLOSED.
@@ -123,7 +124,7 @@ class QuestionsDataModule(VQADataModule):
         **common: Any,
     ) -> None:
         super().__init__(**common)
-        self.root, self.table, self.language = Path(root), table, language
+        self._root, self.table, self.language = root, table, language
         self.image_column, self.question_column, self.answer_column = image_column, question_column, answer_column
         self.answer_type_column, self.question_type_column = answer_type_column, question_type_column
         self.choices_column = (
@@ -140,6 +141,11 @@ class QuestionsDataModule(VQADataModule):
             return rows
         self.passed_on = {"choices": "str"}
         return rows.assign(choices=rows["choices"].fillna(""))
+
+    @property
+    def root(self) -> Path:
+        """The folder, which a name on the hub is downloaded to."""
+        return local_folder(self._root)
 
     def read_index(self) -> pd.DataFrame:
         require_folder(self.root, "the questions")

@@ -19,8 +19,8 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/api/*.rst", "experiments/cluster/README.md"]
-exclude_patterns = ["docs/contents.md"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/api/*/*.rst", "experiments/cluster/README.md"]
+exclude_patterns = ["docs/contents.md", "docs/api/*/modules.rst"]
 html_theme = "furo"
 myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 3
@@ -28,7 +28,7 @@ default_role = "code"
 suppress_warnings = ["ref.python"]  # attributes of one name in two classes
 
 apidoc_modules = [
-    {"path": f"../{package}", "destination": "docs/api", "separate_modules": True, "max_depth": 2}
+    {"path": f"../{package}", "destination": f"docs/api/{package}", "separate_modules": True, "max_depth": 2}
     for package in ("mpma_lightning", "data_modules")
 ]
 autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}

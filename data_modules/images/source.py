@@ -170,6 +170,19 @@ def table_references(folder: Path, splits: pd.Series) -> list[str]:
     return [str(TableImage(str(folder), split, row)) for split, row in zip(splits, rows, strict=True)]
 
 
+def row_references(table: Path, names: pd.Series) -> pd.Series:
+    """References to rows by the names that tables with images inside have for them, ``<split>/<row from 1>``.
+
+    Args:
+        table: a Parquet file, or the folder of data in the hub's form.
+        names: of the rows.
+    """
+    folder = str(table if table.is_dir() else table.parent)
+    parts = names.str.rpartition("/")
+    rows = zip(parts[0], parts[2].astype(int), strict=True)
+    return pd.Series([str(TableImage(folder, split, row - 1)) for split, row in rows], names.index, dtype="str")
+
+
 def stored_references(folder: Path, rows: pd.Series) -> pd.Series:
     """References to ``rows`` (numbers) of the image table of a store."""
     return pd.Series([str(StoredImage(str(folder), row)) for row in rows], rows.index, dtype="str")

@@ -1,4 +1,5 @@
-"""Data sets in Arrow form, as the hub hands them out: Parquet shards or a saved ``DatasetDict``, images inside.
+"""Data sets in Arrow form, as the hub hands them out: Parquet shards, a saved ``DatasetDict`` or ``Dataset``, images
+inside.
 
 They are read where they lie. (The library ``datasets`` would copy Parquet into the user's cache and report its use.)
 """
@@ -21,6 +22,8 @@ from data_modules.index.files import APPLE_DOUBLE
 
 REMEDY = "download it again"
 IMAGE = "image"
+ONLY = "all"
+"""What the rows of a ``Dataset`` that was saved alone are called."""
 LARGEST_GROUP = 2 << 30
 """Bytes of the images that are read together."""
 
@@ -51,8 +54,30 @@ class Split:
 
 
 def is_hub_form(root: Path) -> bool:
-    """Whether ``root`` holds a saved ``DatasetDict``, or Parquet shards named by split in it or in its ``data``."""
-    return (root / "dataset_dict.json").is_file() or bool(_shards(root))
+    """Whether ``root`` holds a saved ``DatasetDict`` or ``Dataset``, or Parquet shards named by split in it or in its
+    ``data``."""
+    return any((root / name).is_file() for name in ("dataset_dict.json", "state.json")) or bool(_shards(root))
+
+
+def whole_table(root: Path) -> tuple[pa.Table, pd.Series]:
+    """All columns but the images, and the split of each row.
+
+    Raises:
+        UserError: no column ``image``, columns differ between splits, or a file is broken.
+    """
+    splits = _open(str(root))
+    first = next(iter(splits.values())).columns
+    for name, split in splits.items():
+        if IMAGE not in split.columns or {*split.columns} != {*first}:
+            raise UserError(
+                f"{root}: found columns {', '.join(split.columns)} in split {name}, expected {IMAGE} and the same in "
+                "every split; rename them"
+            )
+    columns = [name for name in first if name != IMAGE]
+    with boundary(f"{root}: the Arrow data cannot be read", REMEDY):
+        tables = {name: split.table(columns) for name, split in splits.items()}
+    counts = [sum(part.rows for part in split.parts) for split in splits.values()]
+    return pa.concat_tables(tables.values()), pd.Series([*splits]).repeat(counts).reset_index(drop=True)
 
 
 def read_columns(root: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -103,6 +128,8 @@ def _open(root: str) -> dict[str, Split]:
         if (folder / "dataset_dict.json").is_file():
             names = read_json(folder / "dataset_dict.json", "the splits of a saved DatasetDict")["splits"]
             return {str(name): _saved(folder / str(name)) for name in names}
+        if (folder / "state.json").is_file():
+            return {ONLY: _saved(folder)}
         splits: dict[str, Split] = {}
         for shard in _shards(folder):
             columns, parts = _parquet(shard)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from data_modules.errors import UserError
 from data_modules.index.files import existing_file, require_folder
+from data_modules.index.hub import is_hub_form
 from data_modules.index.labels import Uncertain, fill_uncertain
-from data_modules.index.records import STUDY, read_json_table, read_parquet_table
+from data_modules.index.records import STUDY, holds_images, read_hub_table, read_json_table, read_parquet_table
 from data_modules.index.tables import RECORDS, missing_column, read_table, row_name
 
 NAMES = (
@@ -40,10 +41,13 @@ def read_pairs(
     ``lists`` keep their lists.
 
     The images of a list are of one study: without a column for it, ``study`` is the first of them. A list of texts
-    becomes one text. A list in the column ``image`` (default: the first usual name) is one of images.
+    becomes one text. A list in the column ``image`` (default: the first usual name) is one of images. For data in the
+    hub's form, the path is the folder.
     """
     require_folder(root, "the pairs")
     path = root / name if name else next((root / n for n in NAMES if (root / n).is_file()), None)
+    if path is None and is_hub_form(root):
+        return root, _as_text(read_hub_table(root), lists)
     if path is None or not path.is_file():
         raise UserError(f"{path or root}: found no table, expected one of {', '.join(NAMES)}; set data.table")
     if path.suffix not in RECORDS:
@@ -55,6 +59,11 @@ def read_pairs(
             table[STUDY] = [cell[0] if isinstance(cell, list) and cell else cell for cell in table[column]]
         table = table.explode(column)
     return path, _as_text(table.reset_index(drop=True), lists)
+
+
+def has_inside(path: Path) -> bool:
+    """Whether the table that :func:`read_pairs` read has its images inside, so that they have names of rows."""
+    return path.is_dir() or (path.suffix == ".parquet" and holds_images(path))
 
 
 def find_column(path: Path, table: pd.DataFrame, role: str, name: str | None, usual: Sequence[str]) -> str | None:

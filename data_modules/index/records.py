@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from data_modules.boundary import LARGEST_FILE, boundary, lines_of, parse_json, read_text, refuse_special
 from data_modules.errors import UserError
+from data_modules.index.hub import whole_table
 from data_modules.index.splits import SPLIT_NAMES
 
 EXACT = 2**53
@@ -106,6 +107,18 @@ def read_parquet_table(path: Path) -> pd.DataFrame:
         if holds_images(path):
             columns[IMAGE] = [f"{path.stem}/{row}" for row in range(1, table.num_rows + 1)]
     return pd.DataFrame(columns, index=range(1, table.num_rows + 1), dtype=object)
+
+
+def read_hub_table(root: Path) -> pd.DataFrame:
+    """Cells as :func:`read_parquet_table` has them, of data in the hub's form; ``split`` where there are several and no
+    such column is there."""
+    table, split = whole_table(root)
+    columns = {name: list(_texts(table[name].to_pylist(), root, name)) for name in table.column_names}
+    frame = pd.DataFrame(columns, dtype=object)
+    frame[IMAGE] = split + "/" + (split.groupby(split).cumcount() + 1).astype(str)
+    if split.nunique() > 1 and SPLIT not in frame:
+        frame[SPLIT] = split
+    return frame.set_axis(range(1, len(frame) + 1))
 
 
 def _is_image(field: pa.Field) -> bool:
