@@ -101,7 +101,8 @@ class DataModule(IndexLoaders):
 
     def roots(self) -> dict[str, Path]:
         """The folders that were given, by argument."""
-        return {name: value for name, value in vars(self).items() if name.endswith("root") and isinstance(value, Path)}
+        named = {name: getattr(self, name) for name in _arguments(type(self)) if name.endswith("root")}
+        return {name: value for name, value in named.items() if isinstance(value, Path)}
 
     @property
     def phantom(self) -> bool:

@@ -31,7 +31,13 @@ apidoc_modules = [
     {"path": f"../{package}", "destination": f"docs/api/{package}", "separate_modules": True, "max_depth": 2}
     for package in ("mpma_lightning", "data_modules")
 ]
-autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "member-order": "bysource",
+    "ignore-module-all": True,
+}
+autodoc_mock_imports = ["gradio"]
 autodoc_inherit_docstrings = False
 autodoc_typehints = "description"
 napoleon_use_ivar = True

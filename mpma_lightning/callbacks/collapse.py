@@ -21,7 +21,7 @@ class Collapse(Callback):
     """Logs ``val/image_spread`` and ``val/text_spread`` while fitting, and warns when one is below ``least``.
 
     Only the features of the task's own validation step count, not those that other callbacks compute. The spread of
-    unit-length pooled features z is sqrt(1 - |mean z|²), the root of their summed variances (SimSiam's
+    unit-length pooled features z is ``sqrt(1 - |mean z|²)``, the root of their summed variances (SimSiam's
     measure, Chen and He, CVPR 2021, without its 1/sqrt(D)): 0 when all samples look alike, 1 when directions cancel.
 
     Args:
