@@ -11,6 +11,7 @@ _MUTED = [
     r"It is recommended to use `self.log\(.*sync_dist=True",  # metrics of an epoch are gathered before they are logged
     r"Found \d+ module\(s\) in eval mode at the start of training",  # a frozen encoder stays in eval mode
     r"Be aware that when using `ckpt_path`, callbacks used to create",  # the guards of fit exist in fit only
+    r"You have overridden `on_before_batch_transfer` in `LightningModule`",  # tasks do: masks are of a task
     r".*configure_optimizers` returned `None`",  # a linear probe trains its heads itself
     r".*isinstance\(treespec, LeafSpec\)",  # torch's own deprecation, inside lightning
 ]
