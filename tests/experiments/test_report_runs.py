@@ -24,7 +24,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_reports_are_fitted_scored_drafted_and_exported(
     trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]))
+    words = arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]), "--model.decoder", "unmask")
     assert main(["fit", *words, "--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]) == 0
     row = results(tmp_path, "results.json")
     assert row["protocol"] == "rrg-mimic-report" and 0 <= row["metrics"]["val/finding_f1"] <= 1
@@ -96,7 +96,7 @@ def test_reports_are_fitted_scored_drafted_and_exported(
 def test_reports_from_left_to_right_and_errors(
     trained: tuple[Path, list[str]], phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]), "--model.decoder", "causal")
+    words = arguments(phantom, tmp_path, "--model.checkpoint", str(trained[0]))
     short = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", "--model.causal.depth", "2"]
     assert main(["fit", *words, *short]) == 0
     few = ["--trainer.limit_test_batches", "1", "--model.causal.depth", "2"]
@@ -120,6 +120,6 @@ def test_error_a_checkpoint_without_fusion(phantom: Path, tmp_path: Path, capsys
     assert main(["fit", *words, str(tmp_path / "labels")]) == 0
     short = ["--trainer.max_steps", "1", "--trainer.limit_val_batches", "0"]
     words = arguments(phantom, tmp_path, "--model.checkpoint", str(tmp_path / "labels"), *short)
-    assert main(["fit", *words]) == 1
+    assert main(["fit", *words, "--model.decoder", "unmask"]) == 1
     assert "has no fusion, through which model.decoder unmask writes" in last_line(capsys)
-    assert main(["fit", *words, "--model.decoder", "causal"]) == 0
+    assert main(["fit", *words]) == 0

@@ -60,10 +60,8 @@ TRAIN = {
     "segmentation": partial(SegmentationTask, backbone=SPEC, head_width=8),
     "frozen segmentation": partial(SegmentationTask, backbone=SPEC, protocol="seg-frozen-mgca"),
     "detection": partial(DetectionTask, backbone=SPEC, head_width=8),
-    "reports": partial(ReportGenerationTask, backbone=SPEC, evidence=PAIR),
-    "causal reports": partial(
-        ReportGenerationTask, backbone=SPEC, decoder="causal", causal=CausalOptions(depth=2), evidence=PAIR
-    ),
+    "reports": partial(ReportGenerationTask, backbone=SPEC, decoder="unmask", evidence=PAIR),
+    "causal reports": partial(ReportGenerationTask, backbone=SPEC, causal=CausalOptions(depth=2), evidence=PAIR),
     "number": partial(AgeTask, backbone=SPEC),
 }
 EVALUATE = TRAIN | {
