@@ -72,6 +72,10 @@ class ReportDecoder(nn.Module):
         """
         raise NotImplementedError
 
+    def fits(self, given: Segments) -> bool:
+        """Whether the positions hold a draft with at least a piece for each of its gaps."""
+        return sum(1 if pieces is None else len(pieces) for pieces in given) + 2 <= self.positions
+
     def check_length(self, length: int, what: str = "texts have") -> None:
         """UserError for texts of more word-pieces than there are positions."""
         if length > self.positions:

@@ -172,14 +172,16 @@ class ReportGenerationTask(ExplainedReports):
             found.append(whole)
         return found
 
-    def _infilled(self, image: Features, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Columns of the filled parts, and of what was given."""
+    def _infilled(self, image: Features, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Columns of the filled parts, of what was given, and whether it fits; where it does not, nothing is given."""
         drafts = [half_given(text, self.given, int(s)) for text, s in zip(batch["text"], batch["seed"], strict=True)]
+        fits = [self.decoder.fits([None if p is None else self.tokenizer.pieces(p) for p in own]) for own in drafts]
+        drafts = [own if fit else [None] for own, fit in zip(drafts, fits, strict=True)]
         filled = [
             " ".join(text for text, part in zip(whole, draft, strict=True) if part is None)
             for whole, draft in zip(self._completed(image, batch["seed"], drafts), drafts, strict=True)
         ]
-        return {"filled": filled, "given": [" ".join(filter(None, draft)) for draft in drafts]}
+        return {"filled": filled, "given": [" ".join(filter(None, draft)) for draft in drafts], "fits": fits}
 
     def score(self, rows: dict[str, np.ndarray], stage: str) -> Scores:
         split = r2gen_words if self.rule.tokens == "r2gen" else words

@@ -13,7 +13,7 @@ from data_modules.errors import UserError
 from data_modules.text.drafts import GAP, read_drafts, segments
 from mpma_lightning.evaluation.reports.baselines import NearestReports, most_frequent
 from mpma_lightning.evaluation.reports.evidence import best_threshold, boxes_of, judged, sentences_of, standardised
-from mpma_lightning.evaluation.reports.infill import FILLED, UNCONDITIONED, half_given, infill_scores
+from mpma_lightning.evaluation.reports.infill import FILLED, TOO_LONG, UNCONDITIONED, half_given, infill_scores
 from mpma_lightning.evaluation.reports.prose import prose
 from mpma_lightning.evaluation.reports.words import r2gen_words
 from mpma_lightning.figures.reports import report_cards
@@ -61,13 +61,16 @@ def test_value_half_of_the_sentences() -> None:
         assert all(part in text for part in parts if part is not None)
     assert half_given("Alone.", 0.9, 1) == [None]
     rows = {
-        "given": ["Small effusion."],
-        "reference": ["Small effusion. Edema. Fracture."],
-        "filled": ["Edema. Effusion."],
-        "draft": ["Effusion."],
+        "given": ["Small effusion.", ""],
+        "reference": ["Small effusion. Edema. Fracture.", "Edema."],
+        "filled": ["Edema. Effusion.", "Fracture."],
+        "draft": ["Effusion.", "Edema."],
+        "fits": [True, False],
     }
     found = infill_scores({name: np.array(texts, object) for name, texts in rows.items()})
-    assert found == pytest.approx({FILLED: 2 / 3, UNCONDITIONED: 0.0}), "findings that are given do not count"
+    assert found == pytest.approx({FILLED: 2 / 3, UNCONDITIONED: 0.0, TOO_LONG: 1}), (
+        "findings that are given do not count"
+    )
 
 
 PROSE = {
