@@ -75,9 +75,9 @@ def whole_table(root: Path) -> tuple[pa.Table, pd.Series]:
             )
     columns = [name for name in first if name != IMAGE]
     with boundary(f"{root}: the Arrow data cannot be read", REMEDY):
-        tables = {name: split.table(columns) for name, split in splits.items()}
-    counts = [sum(part.rows for part in split.parts) for split in splits.values()]
-    return pa.concat_tables(tables.values()), pd.Series([*splits]).repeat(counts).reset_index(drop=True)
+        tables = [split.table(columns) for split in splits.values()]
+        table = pa.concat_tables(tables, promote_options="permissive")  # a column without a value has no type
+    return table, pd.Series([*splits]).repeat([each.num_rows for each in tables]).reset_index(drop=True)
 
 
 def read_columns(root: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -69,6 +69,15 @@ def test_value_one_saved_table_has_no_split(tmp_path: Path) -> None:
     assert [int(image_source(name).read()[0, 0]) for name in frame["image"]] == [10, 11]
 
 
+def test_value_a_column_may_be_empty_in_a_split(tmp_path: Path) -> None:
+    parquet(tmp_path)
+    part = split(["e e e"], 30).remove_columns("grade").add_column("grade", [None])
+    part.to_parquet(tmp_path / "val-00000-of-00001.parquet")
+    frame = PairsDataModule(root=str(tmp_path), label_columns=["grade"]).read_index().set_index("id")
+    assert np.isnan(frame.loc["val/1", "grade"]) and frame.loc["test/1", "grade"] == 1
+    assert int(image_source(frame.loc["val/1", "image"]).read()[0, 0]) == 30
+
+
 def test_bad_columns_differ_between_splits(tmp_path: Path) -> None:
     parquet(tmp_path)
     split(["e e e"], 30).rename_column("caption", "note").to_parquet(tmp_path / "val-00000-of-00001.parquet")
