@@ -16,6 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from data_modules.machine import cores
 from data_modules.phantom import write_phantom
 from mpma_lightning.lab import program
@@ -45,6 +48,19 @@ def words(folder: Path, run: Path, seed: int) -> list[str]:
     return ["fit", "--config", str(EXPERIMENT), *(f"--{key}={value}" for key, value in settings.items())]
 
 
+def result(run: Path) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Metrics and weights of a trial. Its checkpoint also holds its folder and its seconds, which always differ."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return json.loads((run / "results.json").read_text())["metrics"], checkpoint["state_dict"]
+
+
+def same(one: tuple[dict[str, float], dict[str, Tensor]], other: tuple[dict[str, float], dict[str, Tensor]]) -> bool:
+    """Equal in every bit."""
+    (metrics, weights), (metrics_other, weights_other) = one, other
+    equal = metrics == metrics_other and weights.keys() == weights_other.keys()
+    return equal and all(torch.equal(weights[name], weights_other[name]) for name in weights)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=30)
@@ -55,16 +71,15 @@ def main() -> None:
         folder, differ = Path(name), 0
         write_phantom(folder / "phantom", patients=12, seed=0, size=64, workers=1)
         for seed in range(-1, given.trials):  # the first one warms up, and is not counted
-            metrics = []
+            left = []
             for way, program.SERVER in WAYS.items():
                 run, begin = folder / way / str(seed), time.monotonic()
                 if code := program.start(words(folder, run, seed + 1), run / "log.txt", os.environ, Path()).wait():
                     sys.exit(f"{(run / 'log.txt').read_text()}\nexit status {code}")
                 seconds[way] += [time.monotonic() - begin] * (seed >= 0)
                 print(f"{way:<6}{time.monotonic() - begin:>7.2f} s", flush=True)
-                record = json.loads((run / "results.json").read_text())
-                metrics.append((record["metrics"], record["weights_sha256"]))
-            differ += metrics[0] != metrics[1]
+                left.append(result(run))
+            differ += not same(*left)
     for way, taken in seconds.items():
         print(f"{way:<6}{statistics.median(taken):>7.2f} s a trial (median of {len(taken)}), {sum(taken):.0f} s in all")
     print(f"{differ} of {given.trials + 1} trials differ in metrics or weights")
