@@ -48,15 +48,6 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
-def max_over_ranks(value: int) -> int:
-    """The largest of the ranks' values."""
-    if world_size() == 1:
-        return value
-    largest = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(largest, dist.ReduceOp.MAX)
-    return int(largest)
-
-
 def first_local_row(local_rows: int) -> int:
     """Index of this rank's first row in the result of :func:`gather_rows`."""
     return rank() * local_rows

@@ -13,9 +13,9 @@ from mpma_lightning.evaluation.epoch import Rows
 from mpma_lightning.evaluation.leak import corner_features, leak_scores
 from mpma_lightning.evaluation.metric import Scores
 from mpma_lightning.evaluation.sentence_choice import SentenceChoiceEvaluator
+from mpma_lightning.evaluation.sentences import Sentences
 from mpma_lightning.evaluation.word_recovery import other_patient
 from mpma_lightning.objectives import PretrainingState
-from mpma_lightning.objectives.sentences import Sentences
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
 
@@ -67,9 +67,8 @@ class PlaceEvaluation(Callback):
         assert task.tokenizer_json is not None
         longest = batch["input_ids"].shape[1]
         sentences = Sentences.of(batch["text"], Tokenizer.from_json(task.tokenizer_json), longest, task.device)
-        whole = PretrainingState(task.backbone, image=state.image, sentences=sentences)
-        patches = task.backbone.embed_patches(whole.whole_image)
-        self.choice.add(sentences, whole.sentence_queries, patches, partner.to(task.device))
+        patches = task.backbone.embed_patches(PretrainingState(task.backbone, image=state.image).whole_image)
+        self.choice.add(sentences, sentences.queries(task.backbone), patches, partner.to(task.device))
 
     @torch.no_grad()
     def _leak(self, task: PretrainingTask, test: dict[str, np.ndarray]) -> Scores:

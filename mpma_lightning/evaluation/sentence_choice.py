@@ -5,8 +5,8 @@ from torch import Tensor
 
 from mpma_lightning.evaluation.epoch import RunningMeans
 from mpma_lightning.evaluation.metric import Metric, Scores
-from mpma_lightning.objectives.local_scores import context_cosines, softmax_grouping
-from mpma_lightning.objectives.sentences import Sentences
+from mpma_lightning.evaluation.sentences import Sentences
+from mpma_lightning.objectives.local_scores import context_cosines
 
 CHOICE = Metric("sentence_choice", unit="share")
 TEMPERATURE = 0.1
@@ -28,7 +28,7 @@ class SentenceChoiceEvaluator:
             patches: (B, K, e) normalised.
             partner: (B,) the image of another patient that each image is compared with.
         """
-        scores = context_cosines(queries, patches, softmax_grouping(TEMPERATURE)).T
+        scores = context_cosines(queries, patches, TEMPERATURE).T
         slot = sentences.slot
         report = torch.arange(len(slot), device=slot.device).unsqueeze(1).expand_as(slot)
         lacks = (slot.unsqueeze(2) != slot[partner].unsqueeze(1)).all(2)

@@ -12,7 +12,7 @@ from data_modules.errors import UserError
 from data_modules.index.labels import same_class
 from data_modules.yaml_files import read_yaml
 from mpma_lightning.backbones import Backbone, Features
-from mpma_lightning.objectives.local_scores import pair_scores, softmax_grouping
+from mpma_lightning.objectives.local_scores import pair_scores
 from mpma_lightning.objectives.words import whole_words
 from mpma_lightning.precision import full
 
@@ -140,7 +140,7 @@ class ZeroShotScorer:
             scores["global"] = full(self.backbone.embed_image(image)) @ self._directions.T
         if "local" in self.similarities:
             patches = full(self.backbone.embed_patches(image))
-            similarity = pair_scores(self._words, patches, softmax_grouping(self.temperature), CHUNK)
+            similarity = pair_scores(self._words, patches, self.temperature, CHUNK)
             scores["local"] = similarity @ self._contrast
         return self._best(scores) if self.positives_only else scores
 

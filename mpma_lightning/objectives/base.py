@@ -25,11 +25,6 @@ class ObjectiveOptions:
     masks: ClassVar[bool] = False
     """Whether it reads masked inputs; inputs are masked only if some objective does."""
 
-    @property
-    def reads_sentences(self) -> bool:
-        """Whether it reads the sentences of the reports, each by itself."""
-        return False
-
     def build(self, backbone: Backbone) -> "Objective":
         """The objective for a backbone."""
         raise NotImplementedError

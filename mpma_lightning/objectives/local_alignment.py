@@ -1,76 +1,92 @@
-"""Local alignment of words, or whole sentences, and patches."""
+"""Local alignment of words and patches."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_modules.errors import expect
 from mpma_lightning.backbones import Backbone
-from mpma_lightning.objectives.global_alignment import group_contrast
-from mpma_lightning.objectives.local_matching import Matching, MatchingOptions
-from mpma_lightning.objectives.local_scores import against, attend, pair_scores, sigmoid_contrast, token_contrast
-from mpma_lightning.objectives.sentence_alignment import SentenceAlignment
+from mpma_lightning.objectives.base import Objective, ObjectiveOptions
+from mpma_lightning.objectives.global_alignment import bounded, group_contrast
+from mpma_lightning.objectives.local_scores import against, attend, pair_scores, token_contrast
 from mpma_lightning.objectives.state import PretrainingState
 from mpma_lightning.objectives.words import Words
 from mpma_lightning.precision import full_precision
 
 
 @dataclass
-class LocalAlignmentOptions(MatchingOptions):
+class LocalAlignmentOptions(ObjectiveOptions):
     """L_l of unmasked words and visible patches: images against reports by words [GLoRIA], or L_word + L_patch [MGCA].
 
     Attributes:
         weight: λ_l.
+        temperature: τ_l, of the contrast, and of the attention unless that has its own.
+        attention_temperature: of the softmax over the patches; that of the contrast when ``null``. GLoRIA: 0.25 beside
+            0.1.
+        learn_temperature: train the log-scale, bounded to τ ≥ 0.01.
         negatives: ``batch``: the other reports (images) of the local batch, by word-aggregated scores [GLoRIA];
             ``pair``: the other words (patches) of the same pair [MGCA], a contrast that can be solved by position
             alone; ``docs/ablations.md`` compares both.
-        queries: what attends to the patches: ``words`` of the report, or its ``sentences``, each by itself against the
-            images of all processes [RadZero]. Sentences are read whole, also under ``pairing: joint``.
+        chunk: images compared at once with all reports under ``batch``; limits memory.
     """
 
+    temperature: float = 0.1
+    attention_temperature: float | None = None
+    learn_temperature: bool = False
     negatives: Literal["batch", "pair"] = "batch"
-    queries: Literal["words", "sentences"] = "words"
+    chunk: int = 16
 
     needs: ClassVar[tuple[str, ...]] = ("align_local",)
 
-    @property
-    def reads_sentences(self) -> bool:
-        return self.queries == "sentences"
-
-    def build(self, backbone: Backbone) -> "LocalAlignment | SentenceAlignment":
-        if self.negatives == "pair":
-            for name, value, usual in (
-                ("queries", self.queries, "words"),
-                ("grouping", self.grouping, "softmax"),
-                ("contrast", self.contrast, "softmax"),
-            ):
-                expected = f"{usual} with negatives: pair; or set negatives to batch"
-                expect(value == usual, f"model.objectives.local_alignment.{name}", value, expected)
-        return SentenceAlignment(self) if self.reads_sentences else LocalAlignment(self)
+    def build(self, backbone: Backbone) -> "LocalAlignment":
+        return LocalAlignment(self)
 
 
-class LocalAlignment(Matching):
+class LocalAlignment(Objective):
     """Mean over the words (patches) of a sample, then over samples; under ``batch`` also over both directions.
 
     The contrast within a pair can be solved by position alone. Therefore ``local_gap`` is logged: the loss with the
     image of another sample, less the loss.
+
+    Args:
+        options: of the objective.
+
+    Raises:
+        UserError: a temperature that is not above 0.
     """
 
+    trains = ("image", "text")
+
     def __init__(self, options: LocalAlignmentOptions) -> None:
-        super().__init__(options)
+        super().__init__()
+        own = options.attention_temperature
+        expect(options.temperature > 0, "temperature of local alignment", options.temperature, "more than 0")
+        expect(own is None or own > 0, "attention_temperature of local alignment", own, "more than 0, or null")
+        self.fixed, self.own_attention, self.chunk = options.temperature, own, options.chunk
         self.negatives = options.negatives
+        self.log_scale: nn.Parameter | None = None
+        if options.learn_temperature:
+            self.log_scale = nn.Parameter(torch.tensor(math.log(1 / options.temperature)))
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """Current τ_l of the contrast."""
+        return self.fixed if self.log_scale is None else (-bounded(self.log_scale)).exp()
+
+    @property
+    def attention_temperature(self) -> float | Tensor:
+        """Current temperature of the softmax over the patches."""
+        return self.temperature if self.own_attention is None else self.own_attention
 
     def losses(self, words: Words, patches: Tensor, group: Tensor) -> Tensor:
         """(B,) loss of each sample; 0 for a sample without an unmasked word."""
         some = words.valid.any(1)
         if self.negatives == "batch":
             both = self._logits(words, patches, some)
-            if self.bias is not None:
-                loss = sigmoid_contrast(both + self.bias, group.unsqueeze(1) == group.unsqueeze(0), some)
-            else:
-                loss = (group_contrast(both, group, group, some) + group_contrast(both.T, group, group, some)) / 2
+            loss = (group_contrast(both, group, group, some) + group_contrast(both.T, group, group, some)) / 2
             return torch.where(some, loss, 0)
         query, tau, attention = words.embeddings, self.temperature, self.attention_temperature
         word = token_contrast(query, attend(query, patches, None, attention), words.valid, words.same, tau)
@@ -80,7 +96,7 @@ class LocalAlignment(Matching):
 
     def _logits(self, words: Words, patches: Tensor, some: Tensor) -> Tensor:
         """(images, reports) scores over τ; 0 for samples that are not in ``some`` (B,)."""
-        scores = pair_scores(words, patches, self.grouping, self.chunk)
+        scores = pair_scores(words, patches, self.attention_temperature, self.chunk)
         return scores.masked_fill(~(some.unsqueeze(1) & some), 0) / self.temperature
 
     def forward(self, state: PretrainingState) -> tuple[Tensor, Tensor]:

@@ -1,29 +1,10 @@
 """Scores of texts and images from their local embeddings, and the contrasts of these scores."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mpma_lightning.objectives.words import Words
-
-Grouping = Callable[[Tensor], Tensor]
-"""Weights (…, K) of the patches for each query, from their cosines (…, K); they sum to 1."""
-
-
-def softmax_grouping(temperature: float | Tensor) -> Grouping:
-    """Softmax over the patches."""
-    return lambda similarity: (similarity / temperature).softmax(-1)
-
-
-def sparse_grouping(similarity: Tensor) -> Tensor:
-    """SPARC: scaled to 0..1 over the K patches, those below 1/K set to 0, and divided by the sum."""
-    low, high = similarity.amin(-1, keepdim=True), similarity.amax(-1, keepdim=True)
-    span = high - low
-    scaled = torch.where(span > 0, (similarity - low) / span.clamp(min=torch.finfo(span.dtype).tiny), 1.0)
-    kept = scaled.masked_fill(scaled < 1 / similarity.shape[-1], 0)
-    return kept / kept.sum(-1, keepdim=True)
 
 
 def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float | Tensor) -> Tensor:
@@ -34,7 +15,7 @@ def attend(query: Tensor, keys: Tensor, valid: Tensor | None, temperature: float
     return F.normalize(scores.softmax(-1) @ keys, dim=-1)
 
 
-def context_cosines(query: Tensor, patches: Tensor, grouping: Grouping) -> Tensor:
+def context_cosines(query: Tensor, patches: Tensor, temperature: float | Tensor) -> Tensor:
     """(B, S) cosine of each query with its context in each image.
 
     The context is not computed: with weights a and similarities s, its dot product with the query is a·s and its
@@ -43,16 +24,16 @@ def context_cosines(query: Tensor, patches: Tensor, grouping: Grouping) -> Tenso
     Args:
         query: (S, e) normalised.
         patches: (B, K, e) normalised.
-        grouping: weights of the patches.
+        temperature: of the softmax over the patches.
     """
     similarity = query @ patches.transpose(1, 2)
-    weights = grouping(similarity)
+    weights = (similarity / temperature).softmax(-1)
     gram = patches @ patches.transpose(1, 2)
     length = ((weights @ gram) * weights).sum(-1).clamp(min=1e-12).sqrt()
     return (weights * similarity).sum(-1) / length
 
 
-def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -> Tensor:
+def pair_scores(words: Words, patches: Tensor, temperature: float | Tensor, chunk: int) -> Tensor:
     """(B images, B reports) scores: log-mean-exp over a report's words of cos(word, its context in the image).
 
     GLoRIA sums over words, here they are averaged, so that long reports do not score higher; it also does not divide
@@ -62,7 +43,7 @@ def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -
     Args:
         words: of the reports.
         patches: (B, K, e) normalised.
-        grouping: weights of the patches for each word.
+        temperature: of the softmax over the patches.
         chunk: images compared at once; limits memory.
     """
     sharpness = 5.0
@@ -70,7 +51,7 @@ def pair_scores(words: Words, patches: Tensor, grouping: Grouping, chunk: int) -
     query, lengths = words.embeddings.flatten(0, 1).index_select(0, there), valid.sum(1).clamp(min=1)
     columns = []
     for block in patches.split(chunk):
-        cosine = context_cosines(query, block, grouping)
+        cosine = context_cosines(query, block, temperature)
         filled = cosine.new_full((len(block), valid.numel()), torch.finfo(cosine.dtype).min)
         filled = filled.index_copy(1, there, sharpness * cosine).view(len(block), *valid.shape)
         columns.append(filled.logsumexp(-1) - lengths.log())
@@ -106,15 +87,3 @@ def against(own: Tensor, logits: Tensor, negative: Tensor) -> Tensor:
     """(N,) InfoNCE of ``own`` (N,) against the ``logits`` (N, M) where ``negative`` (N, M); 0 without any."""
     rest = logits.masked_fill(~negative, torch.finfo(logits.dtype).min).logsumexp(1)
     return F.softplus(rest - own) * negative.any(1)
-
-
-def sigmoid_contrast(logits: Tensor, positive: Tensor, counted: Tensor | None = None) -> Tensor:
-    """(N,) sums over columns of the binary cross-entropy of each pair by itself [SigLIP].
-
-    Args:
-        logits: (N, M) similarities over τ, plus the bias.
-        positive: (N, M) bool.
-        counted: (M,) bool, the columns that there are; None: all.
-    """
-    loss = F.softplus(torch.where(positive, -logits, logits))
-    return (loss if counted is None else loss * counted).sum(1)

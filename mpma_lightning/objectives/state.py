@@ -5,14 +5,12 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data_modules.errors import UserError
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.masking import ImageMask, ReportMask
-from mpma_lightning.objectives.sentences import Sentences
-from mpma_lightning.objectives.words import WordCounts, Words, whole_words, words_of
+from mpma_lightning.objectives.words import WordCounts, Words, words_of
 
 Pairing = Literal["joint", "separate", "unmasked_align"]
 
@@ -40,7 +38,6 @@ class PretrainingState:
         report_mask: the report with masked words.
         group: (B,) int64; positives of global alignment have the same group.
         seed: (B,) of the samples, for objectives with random choices.
-        sentences: of the whole reports; ``None`` unless an objective reads them.
         pairing: see above.
         across_ranks: gather negatives of all ranks, in training; evaluation reads the local batch only.
         word_counts: of the words that :attr:`local_words` holds, where they were counted before the batch reached the
@@ -57,7 +54,6 @@ class PretrainingState:
     report_mask: ReportMask | None = None
     group: Tensor | None = None
     seed: Tensor | None = None
-    sentences: Sentences | None = None
     pairing: Pairing = "joint"
     across_ranks: bool = False
     further: tuple[Tensor | None, Tensor] | None = None
@@ -161,21 +157,6 @@ class PretrainingState:
     def local_image(self) -> Tensor:
         """(B, K, e) normalised patch embeddings."""
         return self.backbone.embed_patches(self.aligned_image)
-
-    @cached_property
-    def sentence_features(self) -> Features:
-        """Features of every distinct sentence by itself."""
-        self.require("sentences")
-        assert self.sentences is not None
-        return self.backbone.text(self.sentences.input_ids, self.sentences.attention_mask)
-
-    @cached_property
-    def sentence_queries(self) -> Tensor:
-        """(S, e) normalised: of each distinct sentence the mean of its words, as the maps of phrases read it."""
-        assert self.sentences is not None
-        told, tokens = self.sentences, self.sentence_features.tokens
-        words = whole_words(self.backbone, tokens, told.input_ids, told.word_ids)
-        return F.normalize((words.embeddings * words.valid.unsqueeze(-1)).sum(1), dim=-1)
 
     @cached_property
     def local_words(self) -> Words:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_modules.index.words import normalise
 from data_modules.text.sentences import sentences
-from data_modules.text.tokenizer import DEFAULT_TEXT, Tokenizer
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.backbones import Backbone, Features
 from mpma_lightning.backbones.weights import load_weights
 from mpma_lightning.evaluation.epoch import Rows
@@ -30,7 +30,6 @@ from mpma_lightning.evaluation.reports.sentence_maps import SentenceMaps, senten
 from mpma_lightning.evaluation.word_recovery import other_patient
 from mpma_lightning.masking import ReportMask
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
-from mpma_lightning.objectives.sentences import Sentences
 from mpma_lightning.objectives.state import PretrainingState
 from mpma_lightning.tasks.supervised import SupervisedTask
 
@@ -127,9 +126,6 @@ class ExplainedReports(SupervisedTask):
             across_ranks=training,
         )
         vars(state)["whole_image"] = image  # already computed
-        if self.evidence.reads_sentences:
-            longest = self.data_spec.max_tokens or DEFAULT_TEXT.max_tokens
-            state.sentences = Sentences.of(batch["text"], self.tokenizer, longest, self.device)
         return {"evidence_loss": self.local_alignment(state)}
 
     @torch.no_grad()

@@ -1,7 +1,6 @@
 """MPMA pre-training: paired masking, reconstruction and alignment in one pass."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from data_modules.errors import UserError, expect
-from data_modules.text.tokenizer import DEFAULT_TEXT, Tokenizer
+from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.metric import Metric, loss
 from mpma_lightning.evaluation.zero_shot import load_prompts
 from mpma_lightning.figures import pretraining as drawing
@@ -19,13 +18,10 @@ from mpma_lightning.masking import mask_image, mask_report, soften_like_bert
 from mpma_lightning.objectives import Objective, Objectives, PretrainingState
 from mpma_lightning.objectives.image_reconstruction import ImageReconstruction
 from mpma_lightning.objectives.report_reconstruction import ReportReconstruction
-from mpma_lightning.objectives.sentences import Sentences
 from mpma_lightning.objectives.state import Pairing, aligned_pieces
 from mpma_lightning.objectives.words import WordCounts, whole_words
 from mpma_lightning.tasks.base import Step, Task
 from mpma_lightning.tasks.module import VIEW_PLACES
-
-_tokenizer = lru_cache(maxsize=2)(Tokenizer.from_json)
 
 
 @dataclass
@@ -156,11 +152,6 @@ class PretrainingTask(Task):
                 state.report_mask = soften_like_bert(
                     batch["seed"], batch["input_ids"], state.report_mask, vocabulary.size
                 )
-        if "text" in batch and any(option.reads_sentences for option in self.options.values()):
-            assert self.tokenizer_json is not None
-            tokenizer = _tokenizer(self.tokenizer_json)
-            longest = self.data_spec.max_tokens or DEFAULT_TEXT.max_tokens
-            state.sentences = Sentences.of(batch["text"], tokenizer, longest, self.device)
         return state
 
     def step(self, batch: dict[str, Any], stage: str) -> Step:

@@ -36,13 +36,11 @@ ANY_SPLIT = {
     "global": only(GlobalAlignmentOptions()),
     "global mask": only(CONTRAST),
     "local pair": only(PAIR),
-    "sentences": only(LocalAlignmentOptions(queries="sentences", learn_temperature=True)),
-    "sentences sigmoid": only(LocalAlignmentOptions(queries="sentences", contrast="sigmoid", grouping="sparse")),
     "together": only(IMAGE(), ReportReconstructionOptions(), CONTRAST, PAIR),
 }
 OWN_BATCH = {
     "local batch": only(LocalAlignmentOptions(negatives="batch")),
-    "local sigmoid": only(LocalAlignmentOptions(contrast="sigmoid", temperature=0.05)),
+    "local attention": only(LocalAlignmentOptions(attention_temperature=0.25, temperature=0.05)),
     "matching": only(ImageTextMatchingOptions(weight=1)),
 }
 """Their negatives are the batch of a process: many processes equal one that takes their batches in turn."""
@@ -74,8 +72,6 @@ def share(state: PretrainingState, first: int, last: int) -> PretrainingState:
     """Rows of a batch."""
     for field in ("image", "target", "input_ids", "attention_mask", "word_ids", "group", "seed"):
         setattr(state, field, getattr(state, field)[first:last])
-    assert state.sentences is not None
-    state.sentences = state.sentences.rows(first, last)
     for mask, names in ((state.image_mask, ("visible", "masked")), (state.report_mask, ("input_ids", "masked"))):
         for field in names:
             setattr(mask, field, getattr(mask, field)[first:last])

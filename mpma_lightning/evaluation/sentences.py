@@ -1,16 +1,18 @@
-"""The sentences of a batch of reports, each distinct one once, as queries of local alignment."""
+"""The sentences of a batch of reports, each distinct one once, as queries of its patches."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from data_modules.index.hashing import stable_hash
 from data_modules.index.words import normalise
 from data_modules.text.sentences import sentences
 from data_modules.text.tokenizer import Tokenizer
+from mpma_lightning.backbones import Backbone
+from mpma_lightning.objectives.words import whole_words
 
 _NEGATED = re.compile(r"\b(no|not|without|nor|neither|free of|negative for|absent|resolved|clear)\b", re.IGNORECASE)
 
@@ -26,7 +28,6 @@ class Sentences:
 
     Attributes:
         input_ids, attention_mask, word_ids: (S, T) of each sentence by itself.
-        identity: (S,) int64 hash, equal in all processes.
         negated: (S,) bool, see :func:`is_negated`.
         slot: (B, M) index of the sentences of each report, in their order; -1 where it has fewer than M.
     """
@@ -34,7 +35,6 @@ class Sentences:
     input_ids: Tensor
     attention_mask: Tensor
     word_ids: Tensor
-    identity: Tensor
     negated: Tensor
     slot: Tensor
 
@@ -49,13 +49,13 @@ class Sentences:
             longest: word-pieces kept of a sentence, special tokens included.
             device: of the tensors.
         """
-        found: dict[int, tuple[int, list[list[int]]]] = {}
+        found: dict[str, tuple[int, list[list[int]]]] = {}
         negated: list[bool] = []
         slots: list[list[int]] = []
         for text in texts:
             own: dict[int, None] = {}
             for sentence in sentences(text):
-                key = stable_hash("sentence", normalise(sentence))
+                key = normalise(sentence)
                 if key not in found:
                     length = min(2 + len(sentence), longest)
                     encoded = [list(column) for column in tokenizer.encode(sentence, length)]
@@ -66,7 +66,7 @@ class Sentences:
                 own[found[key][0]] = None
             slots.append(list(own))
         if not found:
-            found[stable_hash("sentence", "")] = (0, [list(column) for column in tokenizer.encode("", 2)])
+            found[""] = (0, [list(column) for column in tokenizer.encode("", 2)])
             negated.append(False)
         width = max(sum(encoded[1]) for _, encoded in found.values())
         padding = (tokenizer.pad_id, 0, -1)
@@ -76,10 +76,11 @@ class Sentences:
         )
         most = max(map(len, slots), default=0)
         slot = torch.tensor([own + [-1] * (most - len(own)) for own in slots], dtype=torch.long, device=device)
-        identity = torch.tensor(list(found), dtype=torch.long, device=device)
         absent = torch.tensor(negated, device=device)
-        return Sentences(ids, mask, owners, identity, absent, slot.view(len(texts), most))
+        return Sentences(ids, mask, owners, absent, slot.view(len(texts), most))
 
-    def rows(self, first: int, last: int) -> "Sentences":
-        """Those of the reports ``first`` to ``last``; sentences that are not theirs stay, unused."""
-        return replace(self, slot=self.slot[first:last])
+    def queries(self, backbone: Backbone) -> Tensor:
+        """(S, e) normalised: of each sentence the mean of its words, as the maps of phrases read it."""
+        tokens = backbone.text(self.input_ids, self.attention_mask).tokens
+        words = whole_words(backbone, tokens, self.input_ids, self.word_ids)
+        return F.normalize((words.embeddings * words.valid.unsqueeze(-1)).sum(1), dim=-1)
