@@ -9,6 +9,7 @@ from torch import Tensor
 from data_modules.text.sentences import sentences
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.evaluation.reports.evidence import boxes_in_pixels
+from mpma_lightning.evaluation.sentences import is_negated
 from mpma_lightning.figures.canvas import (
     FOUND,
     PLAIN,
@@ -23,7 +24,6 @@ from mpma_lightning.figures.canvas import (
     write,
 )
 from mpma_lightning.figures.sheet import sheet, shrunk
-from mpma_lightning.objectives.sentences import is_negated
 
 WORDS = 4
 """Largest number of words of a film."""

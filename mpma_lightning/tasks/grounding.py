@@ -32,8 +32,8 @@ from mpma_lightning.evaluation.grounding import (
 )
 from mpma_lightning.evaluation.metric import Scores, with_interval
 from mpma_lightning.evaluation.samples import SampleTable
+from mpma_lightning.evaluation.sentences import is_negated
 from mpma_lightning.figures import dense
-from mpma_lightning.objectives.sentences import is_negated
 from mpma_lightning.predictions.masks import MaskWriter
 from mpma_lightning.protocols import GroundingProtocol, protocol_named
 from mpma_lightning.tasks.base import Step
