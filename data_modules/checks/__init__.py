@@ -26,7 +26,7 @@ from data_modules.index.draws import draw_splits
 from data_modules.index.exclusion import drop_excluded
 from data_modules.index.labels import refuse_without_positive
 from data_modules.index.split_files import take_split_file
-from data_modules.index.splits import has_splits, normalise_splits
+from data_modules.index.splits import SPLITS, has_splits, normalise_splits
 from data_modules.index.views import one_row_an_image
 from data_modules.machine import Each, in_threads
 from data_modules.store.store import open_store
@@ -72,7 +72,9 @@ def check(
     if (frame := _as_read(frame, result, data)).empty:
         result.add("error", "no usable sample", "found no sample that is not left out; loosen what leaves them out")
         return result
-    result.counts |= {f"{split} samples": int(n) for split, n in frame["split"].value_counts().items()}
+    sizes = frame["split"].value_counts()
+    named = [*SPLITS, *sorted(set(sizes.index) - set(SPLITS))]
+    result.counts |= {f"{split} samples": int(sizes[split]) for split in named if split in sizes}
     keys = {"patient": "patients", "study": "studies", "image": "images"}
     result.counts |= {name: n for key, name in keys.items() if key in frame and (n := int(frame[key].nunique()))}
     check_splits(frame, result)

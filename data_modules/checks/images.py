@@ -131,7 +131,7 @@ def _add_equal(files: pd.DataFrame, result: CheckResult) -> None:
     for _, group in files[files["sha256"].notna()].groupby("sha256", sort=True):
         if len(group) > 1:
             (across if group["split"].nunique() > 1 else within).append(_listed(group.to_dict("records")))
-    result.found("error", "image in two splits (byte-identical)", across, "move them into one split, or leave one out")
+    result.found("error", "image in two splits (byte-identical)", across, "give them one split, or leave one out")
     result.found("warning", "byte-identical images in one split", within, "they are the same sample twice")
 
 
@@ -144,7 +144,8 @@ def _add_near(files: pd.DataFrame, result: CheckResult, shown: Callable[[dict[An
         first, second = records[i], records[j]
         if first["sha256"] != second["sha256"] and shown(first) @ shown(second) >= ALIKE:
             (across if first["split"] != second["split"] else within).append(_listed([first, second]))
-    result.found("error", "picture in two splits (near-duplicate)", across, "look at them; move them into one split")
+    advice = "look at them; give them one split, or one patient where the split is drawn"
+    result.found("error", "picture in two splits (near-duplicate)", across, advice)
     result.found("info", "near-duplicate pictures in one split", within, "look at them")
 
 

@@ -89,7 +89,9 @@ def split(argv: Sequence[str]) -> None:
 
 
 def _parser(command: str, argv: Sequence[str]) -> ArgumentParser:
-    parser = ArgumentParser(prog=f"python -m mpma_lightning {command}", exit_on_error=False)
+    start = f"python -m mpma_lightning {command}"
+    more = f"`{start} DATASET --help` lists the options --data.… of that data set, too, such as columns and splits."
+    parser = ArgumentParser(prog=start, description=more, exit_on_error=False)
     listed = ", ".join(f"{name} ({kind})" for name, kind in DATA_MODULES.items())
     parser.add_argument("dataset", type=str, help=f"one of these, with the class that a config names: {listed}")
     parser.add_argument(

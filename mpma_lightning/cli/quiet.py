@@ -28,6 +28,8 @@ def silence_noise() -> None:
 _NOT_FOR_USERS = (
     "💡 Tip:",  # advertisements for other products
     "TPU available",  # nobody asked for one
+    "Loading `train_dataloader` to estimate",  # the number of steps is told
+    "Restoring states from",  # the next line says that it is done
     "`Trainer(limit_",  # what an option does is in its help
     "Detected KeyboardInterrupt",  # the command says how to go on
     "\nDetected KeyboardInterrupt",

@@ -1,26 +1,12 @@
 """Writes the encoders of a checkpoint into a folder that another library reads."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from data_modules.errors import UserError
-from mpma_lightning.exports.card import model_card
-from mpma_lightning.exports.open_clip_folder import write_open_clip
-from mpma_lightning.exports.plain_folder import write_plain
-from mpma_lightning.exports.timm_folder import write_image
-from mpma_lightning.exports.transformers_folder import write_text
-from mpma_lightning.inference import Model, load
 
 Library = Literal["timm", "transformers", "safetensors", "open_clip"]
-
-WRITERS: dict[Library, Callable[[Model, Path], None]] = {
-    "timm": write_image,
-    "transformers": write_text,
-    "safetensors": write_plain,
-    "open_clip": write_open_clip,
-}
 
 
 def export(run: Path, to: Library, out: Path, push: str | None = None) -> list[str]:
@@ -45,10 +31,20 @@ def export(run: Path, to: Library, out: Path, push: str | None = None) -> list[s
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder; nothing is overwritten: choose another with --out DIR")
-    model = load(run, device="cpu")
-    write = {"timm": write_image, "transformers": write_text, "safetensors": write_plain, "open_clip": write_open_clip}[
-        to
-    ]
+    from mpma_lightning.exports.card import model_card  # here, so that help needs no torch
+    from mpma_lightning.exports.open_clip_folder import write_open_clip
+    from mpma_lightning.exports.plain_folder import write_plain
+    from mpma_lightning.exports.timm_folder import write_image
+    from mpma_lightning.exports.transformers_folder import write_text
+    from mpma_lightning.inference import load
+
+    writers = {
+        "timm": write_image,
+        "transformers": write_text,
+        "safetensors": write_plain,
+        "open_clip": write_open_clip,
+    }
+    model, write = load(run, device="cpu"), writers[to]
     out.mkdir(parents=True, exist_ok=True)
     try:
         write(model, out)

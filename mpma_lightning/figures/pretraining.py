@@ -30,7 +30,7 @@ from mpma_lightning.objectives import PretrainingState
 from mpma_lightning.objectives.image_reconstruction import normalise_patches, patchify, unpatchify
 
 REPORT, LINES = 7.0, (11, 24)
-"""Width in inches, and least and largest number of lines of a report."""
+"""Width in inches; lines of a report: least beside a film, and largest."""
 
 
 def reconstruction(state: PretrainingState, count: int = 4) -> Figure:
@@ -93,7 +93,8 @@ def report(state: PretrainingState, tokenizer: Tokenizer, count: int = 4) -> Fig
     longest = max(sum(len(text) + 1 for text, _ in words) for words in told)
     widths = [2.2, REPORT] if films else [REPORT]
     inches = REPORT * shrunk(widths)
-    lines = min(max(LINES[0], int(1.1 * longest * sheet().character / inches) + 2), int(LINES[1] * REPORT / inches))
+    needed = int(1.1 * longest * sheet().character / inches) + 2
+    lines = min(max(LINES[0] if films else 1, needed), int(LINES[1] * REPORT / inches))
     figure, axes = canvas(count, 1 + films, height=0, widths=widths, lines=lines)
     for row, words in enumerate(told):
         hidden = [colour == RIGHT for _, colour in words if colour != PLAIN]
@@ -152,6 +153,7 @@ def similarity(image: Tensor, text: Tensor, group: Tensor) -> Figure:
     ax.set_xlabel("report, by its place in the batch", fontsize=sheet().text + 1)
     ax.set_ylabel("film, by its place in the batch", fontsize=sheet().text + 1)
     ax.tick_params(labelsize=sheet().text)
+    ax.locator_params(integer=True)
     scale_bar(figure, axes, scale, "cosine similarity: brighter is more alike")
     headline(
         figure,

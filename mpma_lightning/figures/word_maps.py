@@ -103,7 +103,7 @@ def word_maps(
         scale_bar(figure, row[1:], scale, "cosine")
     headline(
         figure,
-        "Where each word has its place: cosine of the word and every patch, brighter is more alike; dashed: the region "
-        f"above 60 % of the map's range{'; solid: annotated' if any(map(len, boxes)) else ''}",
+        "Where each word has its place: cosine of the word and every patch, brighter is more alike; dashed: box around "
+        f"what is above 60 % of the map's range{'; solid: annotated' if any(map(len, boxes)) else ''}",
     )
     return figure

@@ -110,7 +110,8 @@ def read_record(path: Path) -> Record:
     """
     content = read_json(path)
     if content and not content.keys() & {"protocol", "task", "dataset", "metrics"}:
-        raise UserError(f"{path}: not the record of a run, found only {', '.join(sorted(content)[:4])}, …")
+        names = ", ".join(sorted(content)[:4])
+        raise UserError(f"{path}: not the record of a run but a summary, as `demo` writes: {names}, …")
     record = _known(Record, content, path)
     try:
         record.declared = {name: _metric(name, json.dumps(said)) for name, said in record.declared.items()}

@@ -93,9 +93,9 @@ def ending(folder: Path, results: str, next_command: str, draws: bool = True) ->
 
 
 def title(command: str, record: Mapping[str, Any]) -> str:
-    """``test of CheXpertDataModule, 766 samples, weights of runs/a/checkpoints/last.ckpt``."""
+    """``test of CheXpertDataModule, 766 test samples, weights: runs/a/checkpoints/last.ckpt``."""
     split = {"fit": "val", "validate": "val"}.get(command, "test")
-    size = record["split_sizes"].get(split)
+    size = None if command == "predict" else record["split_sizes"].get(split)  # it says how many it has written
     what = f"{record['dataset']}, {size:,} {'test' if split == 'test' else 'validation'} samples" if size else ""
     said = f"{command} of {what or record['dataset']}"
     if command == "fit":

@@ -85,6 +85,7 @@ def test_value_a_clean_store_is_silent(store: Path) -> None:
     assert result.findings == [] and not result.failed
     samples = {f"{split} samples": count for split, count in COUNTS.items()}
     assert result.counts == {"shards": 3, **samples, "patients": 12, "studies": 24, "images": 24}
+    assert [name for name in result.counts if name in samples] == ["train samples", "val samples", "test samples"]
 
 
 def test_value_a_truncated_shard(store: Path) -> None:

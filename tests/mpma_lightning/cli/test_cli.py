@@ -247,6 +247,7 @@ def test_value_best_is_found_by_a_later_command(caplog: pytest.LogCaptureFixture
     words = ["test", "--config", "experiments/toy/first.yaml", "--config", "experiments/best.yaml"]
     assert main([*words, "--ckpt_path", "best"]) == 0
     assert "Loaded model weights from the checkpoint at runs/best/checkpoints/epoch=1" in caplog.text
+    assert "Restoring states" not in caplog.text  # the same in other words
 
 
 def test_error_no_checkpoint_to_test(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """What a new user reads: the help of every command."""
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +31,19 @@ def test_value_help_is_for_users(name: str, capsys: pytest.CaptureFixture[str]) 
     if name in ("check", "prepare", "split"):
         assert all(f"{known} ({kind})" in " ".join(shown.split()) for known, kind in DATA_MODULES.items())
     assert "Raises:" not in shown and "{}" not in shown.splitlines()
+
+
+def test_value_help_comes_without_torch() -> None:
+    """In a process of its own, as this one has imported it."""
+    lines = (
+        "import contextlib, sys",
+        "from mpma_lightning.cli.main import COMMANDS, main",
+        "for name in COMMANDS:",
+        "    with contextlib.suppress(SystemExit): main([name, '--help'])",
+        "    assert 'torch' not in sys.modules, name",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ABOUT)

@@ -71,3 +71,4 @@ def test_value_titles() -> None:
     record = {"dataset": "X", "split_sizes": {"val": 5, "test": 1200}, "steps": 30, "weights": "random"}
     assert title("fit", record) == "fit of X, 5 validation samples, after 30 steps"
     assert title("test", record) == "test of X, 1,200 test samples, weights: random"
+    assert title("predict", record) == "predict of X, weights: random"  # which samples is said where they are written
