@@ -68,6 +68,7 @@ class DataModule(IndexLoaders):
         self.exclude, self.max_missing = list(exclude), max_missing
         self.label_fraction, self.split_file = label_fraction, split_file
         self.box_classes = []
+        self.drawn = False
         self._spec: DataSpec | None = None
         self._dropped: dict[str, int] = {}
         self._excluded: dict[str, int] = {}
@@ -216,7 +217,7 @@ class DataModule(IndexLoaders):
             rows = take_split_file(rows, self.split_file, self.drop)
             self.note(f"split by {short_name(self.split_file)}")
         if len(rows) and not has_splits(rows):  # before anything is left out: patients stay where they are
-            rows["split"] = draw_splits(rows, self.label_names, self.seed)
+            rows["split"], self.drawn = draw_splits(rows, self.label_names, self.seed), True
         if len(rows):
             rows["split"] = normalise_splits(rows["split"], rows["id"])
             rows = rows if every else self.choose_rows(rows)

@@ -11,6 +11,7 @@ from mpma_lightning.callbacks.paired_evaluation import PairedEvaluation
 from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.runs.result import ResultRecord
+from mpma_lightning.runs.split_of_weights import SplitOfWeights
 from mpma_lightning.tasks.base import Task
 from mpma_lightning.tasks.pretraining import PretrainingTask
 
@@ -27,7 +28,7 @@ def always_on(task: LightningModule, given: Sequence[Callback], checkpoints: str
     """
     if not isinstance(task, Task):
         return list(given)
-    kinds: list[type[Callback]] = [Outlook, Figures, Predictions, ResultRecord]
+    kinds: list[type[Callback]] = [Outlook, SplitOfWeights, Figures, Predictions, ResultRecord]
     if isinstance(task, PretrainingTask):
         kinds = [PairedEvaluation, PlaceEvaluation, *kinds]
     added = [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in given)]

@@ -72,7 +72,7 @@ def check_same_split(checkpoint: Path, settings: dict[str, Any]) -> None:
             run folder that it lies in is read; without a record nothing is compared.
         settings: the complete effective config of the command, plain types.
     """
-    data, source = _fitted_data(checkpoint)
+    data, source = fitted_data(checkpoint)
     fitted, new = _flat({"data": data}), _flat({"data": settings.get("data")})
     if data is None or _class_name(fitted) != _class_name(new):
         return
@@ -110,7 +110,7 @@ def check_holds_optimiser(checkpoint: Path) -> None:
         )
 
 
-def _fitted_data(checkpoint: Path) -> tuple[Any, Path]:
+def fitted_data(checkpoint: Path) -> tuple[Any, Path]:
     """The section ``data`` of the run that wrote ``checkpoint``, None where it is unknown, and the file it is from."""
     if (data := recorded(checkpoint).get("data")) is not None:
         return data, checkpoint

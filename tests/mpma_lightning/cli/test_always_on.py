@@ -15,12 +15,13 @@ from mpma_lightning.callbacks.place_evaluation import PlaceEvaluation
 from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.cli.always_on import always_on
 from mpma_lightning.runs.result import ResultRecord
+from mpma_lightning.runs.split_of_weights import SplitOfWeights
 from mpma_lightning.tasks.classification import ClassificationTask
 from mpma_lightning.tasks.pretraining import PretrainingTask
 from mpma_lightning.tasks.zero_shot import ZeroShotTask
 
 TINY = "mpma_vit_t16"
-EVERY = [Outlook, Figures, Predictions, ResultRecord]
+EVERY = [Outlook, SplitOfWeights, Figures, Predictions, ResultRecord]
 
 
 class OwnFigures(Figures):
@@ -53,7 +54,7 @@ def test_value_every_run(kind: Any, expected: list[type[Callback]], tmp_path: Pa
 )
 def test_value_a_named_callback_replaces_its_class(given: Callback) -> None:
     found = always_on(PretrainingTask(backbone=TINY), [LearningRateMonitor(), given], None)
-    assert found[1] is given and len(found) == 7
+    assert found[1] is given and len(found) == 8
     kinds = (Figures, Predictions, ResultRecord, PairedEvaluation, PlaceEvaluation)
     assert sum(isinstance(callback, kinds) for callback in found) == 5
 
