@@ -58,7 +58,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_value_commands_write_what_the_document_says(done: Path) -> None:
-    assert len(COMMANDS) == TEXT.count(PROGRAM) == 10
+    assert len(COMMANDS) == TEXT.count(PROGRAM) == 11
     table = pd.read_csv(done / "data/phantom/layouts/pairs/pairs.csv")
     features = pd.read_parquet(done / "runs/pretraining/pairs/features.parquet")
     assert sorted(features["id"]) == sorted(table["image"]), "every row of the table"

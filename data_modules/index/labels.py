@@ -195,5 +195,5 @@ def refuse_without_positive(frame: pd.DataFrame, split: str, labels: Sequence[st
         more = f" (nor have {', '.join(absent[1:])})" if absent[1:] else ""
         raise UserError(
             f"class {absent[0]!r} has no positive among the {len(frame):,} samples of {split}{more}; leave it out "
-            "of data.labels or data.label_columns, or draw another split"
+            "of data.labels or data.label_columns, merge it with another name of its column, or draw another split"
         )

@@ -18,7 +18,7 @@ ABOUT = {
 }
 _CHECKPOINT = {
     "fit": "last (default): continue this run; null: start anew, in a folder without checkpoints; or a file",
-    "validate": "last, best, a file, or random; default: weights of model.checkpoint, else the run's best or last",
+    "validate": "last, best, a file, or random; default: the run's best or last, else weights of model.checkpoint",
 }
 _OPTIONS = [
     ("--config FILE, -c FILE", "an experiment, or an overlay; of several, the later wins, key by key"),

@@ -41,7 +41,7 @@ def checkpoint_to_evaluate(run: Run, asked: str | None, starts_from: str | None,
         run: of the command.
         asked: ``--ckpt_path``: ``last``, ``best``, ``random``, a file, or None: the best checkpoint of the run, or its
             last one if it has no best.
-        starts_from: ``model.checkpoint``; where it is given and ``asked`` is None, those weights are evaluated.
+        starts_from: ``model.checkpoint``, whose weights are evaluated where the run has no checkpoint of its own.
         subcommand: ``validate``, ``test`` or ``predict``.
     """
     if asked == RANDOM:
@@ -52,14 +52,12 @@ def checkpoint_to_evaluate(run: Run, asked: str | None, starts_from: str | None,
         return run.last_or_refuse()
     if asked is not None:
         return _existing(asked)
-    if starts_from is not None:
-        if run.checkpoints():
-            rank_zero_info(f"{subcommand}: weights of model.checkpoint; --ckpt_path last takes those of {run.folder}")
-        return None
     if (last := run.last()) is None:
         return None
     found = run.best() or last
-    rank_zero_info(f"{subcommand}: weights of {found}, {'the last' if found == last else 'the best'} of this run")
+    which = "the last" if found == last else "the best"
+    other = "; another --trainer.default_root_dir takes those of model.checkpoint" if starts_from else ""
+    rank_zero_info(f"{subcommand}: weights of {found}, {which} of this run{other}")
     return found
 
 

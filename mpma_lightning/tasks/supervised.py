@@ -42,6 +42,6 @@ class SupervisedTask(Task):
         """Raise UserError unless the head was trained in this run or loaded by ``ckpt_path``."""
         if not self.trained:
             raise UserError(
-                f"{self.trainer.state.fn}: the {self.head_title or f'head of {type(self).__name__}'} is not trained; "
-                "give --ckpt_path best, last or a file of a fit (model.checkpoint brings the backbone only)"
+                f"the {self.head_title or f'head of {type(self).__name__}'} is not trained; give --ckpt_path FILE of a "
+                "fit, or run fit first (model.checkpoint brings the backbone only)"
             )

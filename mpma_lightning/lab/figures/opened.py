@@ -161,10 +161,9 @@ class _FigureCLI(TrainingCLI):
     def before_instantiate_classes(self) -> None:
         run = Run(Path(self.config[self.subcommand].trainer.default_root_dir))
         self.run_folder = run.folder
-        own = self.asked or (None if not run.checkpoints() else "best" if run.best() else "last")
         self._dump_config()
         source = self.config_dump["model"].get("init_args", {}).get("checkpoint")
-        self._checkpoint = checkpoint_to_evaluate(run, own, source, str(self.subcommand))
+        self._checkpoint = checkpoint_to_evaluate(run, self.asked, source, str(self.subcommand))
         if self._checkpoint is None and source is None:
             raise UserError(f"{run.folder} holds no checkpoint and names no model.checkpoint; fit it first")
 
