@@ -11,6 +11,7 @@ from mpma_lightning.places import places
 IMAGE_STREAM, REPORT_STREAM, PREDICTED_STREAM, STYLE_STREAM, PIECE_STREAM = range(1, 6)
 OTHER_REPORT_STREAM, OTHER_IMAGE_STREAM = 6, 7
 SHARE_STREAM, GENERATED_STREAM = 8, 9
+HALF_STREAM = 10
 
 
 def _signed(value: int) -> int:

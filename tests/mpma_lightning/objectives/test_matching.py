@@ -53,6 +53,33 @@ def test_image_text_matching_value(pairing: str, hard: bool) -> None:
     assert 0 <= float(objective.monitor(state)["matching_accuracy"][0]) <= 12
 
 
+@pytest.mark.parametrize("size", [4, 5])
+def test_value_half_of_the_reports_with_another_image(size: int) -> None:
+    """Each report is read once; ⌊B / 2⌋ of them, over seeds all alike, with an image of another group."""
+    backbone, built = build(only(ImageTextMatchingOptions(weight=1, negatives="half")))
+    objective, swapped = built["image_text_matching"], torch.zeros(size)
+    for first in range(0, size * 400, size):
+        state = SimpleNamespace(
+            group=torch.arange(size) // 2, seed=torch.arange(first, first + size), backbone=SimpleNamespace(parts=())
+        )
+        images, reports, counted = objective._pairs(state)
+        other = images != reports
+        assert reports.tolist() == list(range(size)) and counted.all() and int(other.sum()) == size // 2
+        assert (state.group[images][other] != state.group[reports][other]).all()
+        swapped += other
+    assert (swapped / 400).numpy() == pytest.approx(np.full(size, size // 2 / size), abs=0.1)
+    if size == 4:
+        state = small_state(backbone)
+        total, count = objective(state)
+        images, reports, _ = objective._pairs(state)
+        hidden = state.fused_pairs(images, reports)[:, 0].detach()
+        weight, bias = objective.head.weight.detach().double(), objective.head.bias.detach().double()
+        score = hidden.double() @ weight.T + bias
+        sign = torch.where(images == reports, 1.0, -1.0).double()
+        expected = (1 + (-sign * score.squeeze(1)).exp()).log().sum()
+        assert float(count) == 4 and float(total.detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_value_the_two_negatives_of_a_pair_are_drawn_independently() -> None:
     """Of 8 pairs without similarities, the other report and the other image come from one pair in 1 case of 7."""
     _, built = build(only(ImageTextMatchingOptions(weight=1)))
@@ -71,6 +98,9 @@ def test_matching_without_negatives_and_missing_input_error() -> None:
     state = small_state(backbone)
     state.group = torch.ones(4, dtype=torch.long)
     total, count = built["image_text_matching"](state)
+    assert float(count) == 4 and torch.isfinite(total)
+    _, halved = build(only(ImageTextMatchingOptions(weight=1, negatives="half")))
+    total, count = halved["image_text_matching"](state)
     assert float(count) == 4 and torch.isfinite(total)
     state.seed = None
     with pytest.raises(KeyError, match="seed"):
