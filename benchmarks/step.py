@@ -1,11 +1,12 @@
-"""What a training step costs: the variants of this project and, where a checkout is given, the official MRM.
+"""What a training step costs: variants of this project and, where a checkout is given, the official MRM, M3AE or MGCA.
 
-    python benchmarks/step.py [--rows mrm mrm-cross …] [--mrm CHECKOUT --mrm-python INTERPRETER] [--check]
+    python benchmarks/step.py [--rows mrm mrm-cross …] [--official mrm CHECKOUT --official-python PYTHON] [--check]
 
-Every row is a process of its own. The first row (official MRM where it is given) lives throughout; each of the others
-takes turns with it, a step each, so that whatever else the machine does hits both alike. README.md says how to read the
-figures. Ratios are written to benchmarks/results.json. With ``--check`` they are compared with what is written there,
-and nothing is written: it ends with 1 where a row has become slower beside the first one than the tolerance allows.
+Every row is a process of its own. The first row (the official one where it is given) lives throughout; each of the
+others takes turns with it, a step each, so that whatever else the machine does hits both alike. README.md says how to
+read the figures. Ratios are written to benchmarks/results.json. With ``--check`` they are compared with what is written
+there, and nothing is written: it ends with 1 where a row has become slower beside the first one than the tolerance
+allows.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,29 @@ from data_modules.machine import cores
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 ROWS = ("mrm-all", "mrm", "mrm-cross", "mpma", "mpma-cross", "mpma-384", "mpma-384-cross", "recipe", "demo")
-OFFICIAL = "official MRM"
 WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Official:
+    """An official code, whose step ``steps/<name>.py`` takes.
+
+    Attributes:
+        title: of the code.
+        model: the file of a checkout that holds its model.
+        beside: our rows of the same objectives.
+    """
+
+    title: str
+    model: str
+    beside: tuple[str, ...]
+
+
+OFFICIAL = {
+    "mrm": Official("MRM", "model_mrm.py", ROWS),
+    "m3ae": Official("M3AE", "m3ae/modules/m3ae_module.py", ("m3ae",)),
+    "mgca": Official("MGCA", "mgca/models/mgca/mgca_module.py", ("mgca",)),
+}
 
 
 class Row:
@@ -137,22 +160,28 @@ def processor() -> str:
 def options() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
+    ours = (*ROWS, *(row for official in OFFICIAL.values() for row in official.beside if row not in ROWS))
+    parser.add_argument("--rows", nargs="+", choices=ours, metavar="ROW", help=", ".join(ours))
     parser.add_argument("--steps", type=int, default=8, help=f"that count, after {WARM_UP} that do not")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mrm", type=Path, metavar="CHECKOUT", help="of the official code of MRM")
     parser.add_argument(
-        "--mrm-python", default=sys.executable, help="an interpreter with timm 0.4.9, transformers 4.30"
+        "--official", nargs=2, metavar=("CODE", "CHECKOUT"), help=f"{', '.join(OFFICIAL)}, and where it lies"
     )
+    parser.add_argument("--official-python", default=sys.executable, help="an interpreter with its libraries")
     parser.add_argument("--check", action="store_true", help="compare with the stored ratios")
     parser.add_argument("--tolerance", type=float, default=0.15, help="by how much a ratio may grow (0.15)")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    if given.mrm and not (given.mrm / "model_mrm.py").is_file():
-        sys.exit(f"error: {given.mrm} has no model_mrm.py; expected a checkout of the official code of MRM")
+    code, checkout = given.official or (None, "")
+    if code and code not in OFFICIAL:
+        sys.exit(f"error: --official is {code}; expected one of {', '.join(OFFICIAL)}, then its checkout")
+    if code and not (Path(checkout) / OFFICIAL[code].model).is_file():
+        title, model = OFFICIAL[code].title, OFFICIAL[code].model
+        sys.exit(f"error: {checkout} has no {model}; expected a checkout of the official code of {title}")
+    given.rows = given.rows or list(OFFICIAL[code].beside if code else ROWS)
     return given
 
 
@@ -160,8 +189,10 @@ def main() -> None:
     given = options()
     common = [f"--{name}={getattr(given, name)}" for name in ("batch", "threads", "precision", "device")]
     commands = {}
-    if given.mrm:
-        commands[OFFICIAL] = [given.mrm_python, str(HERE / "steps" / "mrm.py"), str(given.mrm.resolve()), *common]
+    if given.official:
+        code, checkout = given.official
+        start = [given.official_python, str(HERE / "steps" / f"{code}.py"), str(Path(checkout).resolve())]
+        commands[f"official {OFFICIAL[code].title}"] = [*start, *common]
     commands |= {row: [sys.executable, str(HERE / "steps" / "ours.py"), row, *common] for row in given.rows}
     settings = f"{given.device}, {given.precision}, batch {given.batch}, {given.threads} threads"
     key = f"{settings}, beside {next(iter(commands))}"

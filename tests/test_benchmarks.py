@@ -69,6 +69,35 @@ def test_error_nothing_to_compare_with(step: ModuleType, tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "argv", [*words, "--results", str(stored)])
     with pytest.raises(SystemExit, match="has no ratios of: cpu, fp32, batch 4, 1 threads, beside demo; run without"):
         step.main()
-    monkeypatch.setattr(sys, "argv", [*words, "--mrm", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"has no model_mrm\.py; expected a checkout"):
+
+
+def test_error_no_official_code(step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["step.py", "--official", "mrm", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"has no model_mrm\.py; expected a checkout of the official code of MRM"):
         step.main()
+    monkeypatch.setattr(sys, "argv", ["step.py", "--official", "clip", str(tmp_path)])
+    with pytest.raises(SystemExit, match="--official is clip; expected one of mrm, m3ae, mgca, then its checkout"):
+        step.main()
+
+
+def test_value_rows_beside_an_official_code(step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official code comes first, in its own interpreter, and our row of its objectives takes turns with it."""
+    (tmp_path / "mgca/models/mgca").mkdir(parents=True)
+    (tmp_path / "mgca/models/mgca/mgca_module.py").touch()
+    asked: dict[str, list[str]] = {}
+
+    def measured(commands: dict[str, list[str]], *_: int) -> dict[str, object]:
+        asked.update(commands)
+        return {}
+
+    monkeypatch.setattr(step, "measured", measured)
+    words = ["step.py", "--official", "mgca", str(tmp_path), "--official-python", "old", "--device", "cpu"]
+    results = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", [*words, "--batch", "5", "--threads", "1", "--results", str(results)])
+    step.main()
+    assert list(asked) == ["official MGCA", "mgca"]
+    common = ["--batch=5", "--threads=1", "--precision=fp32", "--device=cpu"]
+    steps = SCRIPT.parent / "steps"
+    assert asked["official MGCA"] == ["old", str(steps / "mgca.py"), str(tmp_path.resolve()), *common]
+    assert asked["mgca"] == [sys.executable, str(steps / "ours.py"), "mgca", *common]
+    assert list(json.loads(results.read_text())) == ["cpu, fp32, batch 5, 1 threads, beside official MGCA"]

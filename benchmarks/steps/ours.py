@@ -24,6 +24,8 @@ MRM = {
     "objectives": {"image_reconstruction": DECODER, "global_alignment": OFF, "local_alignment": OFF},
 }
 FULL = {"backbone": {"name": "mpma_vit_b16"}, "objectives": {"image_reconstruction": DECODER}}
+TEXTS = {"demo": (2_000, 64), "m3ae": (50_265, 64), "mgca": (28_996, 112)}
+"""Word-pieces of the vocabulary, and most tokens of a report; of all other rows 30,000 and 100."""
 NARROW = {"backbone": {"name": "mpma_vit_b16", "text": TEXT_384, "fusion": {"heads": 6}}}
 
 
@@ -36,6 +38,12 @@ def changed(row: dict[str, Any], **objectives: Any) -> dict[str, Any]:
 def shipped(name: str) -> dict[str, Any]:
     """The model of a shipped experiment."""
     return yaml.safe_load((EXPERIMENTS / name).read_text())["model"]["init_args"]
+
+
+def as_m3ae(row: dict[str, Any]) -> dict[str, Any]:
+    """``row`` with the eleven blocks that M3AE's code keeps of CLIP's twelve."""
+    own = row["backbone"]
+    return row | {"backbone": own | {"image": own["image"] | {"options": {"depth": 11}}}}
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -51,6 +59,8 @@ def rows() -> dict[str, dict[str, Any]]:
         "mpma-384-cross": changed(FULL | NARROW, image_reconstruction=third),
         "recipe": shipped("pretraining/mpma_vit_b16_mimic_cxr.yaml"),
         "demo": shipped("demo/pretraining.yaml"),
+        "m3ae": as_m3ae(shipped("ablations/m3ae_like.yaml")),
+        "mgca": shipped("ablations/mgca_like.yaml"),
     }
 
 
@@ -65,11 +75,11 @@ class Nothing(DataModule):
         self._spec = DataSpec("benchmark", tokenizer=tokenizers.Tokenizer(model).to_str())
 
 
-def task_of(row: str, pieces: int, batch: int) -> PretrainingTask:
-    """A new task, without a trainer's loop."""
+def task_of(model: dict[str, Any], pieces: int, batch: int) -> PretrainingTask:
+    """A new task with these arguments, without a trainer's loop."""
     parser = jsonargparse.ArgumentParser()
     parser.add_class_arguments(PretrainingTask, "model")
-    task: PretrainingTask = parser.instantiate(parser.parse_object({"model": rows()[row]})).model
+    task: PretrainingTask = parser.instantiate(parser.parse_object({"model": model})).model
     trainer = SimpleNamespace(
         datamodule=Nothing(pieces, batch_size=batch), log_every_n_steps=50, global_step=1, world_size=1
     )
@@ -104,9 +114,9 @@ def batches(task: PretrainingTask, pieces: int, batch: int, most: int, pad: bool
 
 def main() -> None:
     given = worker.arguments("row")
-    small = given.row == "demo"
-    pieces, most = (2_000, 64) if small else (30_000, 100)
-    task = task_of(given.row, pieces, given.batch).to(given.device)
+    worker.imported(given)
+    pieces, most = TEXTS.get(given.row, (30_000, 100))
+    task = task_of(rows()[given.row], pieces, given.batch).to(given.device)
     turns = cycle(batches(task, pieces, given.batch, most, pad=given.row == "mrm-all"))
 
     def loss() -> torch.Tensor:

@@ -28,7 +28,7 @@ def resident_mib() -> float:
 
 
 def arguments(*positional: str) -> argparse.Namespace:
-    """What the parent passes on. Call it after the imports: ``libraries_mib`` is what they take of the memory."""
+    """What the parent passes on."""
     parser = argparse.ArgumentParser()
     for name in positional:
         parser.add_argument(name)
@@ -39,13 +39,26 @@ def arguments(*positional: str) -> argparse.Namespace:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    given.libraries_mib = resident_mib() if given.device == "cpu" else 0.0
     return given
 
 
+def imported(given: argparse.Namespace) -> None:
+    """Call it after all imports: ``libraries_mib`` is what they take of the memory."""
+    given.libraries_mib = resident_mib() if given.device == "cpu" else 0.0
+
+
 def lengths(batch: int, most: int) -> list[int]:
-    """Of the reports of a batch, at most ``most`` tokens each."""
-    return [min(most, LENGTHS[i % len(LENGTHS)]) for i in range(batch)]
+    """Of the reports of a batch, the middles of ``batch`` equal parts; at most ``most`` tokens each."""
+    return [min(most, LENGTHS[(2 * i + 1) * len(LENGTHS) // (2 * batch)]) for i in range(batch)]
+
+
+def groups(model: torch.nn.Module, decay: float = 0.05) -> list[dict[str, Any]]:
+    """Weights of an official model for :func:`optimised`; vectors do not decay."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def optimised(groups: Iterable[Any], lr: float = 1.5e-4) -> torch.optim.Optimizer:
@@ -89,7 +102,7 @@ def serve(
     def end() -> dict[str, float]:
         peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else resident_mib()
         moments = (value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value))
-        held = [*(weight for weight in model.parameters()), *weights, *moments]  # weights, gradients, moments
+        held = [*model.parameters(), *optimiser.state, *moments]  # weights, gradients of those that have one, moments
         held_mib = sum(it.numel() * it.element_size() for it in held) / 2**20
         return {"peak_mib": peak, "held_mib": held_mib + given.libraries_mib}
 
