@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], Masking]] = {
     "sparse, sigmoid, all pieces": (
         {
             "report_reconstruction": ReportReconstructionOptions(loss_on="all"),
-            "local_alignment": LocalAlignmentOptions(grouping="sparse", contrast="sigmoid"),
+            "local_alignment": LocalAlignmentOptions(attention_temperature=0.25),
         },
         Masking("separate"),
     ),
