@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], Masking]] = {
         },
         Masking(),
     ),
-    "sparse, sigmoid, all pieces": (
+    "separate, attention by itself, all pieces": (
         {
             "report_reconstruction": ReportReconstructionOptions(loss_on="all"),
             "local_alignment": LocalAlignmentOptions(attention_temperature=0.25),
