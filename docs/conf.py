@@ -19,7 +19,15 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/api/*/*.rst", "experiments/cluster/README.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+    "docs/tasks/*.md",
+    "docs/data_sets/*.md",
+    "docs/api/*/*.rst",
+    "experiments/cluster/README.md",
+]
 exclude_patterns = ["docs/contents.md", "docs/api/*/modules.rst"]
 html_theme = "furo"
 myst_fence_as_directive = ["mermaid"]
