@@ -50,6 +50,11 @@ def read_file(path: Path, mmap: bool = False) -> Any:
                 "in the file; expected tensors and plain values. Where you trust it, and those classes are installed, "
                 f"this writes its tensors alone to a file that can be given instead: {convert_command(path)}"
             ) from error
+        if "TorchScript" in str(error):
+            raise UserError(
+                f"checkpoint {path} is a TorchScript archive, which holds code; expected tensors and plain values. "
+                f"Where you trust it, this writes its tensors to a file to give instead: {convert_command(path)}"
+            ) from error
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
         raise UserError(
             f"checkpoint {path} cannot be read ({reason}); it is damaged, cut short or not a checkpoint: copy it "

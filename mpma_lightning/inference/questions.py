@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mpma_lightning.backbones.checkpoint import CARGO, Checkpoint
 from mpma_lightning.backbones.tensor_files import read_file
 from mpma_lightning.heads.answer_head import answer_head
-from mpma_lightning.tasks.named_outputs import head_of
+from mpma_lightning.heads.carried import head_of
 
 
 @dataclass

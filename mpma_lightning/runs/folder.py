@@ -5,8 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from data_modules.errors import UserError
 from mpma_lightning.backbones.tensor_files import read_file
 
@@ -74,6 +72,8 @@ class Run:
         step, path = max(self._undamaged(), default=(0, None))
         if path is None:
             raise problem or UserError(f"no checkpoint in {self.folder / CHECKPOINTS} can be read; delete them")
+        from lightning.pytorch.utilities import rank_zero_warn  # seconds, which few readers of a run need
+
         rank_zero_warn(f"{problem or f'{self.last_file} is not there'}. Taking {path} (step {step}) in its place")
         return path
 

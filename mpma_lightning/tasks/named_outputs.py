@@ -8,10 +8,8 @@ from torch import Tensor
 from data_modules.errors import UserError
 from data_modules.index.labels import same_class
 from mpma_lightning.backbones.checkpoint import CARGO
+from mpma_lightning.heads.carried import HEAD, head_of
 from mpma_lightning.tasks.supervised import SupervisedTask
-
-HEAD = "head"
-"""Key in a checkpoint: ``names`` of the outputs, and :meth:`NamedOutputsTask.head_entries`."""
 
 
 class NamedOutputsTask(SupervisedTask):
@@ -125,12 +123,3 @@ class NamedOutputsTask(SupervisedTask):
 
 def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:14])}{', …' if len(names) > 14 else ''}"
-
-
-def head_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The entries about the head in a checkpoint; older checkpoints have other keys."""
-    if HEAD in checkpoint:
-        return dict(checkpoint[HEAD])
-    if "classes" in checkpoint:
-        return {**checkpoint["classes"], "heads": checkpoint.get("heads", [])}
-    return {"names": next(checkpoint[key] for key in ("structures", "answers") if key in checkpoint)}

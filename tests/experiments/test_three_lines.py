@@ -76,6 +76,17 @@ def test_errors_of_the_three_lines(trained: tuple[Path, list[str]], phantom: Pat
         model.zero_shot(np.zeros((64, 64), np.uint8), ["Gout"])
     with pytest.raises(UserError, match="holds no head for answers"):
         model.answer(np.zeros((64, 64), np.uint8), "Where?")
+    torch.save(foreign_files.mae().state, tmp_path / "mae.pth")
+    images_only, film = mpma_lightning.load(tmp_path / "mae.pth", device="cpu"), np.zeros((64, 64), np.uint8)
+    for call in (
+        lambda: images_only.locate(film, "effusion"),
+        lambda: images_only.answer(film, "Where?"),
+        lambda: images_only.zero_shot(film, CLASSES),
+        lambda: images_only.embed_texts("effusion"),
+    ):
+        with pytest.raises(UserError, match=r"mae\.pth holds (image; this needs|no head for answers)") as caught:
+            call()
+        assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="does not exist"):
         mpma_lightning.load(tmp_path / "nothing.ckpt")
 

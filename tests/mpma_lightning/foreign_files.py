@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from transformers.models.bert.modeling_bert import BertLayer
 
 BERT = BertConfig(
@@ -63,6 +63,17 @@ def below(prefix: str, module: nn.Module) -> dict[str, Tensor]:
 def bert() -> Any:
     torch.manual_seed(5)
     return lively(BertModel(BERT, add_pooling_layer=False))
+
+
+def roberta_model() -> Any:
+    torch.manual_seed(5)
+    kept = {
+        name: getattr(BERT, name) for name in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
+    }
+    config = RobertaConfig(
+        **kept, num_attention_heads=1, max_position_embeddings=128, type_vocab_size=1, layer_norm_eps=1e-5
+    )
+    return lively(RobertaModel(config, add_pooling_layer=False))
 
 
 def vit(**options: Any) -> Any:
@@ -195,17 +206,13 @@ def convirt() -> Sample:
     return Sample(state, image, found | {"text": unit(layers["bert_l2"](layers["bert_l1"](texts).relu()))})
 
 
-class _Clip(nn.Module):
-    """CLIP's ViT with OpenAI's names, out of torch's own layers."""
+class _Tower(nn.Module):
+    """Two layers with OpenAI's names, out of torch's own; ``mask`` as nn.MultiheadAttention takes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, quick: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 8, 8, bias=False)
-        self.class_embedding = nn.Parameter(torch.randn(64))
-        self.positional_embedding = nn.Parameter(torch.randn(17, 64))
-        self.ln_pre, self.ln_post = nn.LayerNorm(64), nn.LayerNorm(64)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(self._block() for _ in range(2))
+        self.quick = quick
+        self.resblocks = nn.ModuleList(self._block() for _ in range(2))
 
     def _block(self) -> nn.Module:
         block = nn.Module()
@@ -214,23 +221,67 @@ class _Clip(nn.Module):
         block.mlp.c_fc, block.mlp.c_proj = nn.Linear(64, 96), nn.Linear(96, 64)
         return block
 
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x.transpose(0, 1)
+        for block in self.resblocks:
+            normed = block.ln_1(x)
+            x = x + block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
+            hidden = block.mlp.c_fc(block.ln_2(x))
+            x = x + block.mlp.c_proj(hidden * torch.sigmoid(1.702 * hidden) if self.quick else F.gelu(hidden))
+        return x.transpose(0, 1)
+
+
+class _Clip(nn.Module):
+    """CLIP's ViT with OpenAI's names."""
+
+    def __init__(self, quick: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 8, 8, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(64))
+        self.positional_embedding = nn.Parameter(torch.randn(17, 64))
+        self.ln_pre, self.ln_post = nn.LayerNorm(64), nn.LayerNorm(64)
+        self.transformer = _Tower(quick)
+
     def forward(self, image: Tensor) -> Tensor:
         x = self.conv1(image).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], dim=1) + self.positional_embedding
-        x = self.ln_pre(x).transpose(0, 1)
-        for block in self.transformer.resblocks:
-            normed = block.ln_1(x)
-            x = x + block.attn(normed, normed, normed, need_weights=False)[0]
-            hidden = block.mlp.c_fc(block.ln_2(x))
-            x = x + block.mlp.c_proj(hidden * torch.sigmoid(1.702 * hidden))
-        return self.ln_post(x.transpose(0, 1))
+        return self.ln_post(self.transformer(self.ln_pre(x)))
+
+
+class _ClipText(nn.Module):
+    """CLIP's text tower: a piece sees those before it."""
+
+    def __init__(self, quick: bool) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(400, 64)
+        self.positional_embedding = nn.Parameter(torch.randn(20, 64))
+        self.transformer, self.ln_final = _Tower(quick), nn.LayerNorm(64)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        length = ids.shape[1]
+        mask = torch.full((length, length), float("-inf")).triu(1)
+        return self.ln_final(self.transformer(self.token_embedding(ids) + self.positional_embedding[:length], mask))
 
 
 @torch.no_grad()
-def m3ae() -> Sample:
+def clip(openai: bool) -> Sample:
+    """Both towers, with the three numbers that OpenAI's own files hold, or as open_clip's ``CLIP`` writes them."""
+    torch.manual_seed(14)
+    visual, texts = lively(_Clip(openai)), lively(_ClipText(openai))
+    project = {"visual.proj": torch.randn(64, 16), "text_projection": torch.randn(64, 16)}
+    state = below("visual", visual) | texts.state_dict() | project | {"logit_scale": torch.tensor(4.0)}
+    numbers = {"input_resolution": 32, "context_length": 20, "vocab_size": 400}
+    state |= {name: torch.tensor(value) for name, value in numbers.items()} if openai else {}
+    pooled, last = visual(pixels(32))[:, 0], texts(IDS)[torch.arange(2), MASK.sum(1) - 1]
+    image, text = unit(pooled @ project["visual.proj"]), unit(last @ project["text_projection"])
+    return Sample(state, pixels(32), {"pooled": pooled, "image": image, "text": text})
+
+
+@torch.no_grad()
+def m3ae(roberta: bool = False) -> Sample:
     """Its layers are BERT's decoder layers, which see everything."""
     torch.manual_seed(12)
-    encoder, reports, depth = lively(_Clip()), bert(), 2
+    encoder, reports, depth = lively(_Clip()), roberta_model() if roberta else bert(), 2
     config = BertConfig(**{**BERT.to_dict(), "is_decoder": True, "add_cross_attention": True, "intermediate_size": 256})
     config._attn_implementation = "eager"
     layers = {
@@ -256,27 +307,34 @@ def m3ae() -> Sample:
 
 
 @torch.no_grad()
-def biovil() -> tuple[Sample, dict[str, Tensor]]:
-    """The image file and CXR-BERT's, which lie in one folder."""
-    encoder, reports, image = resnet(), bert(), pixels(64)
+def biovil(two: bool = False) -> tuple[Sample, dict[str, Tensor]]:
+    """The image file and CXR-BERT's, which lie in one folder.
+
+    With ``two``, BioViL-T: it narrows the cells, and beside them reads a constant in place of an earlier image.
+    """
+    encoder, reports, image, width = resnet(), bert(), pixels(64), 16 if two else 512
     torch.manual_seed(10)
     project = lively(
-        nn.Sequential(nn.Conv2d(512, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1))
+        nn.Sequential(nn.Conv2d(width, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1))
     )
-    cells = encoder.layer4(
-        encoder.layer3(encoder.layer2(encoder.layer1(encoder.maxpool(encoder.relu(encoder.bn1(encoder.conv1(image)))))))
-    )
+    cells = maps(encoder, image)[1].transpose(1, 2).unflatten(2, (2, 2))
     hidden, norm, out = lively(nn.Linear(64, 16)), lively(nn.LayerNorm(16, eps=1e-12)), lively(nn.Linear(16, 16))
     head = "cls_projection_head."
     texts = below("bert", reports) | below(f"{head}dense_to_hidden", hidden)
     texts |= below(f"{head}LayerNorm", norm) | below(f"{head}dense_to_output", out)
     words = reports(IDS, MASK).last_hidden_state
+    state, read = below("encoder.encoder", encoder) | below("projector.model", project), cells
+    if two:
+        narrow, constant = lively(nn.Conv2d(512, 8, 1, bias=False)), torch.randn(1, 8, 1, 1)
+        state |= below("encoder.backbone_to_vit", narrow) | {"encoder.missing_previous_emb": constant}
+        state["encoder.vit_pooler.type_embed"] = torch.zeros(2, 1, 8)
+        read = torch.cat([narrow(cells), constant.expand(2, -1, 2, 2)], dim=1)
     found = {
         "pooled": cells.mean((2, 3)),
-        "image": unit(project(cells).mean((2, 3))),
+        "image": unit(project(read).mean((2, 3))),
         "text": unit(out(norm(F.gelu(hidden(words[:, 0]))))),
     }
-    return Sample(below("encoder.encoder", encoder) | below("projector.model", project), image, found), texts
+    return Sample(state, image, found), texts
 
 
 @torch.no_grad()

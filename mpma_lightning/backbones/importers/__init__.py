@@ -64,6 +64,8 @@ def recognise(foreign: Foreign, path: str | Path = "") -> Imported | None:
         found = Foreign(dict(tensors), foreign.config, foreign.tokenizer, foreign.beside)
         try:
             imported = family.translate(found)
+        except UserError as error:
+            raise UserError(f"checkpoint {path} has the marks of {family.name}: {error}") from error
         except (LookupError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             raise UserError(

@@ -61,5 +61,5 @@ def _count(state: dict[str, Tensor], prefix: str) -> int:
 
 def _spec(name: str | None, kind: str, blocks: tuple[int, ...], size: int) -> ImageSpec:
     if name is None:
-        raise UserError(f"the checkpoint holds a {kind} with stages of {blocks} layers; expected one of torchvision's")
+        raise UserError(f"it holds a {kind} with stages of {blocks} layers; expected one of torchvision's")
     return ImageSpec(f"timm/{name}", size, {}, stem="linear", pool="mean")

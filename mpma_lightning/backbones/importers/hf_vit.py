@@ -3,7 +3,7 @@
 from typing import Any
 
 from mpma_lightning.backbones.importers.foreign import Family, Foreign, Imported, Normalisation, Table
-from mpma_lightning.backbones.importers.vit_names import PREFIX, fold_class_position, fuse_qkv, vit_spec
+from mpma_lightning.backbones.importers.vit_names import GATED, PREFIX, fold_class_position, fuse_qkv, vit_spec
 from mpma_lightning.backbones.spec import BackboneSpec
 
 ROOT = r"(?:vit\.|dinov2\.|dinov2_with_registers\.)?"
@@ -37,7 +37,7 @@ def translate(foreign: Foreign) -> Imported:
     if f"{PREFIX}reg_token" in state:
         fold_class_position(state)
     heads = foreign.config.get("num_attention_heads")
-    base = "vit_giant_patch14_dinov2" if gated else "vit_base_patch16_224"
+    base = GATED if gated else "vit_base_patch16_224"
     eps = foreign.config.get("layer_norm_eps")
     spec = BackboneSpec(image=vit_spec(state, "cls", heads, base, norm_eps=None if eps is None else float(eps)))
     return Imported(spec, state, normalisation_of(foreign.config))

@@ -21,6 +21,8 @@ TIMM: Table = [
 ]
 _HEADS = {1280: 16, 1152: 16, 1408: 16, 1664: 16}
 """Attention heads by width, where they are not of 64 channels: ViT-H, SO400M, g and G."""
+GATED = "vit_giant_patch14_dinov2"
+"""The model of timm with gated layers, as DINOv2 has them."""
 BASE = {"embed_dim": 768, "depth": 12, "patch_size": 16, "num_heads": 12}
 
 
@@ -62,7 +64,7 @@ def vit_spec(
         state: timm's names.
         pool: the global feature of the original.
         heads: attention heads, where the file says.
-        base: the model of timm that differs from it in options only; of width 768, depth 12, patch 16.
+        base: the model of timm that differs from it in options only; ``GATED``, or of width 768, depth 12, patch 16.
         size: side of the input; default: that of the positions.
         norm_eps: of the layer norms, where it is not timm's.
     """
@@ -75,9 +77,10 @@ def vit_spec(
         "patch_size": patch,
         "num_heads": heads or vit_heads(width),
     }
-    options = {name: value for name, value in options.items() if value != BASE[name]}
+    gated = base == GATED
+    options = {name: value for name, value in options.items() if gated or value != BASE[name]}
     hidden = state[f"{PREFIX}blocks.0.mlp.fc1.weight"].shape[0]
-    if hidden != 4 * width:
+    if gated or hidden != 4 * width:
         options["mlp_ratio"] = hidden / width
     if f"{PREFIX}blocks.0.ls1.gamma" in state:
         options["init_values"] = 1e-5
