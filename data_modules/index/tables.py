@@ -120,4 +120,4 @@ def missing_column(path: Path, name: str, found: Iterable[str]) -> str:
     found = list(found)
     near = difflib.get_close_matches(name, found, n=1, cutoff=0.4)
     hint = f" (nearest: {near[0]})" if near else ""
-    return f"{path}: found no column {name}{hint} among {', '.join(found)}; correct the table's header"
+    return f"{path}: found no column {name}{hint} among {', '.join(found)}; correct this name, or the table's header"

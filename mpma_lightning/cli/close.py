@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mpma_lightning.callbacks.predictions import Predictions
-from mpma_lightning.cli.main import PROG
+from mpma_lightning.cli.main import program, python
 from mpma_lightning.evaluation.metric import declared
 from mpma_lightning.runs.ending import ending, headlines, title
 from mpma_lightning.runs.result import ResultRecord
@@ -44,12 +44,12 @@ def close(trainer: Any, subcommand: str, words: Sequence[str], every: bool) -> N
 def _next(subcommand: str, words: Sequence[str], folder: Path, results: str, record: dict[str, Any]) -> str:
     if subcommand == "predict":
         if results.endswith(".parquet"):
-            return f"""python -c "import pandas; print(pandas.read_parquet('{folder / results}'))\""""
-        return f"{PROG} test {shlex.join(_without_fit(words[1:]))}"
+            return f"""{python()} -c "import pandas; print(pandas.read_parquet('{folder / results}'))\""""
+        return f"{program()} test {shlex.join(_without_fit(words[1:]))}"
     if subcommand == "test":
-        return f"{PROG} report {shlex.quote(str(folder))}"
+        return f"{program()} report {shlex.quote(str(folder))}"
     following = "test" if record["split_sizes"].get("test") else "predict"
-    return f"{PROG} {following} {shlex.join(_without_fit(words[1:]))}"
+    return f"{program()} {following} {shlex.join(_without_fit(words[1:]))}"
 
 
 def _without_fit(words: Sequence[str]) -> list[str]:

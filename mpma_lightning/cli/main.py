@@ -1,10 +1,14 @@
 """The command line: a table of commands, each imported when it is run, and every mistake as one line."""
 
 import errno
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from data_modules.errors import UsageError, UserError, suggest
 from mpma_lightning import __version__
@@ -103,6 +107,21 @@ def run(argv: Sequence[str]) -> None:
         COMMANDS[argv[0]].run(argv[0], argv[1:])
     else:
         raise UsageError(f"unknown command '{argv[0]}'{suggest(argv[0], COMMANDS)}")
+
+
+def program() -> str:
+    """How a shell in this folder starts this program."""
+    return f"{python()} -m mpma_lightning"
+
+
+def python() -> str:
+    """How a shell in this folder starts this Python: ``.venv/bin/python`` where the environment is not activated."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    path = Path(sys.executable)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
 
 
 def _report(line: str, code: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from data_modules.errors import UserError
 from data_modules.files import write_whole
-from mpma_lightning.cli.main import PROG
+from mpma_lightning.cli.main import PROG, program
 from mpma_lightning.lab.sweeps.plan import Sweep, plan_file, read_sweep
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _tell(sweep: Sweep, progress: "Progress") -> None:
     if progress.failed:
         lines = "; ".join(f"{name}: {reason}" for name, reason in list(progress.failed.items())[:3])
         raise UserError(f"{len(progress.failed)} trials failed, the same command tries them again: {lines}")
-    print(f"tables: {PROG} report {sweep.runs}", file=sys.stderr)
+    print(f"tables: {program()} report {sweep.runs}", file=sys.stderr)
 
 
 def _print(sweep: Sweep) -> None:

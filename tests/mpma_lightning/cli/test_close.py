@@ -7,6 +7,7 @@ import pytest
 
 from mpma_lightning.callbacks.predictions import Predictions
 from mpma_lightning.cli.close import close
+from mpma_lightning.cli.main import PROG, python
 from mpma_lightning.evaluation.metric import Metric
 from mpma_lightning.predictions.table import TableWriter
 from mpma_lightning.runs.result import ResultRecord
@@ -45,7 +46,24 @@ def said(
     return capsys.readouterr().out.splitlines()[1:]
 
 
-def test_value_the_end_of_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_value_the_python_that_a_shell_here_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = tmp_path / "my work" / ".venv" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "python").touch(0o755)
+    monkeypatch.setattr("sys.executable", str(binary / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert python() == f"'{binary}/python'", "elsewhere"
+    monkeypatch.chdir(tmp_path / "my work")
+    assert python() == ".venv/bin/python"
+    monkeypatch.setenv("PATH", str(binary))
+    assert python() == "python", "activated"
+
+
+def test_value_the_end_of_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpma_lightning.cli.close.python", lambda: "python")
+    monkeypatch.setattr("mpma_lightning.cli.close.program", lambda: PROG)
     fit = said("fit", tmp_path, capsys)
     assert (
         fit[0] == "fit of X, 4 validation samples, after 3 steps" and "auroc" in fit[1] and "baseline 0.500" in fit[1]
