@@ -146,4 +146,4 @@ def test_error_texts_from_labels_of_a_set_without_labels(name: str, phantom: Pat
 
 def test_value_every_set_of_the_catalogue_is_in_the_page_of_data_sets() -> None:
     page = (Path(__file__).parents[2] / "docs" / "data_sets.md").read_text()
-    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(DATA_MODULES)
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]\(data_sets/\1\.md\) \|", page, re.MULTILINE)) == sorted(DATA_MODULES)

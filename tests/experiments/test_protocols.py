@@ -104,7 +104,7 @@ def test_value_protocol_and_best_checkpoint(path: Path, readers: dict[str, Comma
 def test_value_the_page_of_data_sets_lists_the_protocol_of_every_experiment() -> None:
     page = (ROOT / "docs" / "data_sets.md").read_text()
     listed = {
-        row[1]: re.findall(r"`([^`]+)`", row[0].split("|")[4]) for row in re.finditer(r"^\| `(\w+)` \|.*$", page, re.M)
+        row[1]: re.findall(r"`([^`]+)`", row[0].split("|")[4]) for row in re.finditer(r"^\| \[`(\w+)`\].*$", page, re.M)
     }
     of_class = {kind: name for name, kind in DATA_MODULES.items()}
     for path in SHIPPED:
