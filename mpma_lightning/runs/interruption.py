@@ -8,6 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 Handler = Any
 """What :func:`signal.signal` returns."""
@@ -22,10 +23,12 @@ class Interruption(Callback):
 
     def __init__(self) -> None:
         self._asked = self._validated = False
+        self._saved = -1
         self._before: Handler = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._asked = self._validated = False
+        self._saved = trainer.global_step
         ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as of a command that a script starts by `&`
         if not ignored and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._ask)
@@ -55,7 +58,7 @@ class Interruption(Callback):
             return
         if loop._should_check_val_fx(fetcher) and not self._validated:
             return  # a run that is continued from here would leave this validation out
-        save_last(trainer)
+        self._save(trainer)
         if not trainer.received_sigterm:
             raise KeyboardInterrupt(f"saved at step {trainer.global_step:,}; ")
 
@@ -64,6 +67,12 @@ class Interruption(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
+        if isinstance(exception, SIGTERMException) and trainer.global_step > self._saved:
+            self._save(trainer)  # of a step at which a validation was due
+
+    def _save(self, trainer: Trainer) -> None:
+        save_last(trainer)
+        self._saved = trainer.global_step
 
 
 def save_last(trainer: Trainer) -> None:

@@ -87,6 +87,32 @@ def test_value_sigterm_saves_the_step(strike: Any, capsys: pytest.CaptureFixture
     assert content()["global_step"] == 5
 
 
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_value_sigterm_where_a_validation_is_due_saves_the_step(
+    where: str, strike: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in small data, whose epochs have few steps; an epoch has two here, and a validation two batches."""
+    before = ToyTask.validation_step
+
+    def strikes(task: ToyTask, batch: torch.Tensor, batch_idx: int) -> None:
+        if task.global_step == 2 and batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        before(task, batch, batch_idx)
+
+    strike(1 if where == "training" else -1, signal.SIGTERM)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        if where == "validation":
+            patch.setattr(ToyTask, "validation_step", strikes)
+        fit("--trainer.max_steps", "5")
+    assert content()["global_step"] == 2
+    strike(-1, signal.SIGTERM)
+    assert fit("--trainer.max_steps", "5") == 0
+    assert fit("--trainer.max_steps", "5", "--trainer.default_root_dir", "whole") == 0
+    continued, whole = content(), content(Path("whole/checkpoints/last.ckpt"))
+    assert continued["global_step"] == whole["global_step"] == 5 and continued["epoch"] == whole["epoch"]
+    assert all(torch.equal(value, whole["state_dict"][name]) for name, value in continued["state_dict"].items())
+
+
 def test_value_files_that_say_nothing_are_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(task: ToyTask) -> None:
         raise RuntimeError("no optimiser")
