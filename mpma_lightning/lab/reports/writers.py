@@ -10,9 +10,9 @@ from mpma_lightning.lab.reports.statistics import Difference
 from mpma_lightning.lab.reports.tables import Table
 
 LEGEND = (
-    "Mean ± standard deviation over seeds, of a single probe over the seeds of its heads; in brackets the mean of the "
-    "runs' 95 % bootstrap intervals. Bold: the best mean of a column. =: not told apart from the best on the same "
-    "samples (paired bootstrap, p > 0.05). Shares are in per cent."
+    "Mean ± standard deviation over seeds (where a probe ran once, over the seeds of its heads); in brackets the mean "
+    "of the runs' 95 % bootstrap intervals. Bold: the best mean of a column. =: not told apart from the best on the "
+    "same samples (paired bootstrap, p > 0.05). Shares are in per cent."
 )
 _TEX = str.maketrans(
     {character: f"\\{character}" for character in "&%_#${}"}

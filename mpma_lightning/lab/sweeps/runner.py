@@ -116,7 +116,8 @@ def runner(sweep: Sweep, workers: int, scheduler: str | None) -> Iterator[Runner
         local = None if scheduler or sweep.cluster else workers
         made = Runner(client, local, sweep.resources)
         say_address("" if local else client.scheduler_info()["address"])
-        print(f"dashboard: {_dashboard(client, local)}", file=sys.stderr)
+        if dashboard := _dashboard(client, local):
+            print(f"dashboard: {dashboard}", file=sys.stderr)
         if local is None and not client.nthreads():
             print("no worker has joined yet; the trials wait for the first one", file=sys.stderr)
         try:
@@ -130,7 +131,7 @@ def _dashboard(client: Client, local: int | None) -> str:
     if local is None:
         return str(client.dashboard_link)
     if find_spec("bokeh") is None:  # which draws it
-        return "none; `pip install bokeh` brings one"
+        return ""
     return f"http://127.0.0.1:{client.scheduler_info()['services']['dashboard']}/status"
 
 
