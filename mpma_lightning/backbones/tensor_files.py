@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -41,7 +42,8 @@ def read_file(path: Path, mmap: bool = False) -> Any:
             return load_file(path)
         if reason := damage(path):
             raise ValueError(reason)
-        with torch.serialization.safe_globals(list(HARMLESS)):
+        with torch.serialization.safe_globals(list(HARMLESS)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TorchScript archive")  # which the error below says
             return torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # every reader has its own exception types for a broken file
         if isinstance(error, UnpicklingError) and (held := _pickled(path, str(error))):
