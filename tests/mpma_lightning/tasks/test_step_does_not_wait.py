@@ -22,6 +22,7 @@ from data_modules.contract import DataSpec
 from data_modules.text.tokenizer import Tokenizer
 from mpma_lightning.objectives import Objectives
 from mpma_lightning.objectives.image_reconstruction import ImageReconstructionOptions
+from mpma_lightning.objectives.image_text_matching import ImageTextMatchingOptions
 from mpma_lightning.objectives.local_alignment import LocalAlignmentOptions
 from mpma_lightning.objectives.report_reconstruction import ReportReconstructionOptions
 from mpma_lightning.tasks.pretraining import Masking, PretrainingTask
@@ -39,10 +40,11 @@ CASES: dict[str, tuple[dict[str, Any], Masking]] = {
         },
         Masking(),
     ),
-    "separate, attention by itself, all pieces": (
+    "separate, attention by itself, all pieces, half of the pairs": (
         {
             "report_reconstruction": ReportReconstructionOptions(loss_on="all"),
             "local_alignment": LocalAlignmentOptions(attention_temperature=0.25),
+            "image_text_matching": ImageTextMatchingOptions(weight=1, negatives="half"),
         },
         Masking("separate"),
     ),
