@@ -52,9 +52,11 @@ napoleon_use_ivar = True
 
 
 def add_contents(app: Sphinx, name: str, text: list[str]) -> None:
-    """Below the front page, which GitHub shows as it is."""
+    """Below the front page and the two indexes, which GitHub shows as they are."""
     if name == root_doc:
         text[0] += "\n" + (ROOT / "docs/contents.md").read_text()
+    elif name in ("docs/tasks", "docs/data_sets"):
+        text[0] += f"\n```{{toctree}}\n:hidden:\n:glob:\n\n{Path(name).name}/*\n```\n"
 
 
 def copy_front_page(app: Sphinx, failure: Exception | None) -> None:
