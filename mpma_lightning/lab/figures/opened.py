@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.figure import Figure
 
 from data_modules.base import DataModule, attached_data
-from data_modules.errors import UserError, suggest
+from data_modules.errors import UsageError, UserError, suggest
 from data_modules.loading.loader import collate
 from data_modules.yaml_files import read_yaml
 from mpma_lightning.backbones.tensor_files import read_file
@@ -100,8 +100,13 @@ def drawn(wanted: Wanted, draw: Draw, name: str, whole: bool = False, patients: 
     content = {key: value for key, value in read_yaml(record).items() if key in ("seed_everything", "model", "data")}
     words = [COMMANDS[split], "--config", yaml.safe_dump(content), "--trainer.default_root_dir", str(folder)]
     hook = _Drawing(draw, split, wanted.ids, whole)
-    with one_line_errors(words[0], partial(explainer, words[0])), ExitStack() as owner:
-        opened = _FigureCLI(words, wanted.checkpoint, hook, owner)
+    try:
+        with one_line_errors(words[0], partial(explainer, words[0])), ExitStack() as owner:
+            opened = _FigureCLI(words, wanted.checkpoint, hook, owner)
+    except UsageError as error:
+        raise UserError(
+            f"{record} is of another version of mpma_lightning: {error}; draw with that version, or fit the run again"
+        ) from None
     name = name.format(stage=split)
     if name not in hook.found:
         has = ", ".join(sorted(hook.found)) or "nothing"

@@ -101,6 +101,13 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         capsys, "label_efficiency", tmp_path, "--metric", "aurok"
     )
     assert "expected one of: cls-finetune-mrm" in last(capsys, "label_efficiency", tmp_path, "--protocol", "x")
+    objectives = "{local_alignment: {gone: 1}}"
+    (run / "config.yaml").write_text(
+        f"model: {{class_path: PretrainingTask, init_args: {{objectives: {objectives}}}}}\n"
+        "data: {class_path: PairsDataModule, init_args: {root: x}}\n"
+    )
+    said = last(capsys, "word_maps", run)
+    assert "config.yaml is of another version of mpma_lightning: model.objectives" in said and "local_alignment.gone" in said
     assert not (run / "figures").exists(), "a mistake writes nothing"
 
 
