@@ -107,7 +107,10 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "data: {class_path: PairsDataModule, init_args: {root: x}}\n"
     )
     said = last(capsys, "word_maps", run)
-    assert "config.yaml is of another version of mpma_lightning: model.objectives" in said and "local_alignment.gone" in said
+    assert (
+        "config.yaml is of another version of mpma_lightning: model.objectives" in said
+        and "local_alignment.gone" in said
+    )
     assert not (run / "figures").exists(), "a mistake writes nothing"
 
 
