@@ -5,7 +5,6 @@ says what is done around it. CLIP and RoBERTa have random weights of the publish
 nothing reads, has one row.
 """
 
-from itertools import cycle
 from typing import Any
 
 import older
@@ -72,12 +71,7 @@ def main() -> None:
     older.random_weights(RobertaModel, RobertaConfig(vocab_size=WORDS, max_position_embeddings=514, type_vocab_size=1))
     m3ae_module.build_model = lambda _, resolution_after: CLIP(512, 224, 12, 768, 16, 1, 1, 64, 1, 1, resolution_after)
     model = m3ae_module.M3AETransformerSS(config).to(given.device).train()
-    turns = cycle([batch_of(given.batch) for _ in range(4)])
-
-    def loss() -> torch.Tensor:
-        return model.training_step(model.transfer_batch_to_device(next(turns), torch.device(given.device), 0), 0)
-
-    worker.serve(model, worker.optimised(worker.groups(model)), loss, given)
+    older.serve(model, batch_of, given)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ done around it. Autograd's anomaly detection, which it turns on, is turned off. 
 """
 
 from argparse import ArgumentParser
-from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,12 +52,7 @@ def main() -> None:
     defaults = MGCA.add_model_specific_args(ArgumentParser(add_help=False)).parse_args([])
     gpus = int(given.device == "cuda")
     model = MGCA(**vars(defaults), gpus=gpus).to(given.device).train()
-    turns = cycle([batch_of(given.batch) for _ in range(4)])
-
-    def loss() -> torch.Tensor:
-        return model.training_step(model.transfer_batch_to_device(next(turns), torch.device(given.device), 0), 0)
-
-    worker.serve(model, worker.optimised(worker.groups(model)), loss, given)
+    older.serve(model, batch_of, given)
 
 
 if __name__ == "__main__":

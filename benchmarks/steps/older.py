@@ -3,12 +3,15 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from itertools import cycle
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+import worker
 
 
 def give_back(given: argparse.Namespace) -> None:
@@ -60,3 +63,13 @@ def random_weights(model: type, *arguments: Any, **options: Any) -> None:
         return model(*arguments, **options, **more)
 
     model.from_pretrained = build  # type: ignore[attr-defined]
+
+
+def serve(model: Any, batch_of: Callable[[int], dict[str, Any]], given: argparse.Namespace) -> None:
+    """Take training steps of a module of ``pytorch_lightning`` as the parent asks for them, on four batches in turn."""
+    turns = cycle([batch_of(given.batch) for _ in range(4)])
+
+    def loss() -> torch.Tensor:
+        return model.training_step(model.transfer_batch_to_device(next(turns), torch.device(given.device), 0), 0)
+
+    worker.serve(model, worker.optimised(worker.groups(model)), loss, given)
